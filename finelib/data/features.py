@@ -1,0 +1,185 @@
+"""What every model is fed: ragged frames, splits, batches.
+
+An utterance is three sequences of frames (text tokens, audio frames, video frames) of different
+lengths. They are kept ragged (all real frames of a split one after another, no padding), so a
+corpus costs what it holds, and padded only when a batch is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from finelib.data.corpora import CorpusInfo
+
+MODALITIES = ("T", "A", "V")
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """One modality of one split, without padding.
+
+    Attributes:
+        values: (S, d) float32 features, or (S,) int64 token ids; S is the sum of the lengths.
+        start: (N,) int64, the row of ``values`` at which each utterance begins.
+        length: (N,) int64, its number of frames; may be 0.
+    """
+
+    values: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+
+    @classmethod
+    def from_padded(cls, array: np.ndarray, mask: np.ndarray) -> Frames:
+        """Keep the real frames of a padded array (N, T, d); ``mask`` (N, T) is True on them."""
+        mask = np.asarray(mask, dtype=bool)
+        return cls.from_lengths(np.ascontiguousarray(array[mask]), mask.sum(1))
+
+    @classmethod
+    def from_lengths(cls, values: np.ndarray, length: np.ndarray) -> Frames:
+        """Frames already concatenated in order; ``length`` (N,) sums to ``len(values)``."""
+        length = np.asarray(length, dtype=np.int64)
+        if int(length.sum()) != len(values):
+            raise ValueError(f"frames: lengths sum to {int(length.sum())}, but there are {len(values)} frames")
+        return cls(values, np.cumsum(length) - length, length)
+
+    @property
+    def width(self) -> int:
+        """Features per frame, d (1 for token ids)."""
+        return self.values.shape[1] if self.values.ndim == 2 else 1
+
+    def mean(self) -> np.ndarray:
+        """Mean over each utterance's real frames, (N, d); zeros for an utterance without frames."""
+        filled = np.flatnonzero(self.length)
+        out = np.zeros((len(self.length), self.width), dtype=np.float64)
+        if len(filled):
+            sums = np.add.reduceat(np.asarray(self.values, dtype=np.float64), self.start[filled], axis=0)
+            out[filled] = sums / self.length[filled, None]
+        return out
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a corpus: N utterances.
+
+    Attributes:
+        frames: modality ("T", "A", "V") -> Frames; only the modalities the source has.
+        label: (N,) float32.
+        ids: N utterance ids.
+        text: N raw texts ("" where the source has none).
+        unimodal_labels: modality -> (N,) float32 where the corpus is labelled per modality (CH-SIMS).
+        factors: planted data only: factor name -> (N,) true value, and "oracle" -> the best
+            prediction of the label from the true factors.
+    """
+
+    frames: dict[str, Frames]
+    label: np.ndarray
+    ids: list[str]
+    text: list[str]
+    unimodal_labels: dict[str, np.ndarray] | None = None
+    factors: dict[str, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A loaded corpus: what it is, its three splits, and where they came from.
+
+    Attributes:
+        info: names, label range, sizes (``corpora.CorpusInfo``).
+        data: "planted", "public" or "files".
+        splits: "train", "valid", "test" -> Split.
+        sha256: hash of the source, so that a run record names exactly what it was trained on.
+        encoder: what made the text features ("planted", "bert-base-uncased", "all-MiniLM-L6-v2", ...).
+        card: the data card: shapes, lengths, NaN counts, label histogram, duplicates, checksums.
+    """
+
+    info: CorpusInfo
+    data: str
+    splits: dict[str, Split]
+    sha256: str
+    encoder: str
+    card: dict = field(default_factory=dict)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities this source has, in the order T, A, V."""
+        return tuple(m for m in MODALITIES if m in self.splits["train"].frames)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Features per frame of each modality."""
+        return {m: self.splits["train"].frames[m].width for m in self.modalities}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B utterances, padded to the longest of the batch.
+
+    Attributes:
+        features: modality -> (B, T_m, d_m) float32, zeros on padding; text may be (B, T) int64 token ids.
+        mask: modality -> (B, T_m), True on real frames.
+        label: (B,).
+        unimodal_labels: modality -> (B,), or None.
+        index: (B,) rows of the split, to look up ids and text.
+    """
+
+    features: dict[str, Float[Tensor, "B T d"]]
+    mask: dict[str, Bool[Tensor, "B T"]]
+    label: Float[Tensor, "B"]
+    unimodal_labels: dict[str, Float[Tensor, "B"]] | None
+    index: Int[Tensor, "B"]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+class ResidentSplit:
+    """A split as tensors on the device, from which batches are gathered without a copy from the host.
+
+    On a CPU the tensors share memory with the arrays, so a memory-mapped corpus is read as it is used.
+    Lengths are kept on the host too: the padded length of a batch is known without asking the device.
+    """
+
+    def __init__(self, split: Split, modalities: tuple[str, ...], device: torch.device):
+        self.device = device
+        self.length = {m: torch.from_numpy(split.frames[m].length) for m in modalities}
+        self._rows = {m: (_resident(split.frames[m].start, device), self.length[m].to(device)) for m in modalities}
+        self._values = {m: _resident(_never_empty(split.frames[m].values), device) for m in modalities}
+        self.label = torch.as_tensor(split.label, dtype=torch.float32).to(device)
+        self.unimodal_labels = split.unimodal_labels and {
+            m: torch.as_tensor(split.unimodal_labels[m], dtype=torch.float32).to(device) for m in modalities
+        }
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def batch(self, index: Int[Tensor, "B"]) -> Batch:
+        """Gather the utterances ``index`` (host tensor of rows), padded to their longest sequence."""
+        here = index.to(self.device, non_blocking=True)
+        features, mask = {}, {}
+        for m, (start, length) in self._rows.items():
+            longest = max(int(self.length[m][index].max()), 1)
+            steps = torch.arange(longest, device=self.device)
+            mask[m] = steps < length[here, None]
+            # rows past an utterance's end are read from the utterance that follows and zeroed
+            rows = (start[here, None] + steps).clamp_(max=len(self._values[m]) - 1)
+            values = self._values[m].index_select(0, rows.flatten()).unflatten(0, rows.shape)
+            features[m] = values.masked_fill_(~mask[m] if values.ndim == 2 else ~mask[m][..., None], 0)
+        unimodal = self.unimodal_labels and {m: y[here] for m, y in self.unimodal_labels.items()}
+        return Batch(features, mask, self.label[here], unimodal, here)
+
+
+def _resident(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device)
+
+
+def _never_empty(values: np.ndarray) -> np.ndarray:
+    return values if len(values) else np.zeros((1, *values.shape[1:]), dtype=values.dtype)
