@@ -1,0 +1,149 @@
+"""The checks that every reader makes of a field. ``where`` names file, split and field in the sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from finelib.data.corpora import CorpusInfo
+from finelib.data.formats import DataError
+
+
+def numbers(value: object, where: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """A numeric array, as it is stored (no copy where none is needed).
+
+    Args:
+        value: an array or nested lists.
+        shape: the expected shape; None is any size.
+
+    Raises:
+        DataError: not numeric, or of another shape.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: found {kind_of(value)}, expected numbers of shape {_shape(shape)}") from None
+    if array.ndim != len(shape) or any(w not in (None, n) for n, w in zip(array.shape, shape, strict=True)):
+        raise DataError(f"{where}: found shape {_shape(array.shape)}, expected {_shape(shape)}")
+    return array
+
+
+def strings(value: object, where: str, count: int) -> list[str]:
+    """``count`` texts, from a list or an array.
+
+    Raises:
+        DataError: another number of them, or something that is not text.
+    """
+    try:
+        items = np.asarray(value).tolist() if isinstance(value, np.ndarray) else list(value)
+        items = [item.decode("utf-8") if isinstance(item, bytes) else item for item in items]
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: found {kind_of(value)}, expected {count} texts") from None
+    if len(items) != count:
+        raise DataError(f"{where}: found {len(items)} rows, expected {count}")
+    for row, item in enumerate(items):
+        if not isinstance(item, str):
+            raise DataError(f"{where}: found {kind_of(item)} in row {row}, expected text")
+    return items
+
+
+def labels(value: object, where: str, info: CorpusInfo, count: int | None = None) -> np.ndarray:
+    """Labels (N,) float32 within the corpus's range.
+
+    Raises:
+        DataError: empty, another number than ``count``, NaN, or out of range.
+    """
+    array = numbers(value, where, (count,)).astype(np.float64)
+    if not len(array):
+        raise DataError(f"{where}: found no rows, expected at least one")
+    wrong = np.flatnonzero(~((array >= info.label_low - 1e-6) & (array <= info.label_high + 1e-6)))
+    if len(wrong):
+        raise DataError(
+            f"{where}: found {array[wrong[0]]:g} in row {wrong[0]}, "
+            f"expected labels in [{info.label_low:g}, {info.label_high:g}]"
+        )
+    return array.astype(np.float32)
+
+
+def lengths(value: object, where: str, count: int, longest: int) -> np.ndarray:
+    """Sequence lengths (N,) int64.
+
+    Raises:
+        DataError: another number of them, not whole numbers, or outside 0..longest.
+    """
+    array = numbers(value, where, (count,))
+    wrong = np.flatnonzero(~((array >= 0) & (array <= longest) & (array == np.floor(array))))
+    if len(wrong):
+        raise DataError(
+            f"{where}: found {array[wrong[0]]} in row {wrong[0]}, expected whole numbers in 0..{longest}"
+        )
+    return array.astype(np.int64)
+
+
+def finite(values: np.ndarray, where: str) -> tuple[np.ndarray, dict[str, int]]:
+    """Features (S, d) as float32, NaN and infinities set to 0.
+
+    Returns:
+        a new array, and how many NaN and infinite values there were.
+
+    Raises:
+        DataError: there are values and none is finite.
+    """
+    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite and is counted
+        clean = np.array(values, dtype=np.float32)
+    nan, inf = int(np.isnan(clean).sum()), int(np.isinf(clean).sum())
+    if clean.size and nan + inf == clean.size:
+        raise DataError(f"{where}: found no finite value among {clean.size}, expected features")
+    if nan + inf:
+        np.nan_to_num(clean, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return clean, {"nan": nan, "inf": inf}
+
+
+def unique(ids: list[str], where: str) -> list[str]:
+    """The ids themselves.
+
+    Raises:
+        DataError: an id occurs twice.
+    """
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = next(i for i in ids if i in seen or seen.add(i))
+        raise DataError(f"{where}: found {twice!r} twice, expected unique ids")
+    return ids
+
+
+def disjoint(train: list[str], test: list[str], where: str) -> None:
+    """Refuse a corpus that trains on what it is tested on.
+
+    Raises:
+        DataError: an id is in both.
+    """
+    shared = sorted(set(train) & set(test))
+    if shared:
+        raise DataError(f"{where}: found {len(shared)} ids in both train and test (first {shared[0]!r}), expected none")
+
+
+def field(container: object, name: object, where: str) -> object:
+    """``container[name]``.
+
+    Raises:
+        DataError: it is not a dictionary, or has no such field.
+    """
+    if not isinstance(container, dict):
+        raise DataError(f"{where}: found {kind_of(container)}, expected a dictionary with {name!r}")
+    if name not in container:
+        listed = ", ".join(map(repr, list(container)[:20])) or "nothing"
+        raise DataError(f"{where}: found the fields {listed}, expected also {name!r}")
+    return container[name]
+
+
+def kind_of(value: object) -> str:
+    """A few words on a value, for an error sentence."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} {_shape(value.shape)}"
+    return f"{value!r}" if isinstance(value, (int, float)) or value is None else f"a {type(value).__name__}"
+
+
+def _shape(shape: tuple) -> str:
+    return "(" + ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"

@@ -1,0 +1,82 @@
+"""Public files: downloaded once, or taken from a folder, and never used unless their checksum is the pinned one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from finelib.data.formats import DataError
+from finelib.data.store import cache_folder
+
+
+@dataclass(frozen=True)
+class PublicFile:
+    """One pinned file.
+
+    Attributes:
+        name: below FINE_DATA_MIRROR and below the cache, ``FOLDER/NAME``.
+        url: a fixed revision.
+        checksum: "sha256:..." or "git-blob:..." (SHA-1 of "blob SIZE\\0" and the bytes, as git names contents).
+    """
+
+    name: str
+    url: str
+    checksum: str
+
+
+def obtain(file: PublicFile, cache: Path | None = None) -> Path:
+    """The file on this machine, verified at every call.
+
+    Where the environment variable FINE_DATA_MIRROR names a folder, the file is taken from there and nothing is
+    downloaded; else from the cache, else from its address.
+
+    Raises:
+        DataError: not in the mirror, not to be downloaded, or with another checksum than the pinned one.
+        OSError: the cache cannot be written.
+    """
+    mirror = os.environ.get("FINE_DATA_MIRROR")
+    if mirror:
+        path = Path(mirror) / file.name
+        if not path.is_file():
+            raise DataError(f"{path}: found no such file, expected {file.name} below FINE_DATA_MIRROR={mirror}")
+        return _verified(path, file.checksum)
+    path = (cache or cache_folder()) / "public" / file.name
+    if not path.is_file() or _checksum(path, file.checksum) != file.checksum:
+        _download(file, path)
+    return path
+
+
+def _download(file: PublicFile, target: Path) -> None:
+    import pooch
+    import requests
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="partial-", dir=target.parent) as partial:
+        try:
+            # pooch knows no git blob ids, so the checksum is compared here, before the file gets its name
+            fetch = pooch.HTTPDownloader(timeout=30)
+            part = Path(pooch.retrieve(file.url, None, fname=target.name, path=partial, downloader=fetch))
+        except (requests.RequestException, ValueError) as error:
+            raise DataError(
+                f"{file.url}: could not be downloaded ({type(error).__name__}); where there is no network set "
+                f"FINE_DATA_MIRROR to a folder that holds {file.name}"
+            ) from error
+        os.replace(_verified(part, file.checksum, file.url), target)
+
+
+def _verified(path: Path, expected: str, source: str = "") -> Path:
+    found = _checksum(path, expected)
+    if found != expected:
+        raise DataError(f"{source or path}: found {found}, expected {expected}")
+    return path
+
+
+def _checksum(path: Path, like: str) -> str:
+    """The checksum of a file, of the same kind as ``like``."""
+    content = path.read_bytes()
+    if like.startswith("git-blob:"):
+        return "git-blob:" + hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -1,0 +1,178 @@
+"""Reader of UR-FUNNY, versions 1 and 2: a folder of pickles, each a dictionary by utterance id.
+
+The format is that of github.com/ROC-HCI/UR-FUNNY. Features are averaged per word, so the three modalities of
+an utterance have as many frames as it has words.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from finelib.data import checks
+from finelib.data.corpora import CorpusInfo
+from finelib.data.features import SPLITS, Frames, Split
+from finelib.data.formats import DataError, load_pickle
+
+FOLDS = {"train": "train", "valid": "dev", "test": "test"}
+COMMON = ("data_folds", "humor_label_sdk", "word_embedding_list", "covarep_features_sdk", "openface_features_sdk")
+LANGUAGE = ("language_sdk", "langauge_sdk")  # the second is the spelling of version 2's own README
+INDEXES = "word_embedding_indexes_sdk"
+GLOVE_WIDTH = 300
+
+
+def files(folder: Path) -> list[Path]:
+    """The files that are read, in a fixed order: those all versions have, then the one with the words.
+
+    ``language_sdk.pkl`` makes it version 2, ``word_embedding_indexes_sdk.pkl`` version 1.
+
+    Raises:
+        DataError: a file is missing, or both versions lie in one folder.
+    """
+    found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    missing = [f"{name}.pkl" for name in COMMON if f"{name}.pkl" not in found]
+    words = [name for name in (*LANGUAGE, INDEXES) if f"{name}.pkl" in found]
+    if not words:
+        missing.append(f"{LANGUAGE[0]}.pkl (version 2) or {INDEXES}.pkl (version 1)")
+    if missing:
+        listed = ", ".join(found) or ("nothing" if folder.is_dir() else "no such folder")
+        raise DataError(
+            f"UR-FUNNY: looked in {folder} for {', '.join(missing)}, found {listed}; "
+            "data/README.md says how to obtain it"
+        )
+    if len(words) > 1:
+        raise DataError(f"UR-FUNNY: found both {words[0]}.pkl and {words[1]}.pkl in {folder}, expected one version")
+    return [folder / f"{name}.pkl" for name in (*COMMON, words[0])]
+
+
+def read(folder: Path, info: CorpusInfo, context: bool = False) -> tuple[dict[str, Split], dict]:
+    """Read one folder.
+
+    Args:
+        folder: holds the files of one version.
+        info: the corpus.
+        context: put the frames (and in version 2 the text) of the sentences before the punchline in front of it.
+
+    Returns:
+        The three splits, and notes for the data card: split -> modality -> counts of NaN and infinite values
+        (set to 0); "version"; and per split how many utterances differ in length between modalities.
+
+    Raises:
+        DataError: a file or an utterance is missing, a feature has the wrong shape or no finite value, a split is
+            empty, an id occurs twice in a split or in both train and test.
+        OSError: a file cannot be opened.
+    """
+    folds, label, vectors, audio, vision, words = files(folder)
+    ids = _folds(folds)
+    humour = _by_id(label)
+    labels = {s: _labels(humour, ids[s], label, info) for s in SPLITS}
+    frames, notes = {}, {}
+    frames["T"], notes["T"], text = _words(words, vectors, ids, context)
+    frames["A"], notes["A"] = _features(audio, ids, context)  # one file in memory at a time
+    frames["V"], notes["V"] = _features(vision, ids, context)
+    splits = {s: Split({m: frames[m][s] for m in frames}, labels[s], ids[s], text[s]) for s in SPLITS}
+    by_split: dict = {s: {m: notes[m][s] for m in notes} for s in SPLITS}
+    for s, split in splits.items():
+        length = np.stack([f.length for f in split.frames.values()])
+        by_split[s]["lengths_differ"] = int((length != length[0]).any(0).sum())
+    return splits, {**by_split, "version": 1 if words.stem == INDEXES else 2}
+
+
+def _folds(path: Path) -> dict[str, list[str]]:
+    content = load_pickle(path)
+    ids = {}
+    for s, fold in FOLDS.items():
+        value = checks.field(content, fold, str(path))
+        if not isinstance(value, (list, tuple, np.ndarray)) or not len(value):
+            raise DataError(f"{path}, {fold}: found {checks.kind_of(value)}, expected a list of at least one id")
+        ids[s] = checks.unique([str(i) for i in np.asarray(value).tolist()], f"{path}, {fold}")
+    checks.disjoint(ids["train"], ids["test"], str(path))
+    return ids
+
+
+def _by_id(path: Path) -> dict[str, object]:
+    content = load_pickle(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: found {checks.kind_of(content)}, expected a dictionary by utterance id")
+    return {str(key): value for key, value in content.items()}
+
+
+def _entry(content: dict, i: str, path: Path) -> object:
+    if i not in content:
+        raise DataError(f"{path}: found no utterance {i}, expected every id that data_folds.pkl lists")
+    return content[i]
+
+
+def _labels(humour: dict, ids: list[str], path: Path, info: CorpusInfo) -> np.ndarray:
+    values = checks.labels([_entry(humour, i, path) for i in ids], str(path), info)
+    if not np.isin(values, (0, 1)).all():
+        raise DataError(f"{path}: found a label between 0 and 1, expected 0 or 1")
+    return values
+
+
+def _words(
+    path: Path, vectors: Path, ids: dict[str, list[str]], context: bool
+) -> tuple[dict[str, Frames], dict, dict[str, list[str]]]:
+    """Word vectors and raw text ("" in version 1) of every utterance."""
+    table = checks.numbers(load_pickle(vectors), str(vectors), (None, GLOVE_WIDTH))
+    content = _by_id(path)
+    frames, notes, text = {}, {}, {}
+    for s in SPLITS:
+        entries = [(_entry(content, i, path), f"{path}, utterance {i}") for i in ids[s]]
+        rows = [_indexes(entry, context, len(table), where) for entry, where in entries]
+        text[s] = [_raw_text(entry, context, where) for entry, where in entries]
+        values, notes[s] = checks.finite(table[np.concatenate(rows)], f"{vectors}, {s}")
+        frames[s] = Frames.from_lengths(values, np.array([len(r) for r in rows]))
+    return frames, notes, text
+
+
+def _features(path: Path, ids: dict[str, list[str]], context: bool) -> tuple[dict[str, Frames], dict]:
+    """Audio or video features of every utterance, one width throughout the file."""
+    content = _by_id(path)
+    frames, notes, width = {}, {}, None
+    for s in SPLITS:
+        arrays, length = [], []
+        for i in ids[s]:
+            where = f"{path}, utterance {i}"
+            own = []
+            for sentence in _sentences(_entry(content, i, path), "features", context, where):
+                if len(sentence):
+                    own.append(checks.numbers(sentence, where, (None, width)))
+                    width = own[-1].shape[1]
+            arrays += own
+            length.append(sum(map(len, own)))
+        if not arrays:
+            raise DataError(f"{path}, {s}: found no frames in any utterance, expected features")
+        values, notes[s] = checks.finite(np.concatenate(arrays), f"{path}, {s}")
+        frames[s] = Frames.from_lengths(values, np.array(length))
+    return frames, notes
+
+
+def _sentences(entry: object, kind: str, context: bool, where: str) -> list:
+    """The sentences' ``kind`` ("features" or "embedding_indexes"): the punchline's, after the context's if asked."""
+    sentences = []
+    if context:
+        sentences += _sequence(checks.field(entry, f"context_{kind}", where), where)
+    return [_sequence(s, where) for s in (*sentences, checks.field(entry, f"punchline_{kind}", where))]
+
+
+def _sequence(value: object, where: str) -> list | tuple | np.ndarray:
+    if not isinstance(value, (list, tuple, np.ndarray)) or getattr(value, "ndim", 1) == 0:
+        raise DataError(f"{where}: found {checks.kind_of(value)}, expected a list or an array")
+    return value
+
+
+def _indexes(entry: object, context: bool, count: int, where: str) -> np.ndarray:
+    here = f"{where}, embedding indexes"
+    sentences = [checks.numbers(s, here, (None,)) for s in _sentences(entry, "embedding_indexes", context, where)]
+    rows = np.concatenate(sentences)
+    return checks.lengths(rows, here, len(rows), count - 1)
+
+
+def _raw_text(entry: dict, context: bool, where: str) -> str:
+    if "punchline_sentence" not in entry:
+        return ""
+    sentences = [*_sequence(checks.field(entry, "context_sentences", where), where)] if context else []
+    sentences.append(entry["punchline_sentence"])
+    return " ".join(checks.strings(sentences, f"{where}, sentences", len(sentences)))

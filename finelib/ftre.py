@@ -1,0 +1,186 @@
+"""Factorized Task-Relevant Encoder (Eq. 6-12): shared and unique, then task-relevant, features.
+
+The encoders make the features (``FTRE.forward``, no labels). ``MutualInformation`` holds what only training
+needs: critics, label encoders and the terms of L_MI.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from finelib.mutual_information import CRITICS, frozen, info_nce, nce_club
+from finelib.stacked import mlp, stacked_mlp
+
+Features = dict[str, Float[Tensor, "B l d"]]
+
+
+@dataclass(frozen=True)
+class FTREOutput:
+    """The features of each modality, all (B, l, width).
+
+    tokens: input x^_m; shared x^s, unique x^u (Eq. 6); str_ x^str, utr x^utr (Eq. 9); reconstruction of tokens.
+    """
+
+    tokens: Features
+    shared: Features
+    unique: Features
+    str_: Features
+    utr: Features
+    reconstruction: Features
+
+
+class FTRE(nn.Module):
+    """Token-wise MLPs: shared and unique encoder (Eq. 6), decoder, STR and UTR encoder (Eq. 9).
+
+    For the modalities that share a width; their encoders have weights of their own and run side by side.
+
+    Args:
+        modalities: names, in the order in which the tokens come.
+        width: d'.
+        reduction: width of shared and of unique features as a share of d'.
+        task_width: width of STR and of UTR features.
+    """
+
+    def __init__(self, modalities: tuple[str, ...], width: int, reduction: float = 0.5, task_width: int = 128):
+        super().__init__()
+        self.modalities, stack = modalities, len(modalities)
+        self.factor_width = factor = max(1, int(width * reduction))
+        # shared and unique encoders have one shape, so both run as one stack: S_1 .. S_M, U_1 .. U_M
+        self.factorise = stacked_mlp(2 * stack, width, width, factor)
+        self.decoder = stacked_mlp(stack, 2 * factor, width, width)
+        self.task = stacked_mlp(2 * stack, factor, task_width, task_width)
+
+    def forward(self, tokens: Features) -> FTREOutput:
+        """Factorise each modality's tokens (B, l, d')."""
+        stacked = torch.stack([tokens[m].flatten(0, 1) for m in self.modalities])  # (M, B*l, d')
+        factors = self.factorise(stacked.repeat(2, 1, 1))
+        shared, unique = factors.chunk(2)
+        str_, utr = self.task(factors).chunk(2)
+        reconstruction = self.decoder(torch.cat([shared, unique], -1))
+        size = next(iter(tokens.values())).shape[:2]
+
+        def by_modality(stack: Float[Tensor, "M n w"]) -> Features:
+            return dict(zip(self.modalities, stack.unflatten(1, size), strict=True))
+
+        return FTREOutput(tokens, *(by_modality(x) for x in (shared, unique, str_, utr, reconstruction)))
+
+
+class MutualInformation(nn.Module):
+    """The terms of L_MI (Eq. 12), with one critic per term and per pair (or modality).
+
+    The critics of I_sha and I_utr are trained with the encoders, since both raise the same bound. Those of the
+    NCE-CLUB terms I_uni and I_str are trained by InfoNCE on detached features ("critic" in the result), while
+    the terms themselves score with frozen critics; one backward pass then gives each side its own gradient.
+    Tokens are averaged before they are scored. Sums over pairs and over modalities are averages here.
+
+    The label-shared encoder Y^str is trained by the critic's term alone: I_str is minimised, and its gradient
+    would teach the encoder to forget the label.
+
+    Args:
+        factor_widths: modality -> width of its shared and unique features.
+        task_width: width of STR and UTR features.
+        label_width: d_s and d_u.
+        label_center, label_scale: labels enter the label encoders as (y - center) / scale.
+        critic, critic_width, critic_layers: "dot" or "concat", hidden width and layers.
+        str_negatives: negatives of I_str, "same_bin" (drawn from p(x|y) as in Eq. 10) or "batch" (FactorCL).
+        club_diagonal, symmetric: see ``nce_club`` and ``info_nce``.
+    """
+
+    def __init__(
+        self, factor_widths: dict[str, int], task_width: int, label_width: int, label_center: float,
+        label_scale: float, critic: str = "dot", critic_width: int = 128, critic_layers: int = 1,
+        str_negatives: str = "same_bin", club_diagonal: bool = False, symmetric: bool = True,
+    ):  # fmt: skip
+        super().__init__()
+        self.modalities = tuple(factor_widths)
+        self.factor_width = max(factor_widths.values())
+        pairs = list(combinations(range(len(factor_widths)), 2))
+        self.register_buffer("left", torch.tensor([i for i, _ in pairs], dtype=torch.long))
+        self.register_buffer("right", torch.tensor([j for _, j in pairs], dtype=torch.long))
+
+        def make(stack: int, width_x: int, width_y: int) -> nn.Module:
+            return CRITICS[critic](stack, width_x, width_y, critic_width, critic_layers)
+
+        if pairs:
+            conditional = task_width + label_width
+            self.critic_sha = make(len(pairs), self.factor_width, self.factor_width)
+            self.critic_uni = make(len(pairs), self.factor_width, self.factor_width)
+            self.critic_str = make(len(pairs), conditional, conditional)
+            self.label_shared = mlp(1, 4 * label_width, label_width)
+        self.critic_utr = make(len(factor_widths), task_width, label_width)
+        self.label_unique = stacked_mlp(len(factor_widths), 1, 4 * label_width, label_width)
+        self.label_center, self.label_scale = label_center, label_scale
+        self.str_negatives, self.club_diagonal, self.symmetric = str_negatives, club_diagonal, symmetric
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """What only the critics' own InfoNCE trains: NCE-CLUB critics and the label-shared encoder."""
+        if not len(self.left):
+            return []
+        modules = (self.critic_uni, self.critic_str, self.label_shared)
+        return [p for module in modules for p in module.parameters()]
+
+    def forward(
+        self, features: FTREOutput, label: Float[Tensor, "B"], classes: Int[Tensor, "B"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """I_sha, I_uni, I_str, I_utr in nats, the reconstruction error, and the critics' own loss.
+
+        With one modality the pairwise terms are 0.
+        """
+        y = ((label - self.label_center) / self.label_scale)[:, None]
+        terms = {"I_utr": self.i_utr(self.pool(features.utr), y), "recon": reconstruction_loss(features)}
+        if not len(self.left):
+            return terms | dict.fromkeys(("I_sha", "I_uni", "I_str", "critic"), y.new_zeros(()))
+        uni, uni_critic = self.i_uni(self.pool(features.unique))
+        str_, str_critic = self.i_str(self.pool(features.str_), self.label_shared(y), classes[:, None] == classes)
+        shared = self.i_sha(self.pool(features.shared))
+        return terms | {"I_sha": shared, "I_uni": uni, "I_str": str_, "critic": uni_critic + str_critic}
+
+    def pool(self, features: Features) -> Float[Tensor, "M B w"]:
+        """Mean over tokens of every modality; narrower features are padded with zeros, which adds nothing."""
+        pooled = [features[m].mean(1) for m in self.modalities]
+        widest = max(x.shape[1] for x in pooled)
+        return torch.stack([x if x.shape[1] == widest else F.pad(x, (0, widest - x.shape[1])) for x in pooled])
+
+    def i_sha(self, shared: Float[Tensor, "M B w"]) -> Float[Tensor, ""]:
+        """I_sha (Eq. 7): InfoNCE between the shared features of each pair, to be maximised."""
+        return info_nce(self.critic_sha(shared[self.left], shared[self.right]), symmetric=self.symmetric).mean()
+
+    def i_uni(self, unique: Float[Tensor, "M B w"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """I_uni (Eq. 8): NCE-CLUB between the unique features of each pair, to be minimised; its critics' loss."""
+        x, y = unique[self.left], unique[self.right]
+        value = nce_club(frozen(self.critic_uni, x, y), include_diagonal=self.club_diagonal)
+        own = info_nce(self.critic_uni(x.detach(), y.detach()), symmetric=self.symmetric)
+        return value.mean(), -own.mean()
+
+    def i_str(
+        self, str_: Float[Tensor, "M B w"], y_str: Float[Tensor, "B ds"], same_bin: Bool[Tensor, "B B"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """I_str (Eq. 10): conditional NCE-CLUB between [X_m^str; Y^str] of each pair, to be minimised; critics' loss."""
+        candidates = same_bin if self.str_negatives == "same_bin" else None
+        main, own = _beside(str_, y_str.detach()), _beside(str_.detach(), y_str)
+        value = nce_club(
+            frozen(self.critic_str, main[self.left], main[self.right]), candidates, self.club_diagonal
+        )  # fmt: skip
+        own_bound = info_nce(self.critic_str(own[self.left], own[self.right]), candidates, self.symmetric)
+        return value.mean(), -own_bound.mean()
+
+    def i_utr(self, utr: Float[Tensor, "M B w"], y: Float[Tensor, "B 1"]) -> Float[Tensor, ""]:
+        """I_utr (Eq. 11): InfoNCE between each modality's UTR features and its encoded label, to be maximised."""
+        encoded = self.label_unique(y.expand(len(utr), -1, -1))
+        return info_nce(self.critic_utr(utr, encoded), symmetric=self.symmetric).mean()
+
+
+def reconstruction_loss(features: FTREOutput) -> Float[Tensor, ""]:
+    """L_recon: mean squared error to the detached tokens, so that the target does not move to be easy."""
+    errors = [F.mse_loss(features.reconstruction[m], x.detach()) for m, x in features.tokens.items()]
+    return torch.stack(errors).mean()
+
+
+def _beside(x: Float[Tensor, "M B w"], y: Float[Tensor, "B ds"]) -> Float[Tensor, "M B v"]:
+    return torch.cat([x, y.expand(len(x), -1, -1)], -1)

@@ -1,0 +1,61 @@
+"""From a configuration and a corpus to a model. Every model meets one contract:
+
+    output = model(batch)                   # output.prediction (B,); labels are not read
+    terms = model.losses(output, batch)     # name -> scalar; "total" is minimised
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from finelib.baselines.encoder_alone import EncoderAlone
+from finelib.config import EncoderConfig, FineConfig
+from finelib.data.features import Corpus, Frames
+from finelib.fine import FINE, Standardise
+from finelib.text import TextEncoder
+
+STATISTICS_FRAMES = 200_000
+
+
+def build(config: FineConfig | EncoderConfig, corpus: Corpus) -> nn.Module:
+    """Build the configured model for a corpus, with statistics of its training split.
+
+    Raises:
+        ValueError: if the configuration asks for a modality that the corpus does not have.
+    """
+    missing = [m for m in config.modalities if m not in corpus.modalities]
+    if missing:
+        raise ValueError(
+            f"{corpus.info.title} ({corpus.data}): modalities {', '.join(missing)} asked for, "
+            f"found {', '.join(corpus.modalities)}"
+        )
+    train = corpus.splits["train"]
+    as_ids = "T" in config.modalities and train.frames["T"].values.ndim == 1
+    text_encoder = TextEncoder(corpus.encoder) if as_ids else None
+    widths = {m: corpus.widths[m] for m in config.modalities}
+    if text_encoder is not None:
+        widths["T"] = text_encoder.width
+    if isinstance(config, EncoderConfig):
+        return EncoderAlone(config, widths["T"], text_encoder)
+    standardise = {m: statistics(train.frames[m]) for m in widths if train.frames[m].values.ndim == 2}
+    return FINE(config, corpus.info, widths, class_counts(corpus), standardise, text_encoder)
+
+
+def class_counts(corpus: Corpus) -> list[int]:
+    """Training utterances of each class of the contrastive queue."""
+    edges = corpus.info.class_edges
+    index = np.searchsorted(edges, corpus.splits["train"].label, side="left")
+    return np.bincount(index, minlength=len(edges) + 1).tolist()
+
+
+def statistics(frames: Frames) -> Standardise:
+    """Mean and standard deviation per feature, over at most 200,000 evenly spaced frames."""
+    step = max(1, len(frames.values) // STATISTICS_FRAMES)
+    sample = np.asarray(frames.values[::step], dtype=np.float64)
+    if not len(sample):
+        sample = np.zeros((1, frames.width))
+    mean, sd = sample.mean(0), sample.std(0)
+    sd[sd == 0] = 1.0
+    return Standardise(torch.tensor(mean, dtype=torch.float32), torch.tensor(sd, dtype=torch.float32))

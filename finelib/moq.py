@@ -1,0 +1,191 @@
+"""Mixture of Q-Formers (Eq. 1): each modality's frames become l tokens.
+
+A Q-Former holds l learned queries that attend to each other and then to the frames. N_e of them are the
+experts of one modality; a router weighs them per utterance.
+
+Two things make it quick and change no number. The weights of all experts, of all modalities that share a
+width, are stacked and run as one batched product. And the key and value projections are folded onto the query
+side: softmax((q W_k^T) X^T) X W_v instead of softmax(q (X W_k)^T) (X W_v). There are a few dozen queries but
+hundreds of frames, so the frames are read as they are and no projected copy of them is ever made. (The key
+bias adds the same number to all scores of a query and so drops out of the softmax.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from finelib.stacked import StackedLayerNorm, StackedLinear, uniform_parameter
+
+FramesOf = dict[str, Float[Tensor, "B T f"]]
+MaskOf = dict[str, Bool[Tensor, "B T"]]
+
+
+class QFormerLayer(nn.Module):
+    """One layer of S = M * E Q-Formers: self-attention of the queries, cross-attention to frames, feed-forward.
+
+    Post-norm residual blocks as in BERT and BLIP-2. Tokens are kept as (S, b*l, d): b is the batch size, or
+    1 while the queries do not yet depend on the utterance (before the first cross-attention).
+    """
+
+    def __init__(
+        self, frame_widths: dict[str, int], experts: int, queries: int, width: int, heads: int, dropout: float
+    ):
+        super().__init__()
+        stack = len(frame_widths) * experts
+        self.queries, self.heads, self.head_width = queries, heads, width // heads
+        self.self_in = StackedLinear(stack, width, 3 * width)
+        self.self_out = StackedLinear(stack, width, width)
+        self.cross_query = StackedLinear(stack, width, width)
+        self.cross_key = nn.ParameterDict({
+            m: uniform_parameter(f, experts, heads, self.head_width, f) for m, f in frame_widths.items()
+        })  # fmt: skip
+        self.cross_value = nn.ParameterDict({
+            m: uniform_parameter(f, experts, heads, f, self.head_width) for m, f in frame_widths.items()
+        })  # fmt: skip
+        self.cross_value_bias = uniform_parameter(width, stack, 1, width)
+        self.cross_out = StackedLinear(stack, width, width)
+        self.wide = StackedLinear(stack, width, 4 * width)
+        self.narrow = StackedLinear(stack, 4 * width, width)
+        self.norms = nn.ModuleList(StackedLayerNorm(stack, width) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Float[Tensor, "S n d"], frames: FramesOf, bias: FramesOf) -> Float[Tensor, "S m d"]:
+        """Tokens (S, b*l, d) with b = 1 or B -> tokens (S, B*l, d)."""
+        tokens = self.norms[0](tokens + self.dropout(self.self_attention(tokens)))
+        attended = self.cross_attention(tokens, frames, bias)
+        if tokens.shape[1] != attended.shape[1]:
+            tokens = tokens.repeat(1, attended.shape[1] // tokens.shape[1], 1)
+        tokens = self.norms[1](tokens + self.dropout(attended))
+        return self.norms[2](tokens + self.dropout(self.narrow(F.gelu(self.wide(tokens)))))
+
+    def self_attention(self, tokens: Float[Tensor, "S n d"]) -> Float[Tensor, "S n d"]:
+        """Attention of each utterance's l queries to each other."""
+        qkv = self.self_in(tokens).unflatten(1, (-1, self.queries)).unflatten(-1, (3, self.heads, self.head_width))
+        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5)  # each (S, b, H, l, c)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.self_out(mixed.transpose(2, 3).reshape(tokens.shape))
+
+    def cross_attention(
+        self, tokens: Float[Tensor, "S n d"], frames: FramesOf, bias: FramesOf
+    ) -> Float[Tensor, "S m d"]:
+        """Attention of the queries to the real frames; without any real frame, the value bias alone."""
+        query = self.cross_query(tokens).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)
+        by_modality = (query / math.sqrt(self.head_width)).chunk(len(frames))  # each (E, H, b*l, c)
+        values = [
+            self.read(q, self.cross_key[m], self.cross_value[m], frames[m], bias[m])
+            for q, m in zip(by_modality, frames, strict=True)
+        ]
+        return self.cross_out(torch.cat(values) + self.cross_value_bias)
+
+    def read(
+        self, query: Float[Tensor, "E H n c"], key: Float[Tensor, "E H c f"], value: Float[Tensor, "E H f c"],
+        frames: Float[Tensor, "B T f"], bias: Float[Tensor, "B 1 T"],
+    ) -> Float[Tensor, "E m d"]:  # fmt: skip
+        """softmax((q W_k^T) X^T + bias) X W_v of one modality; the bias is very negative on padding."""
+        folded = (query @ key).unflatten(2, (-1, self.queries))  # (E, H, b, l, f)
+        folded = folded.permute(2, 0, 1, 3, 4).flatten(1, 3).expand(len(frames), -1, -1)  # (B, E*H*l, f)
+        weights = torch.baddbmm(bias, folded, frames.transpose(1, 2)).softmax(-1)
+        read = weights @ frames  # (B, E*H*l, f); zero where all frames are padding, for padding is zero
+        read = read.unflatten(1, (*key.shape[:2], self.queries)).permute(1, 2, 0, 3, 4).flatten(2, 3)
+        return (read @ value).transpose(1, 2).flatten(2)  # (E, B*l, d)
+
+
+@dataclass(frozen=True)
+class MoQOutput:
+    """One modality: tokens (B, l, d'); router (B, N_e), softmax over experts; load_balance, 1 at balance."""
+
+    tokens: Float[Tensor, "B l d"]
+    router: Float[Tensor, "B E"]
+    load_balance: Float[Tensor, ""]
+
+
+class MoQ(nn.Module):
+    """Mixtures of Q-Formers of the modalities that share a width d' (Eq. 1): frames (B, T, d_m) -> tokens (B, l, d').
+
+    The router of a modality reads the masked mean of its frames; the k largest of its softmax probabilities
+    weigh the experts' tokens and the others count as 0 (``renormalise`` divides by the sum of the k).
+
+    Args:
+        frame_widths: modality -> d_m.
+        width: d', a multiple of ``heads``.
+        experts, queries, top_k: N_e, l, k.
+        layers: Q-Former depth; every layer attends to the frames.
+
+    Raises:
+        ValueError: if top_k is not between 1 and experts, or heads do not divide the width.
+    """
+
+    def __init__(
+        self, frame_widths: dict[str, int], width: int, experts: int = 4, queries: int = 4, top_k: int = 3,
+        layers: int = 1, heads: int = 8, dropout: float = 0.1, renormalise: bool = False,
+    ):  # fmt: skip
+        super().__init__()
+        if not 1 <= top_k <= experts:
+            raise ValueError(f"MoQ: top_k is {top_k}, expected 1 to {experts} (the number of experts)")
+        if width % heads:
+            raise ValueError(f"MoQ: width {width} is not a multiple of the number of heads {heads}")
+        self.top_k, self.queries, self.renormalise = top_k, queries, renormalise
+        stack = len(frame_widths) * experts
+        self.router = nn.ModuleDict({m: nn.Linear(f, experts) for m, f in frame_widths.items()})
+        self.query = nn.Parameter(torch.randn(stack, queries, width) * 0.02)
+        self.norm = StackedLayerNorm(stack, width)
+        self.layers = nn.ModuleList(
+            QFormerLayer(frame_widths, experts, queries, width, heads, dropout) for _ in range(layers)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, frames: FramesOf, mask: MaskOf) -> dict[str, MoQOutput]:
+        """Frames must be zero where the mask is False; an utterance without any real frame is allowed."""
+        tokens = self.expert_tokens(frames, mask)
+        return {m: self.mix(tokens[i], masked_mean(frames[m], mask[m]), m) for i, m in enumerate(self.router)}
+
+    def expert_tokens(self, frames: FramesOf, mask: MaskOf) -> Float[Tensor, "M E B l d"]:
+        """Every expert's tokens, before the routers weigh them."""
+        frames = {m: frames[m] for m in self.router}
+        bias = {m: _padding_bias(mask[m], frames[m].dtype) for m in frames}
+        tokens = self.dropout(self.norm(self.query))
+        for layer in self.layers:
+            tokens = layer(tokens, frames, bias)
+        return tokens.unflatten(1, (-1, self.queries)).unflatten(0, (len(frames), -1))
+
+    def mix(self, tokens: Float[Tensor, "E B l d"], mean_frame: Float[Tensor, "B f"], m: str) -> MoQOutput:
+        """The router's weighted sum of the experts' tokens."""
+        probability = self.router[m](mean_frame).softmax(-1)
+        gate = top_k_gate(probability, self.top_k, self.renormalise)
+        size, (queries, width) = len(probability), tokens.shape[2:]
+        mixed = gate[:, None] @ tokens.transpose(0, 1).flatten(2)  # (B, 1, E) @ (B, E, l*d)
+        return MoQOutput(mixed.view(size, queries, width), probability, load_balance(probability, gate > 0))
+
+
+def _padding_bias(mask: Bool[Tensor, "B T"], dtype: torch.dtype) -> Float[Tensor, "B 1 T"]:
+    # finite, so that an utterance of padding alone gets even weights instead of NaN
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -1e9)[:, None]
+
+
+def masked_mean(x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+    """Mean over real frames; zeros for an utterance without any."""
+    weight = mask.to(x.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
+    return (weight[:, None] @ x).squeeze(1)
+
+
+def top_k_gate(probability: Float[Tensor, "B E"], k: int, renormalise: bool = False) -> Float[Tensor, "B E"]:
+    """Keep the k largest probabilities of each row, zero the others."""
+    kept = probability.topk(k, dim=-1)
+    values = kept.values / kept.values.sum(-1, keepdim=True) if renormalise else kept.values
+    return torch.zeros_like(probability).scatter(-1, kept.indices, values)
+
+
+def load_balance(probability: Float[Tensor, "B E"], chosen: Bool[Tensor, "B E"]) -> Float[Tensor, ""]:
+    """L_aux = N_e / k * sum_e f_e P_e (Switch, GShard): 1 at balance, N_e / k when k experts take everything.
+
+    f_e is the share of utterances routed to expert e, P_e its mean probability over the full softmax; k, the
+    choices per utterance, is the sum of the f_e.
+    """
+    share = chosen.to(probability.dtype).mean(0)
+    return probability.shape[-1] * (share * probability.mean(0)).sum() / share.sum()

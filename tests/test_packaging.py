@@ -1,0 +1,86 @@
+"""pyproject.toml, the lock and environment.yml say the same; the citation and the licence are what they say."""
+
+import ast
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+INSTALLED_EXTRAS = ("text", "notebooks", "test")  # bench and cluster are for whoever asks for them
+CONDA_NAMES = {"pytorch": "torch"}
+
+
+def by_name(requirements) -> dict[str, SpecifierSet]:
+    parsed = [Requirement(line) for line in requirements]
+    names = [canonicalize_name(r.name) for r in parsed]
+    assert len(set(names)) == len(names), "a package stands there twice"
+    return {name: r.specifier for name, r in zip(names, parsed, strict=True)}
+
+
+def lock_lines() -> list[str]:
+    return [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+
+
+DIRECT = by_name(PROJECT["dependencies"] + sum((PROJECT["optional-dependencies"][e] for e in INSTALLED_EXTRAS), []))
+LOCK = by_name(lock_lines())
+
+
+def conda() -> dict[str, SpecifierSet]:
+    *packages, last = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    found = by_name(p for p in packages if not p.startswith("python="))
+    assert last["pip"][-1] == "-e ."
+    found |= by_name(last["pip"][:-1])
+    return {canonicalize_name(CONDA_NAMES.get(name, name)): specifier for name, specifier in found.items()}
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_direct_dependency_is_locked_within_its_range_and_in_the_conda_environment(name):
+    (pin,) = LOCK[name]
+    assert pin.operator == "==" and DIRECT[name].contains(pin.version), f"{name}: {pin} is not within {DIRECT[name]}"
+    assert conda()[name] == DIRECT[name]
+
+
+def test_conda_environment_has_nothing_else():
+    assert set(conda()) - set(DIRECT) == {"pip", "sentence-transformers"}
+
+
+def test_lock_is_a_lock():
+    assert all(len(s) == 1 and next(iter(s)).operator == "==" for s in LOCK.values())
+    assert not any("*" in line or "@" in line or "+" in line for line in lock_lines())
+    assert str(LOCK["torch"]) == "==2.13.0"
+
+
+def test_python_versions_agree():
+    lowest = SpecifierSet(PROJECT["requires-python"])
+    (line,) = (p for p in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"] if "python=" in p)
+    assert lowest.contains(line.split("=")[1]) and lowest.contains("3.11") and not lowest.contains("3.10")
+
+
+def test_imports_of_the_library_are_direct_dependencies():
+    imported = set()
+    for file in [*ROOT.glob("finelib/**/*.py"), *ROOT.glob("tests/*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(node.module.partition(".")[0])
+    distribution = {"sklearn": "scikit-learn", "yaml": "pyyaml", "umap": "umap-learn"}
+    names = {canonicalize_name(distribution.get(m, m)) for m in imported - set(sys.stdlib_module_names) - {"finelib"}}
+    optional = by_name(PROJECT["optional-dependencies"]["bench"] + PROJECT["optional-dependencies"]["cluster"])
+    assert {"torch", "numpy"} <= names <= DIRECT.keys() | optional.keys()
+
+
+def test_citation_names_the_paper_and_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"] and citation["license"] == PROJECT["license"]
+    paper = citation["preferred-citation"]
+    assert [f"{a['given-names']} {a['family-names']}" for a in paper["authors"]] == ["Yadong Liu", "Shangfei Wang"]
+    assert paper["identifiers"][0]["value"] == "arXiv:2511.20167"
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License\n\nCopyright (c) 2026 The FINE companion authors")

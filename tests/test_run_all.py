@@ -1,0 +1,190 @@
+"""run_all.sh's own work: options, environment, hand-over. Installing is stood in for by a Python that records it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# what venv and pip would do is recorded; all else is the real Python's
+FAKE_PYTHON = """#!/usr/bin/env bash
+case "$*" in
+    "-m venv "*) echo venv >>"$CALLS"; mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+    "-m pip "*) echo pip >>"$CALLS"; echo "Collecting torch"; [[ -z "${BROKEN:-}" ]] || { echo "$BROKEN"; exit 1; } ;;
+    "-m finelib.run"* | "-m pytest"*) echo "in $PWD:"; printf '[%s]' "$@"; echo; exit "${STATUS:-0}" ;;
+    *get_path*) mkdir -p "$(dirname "$0")/../lib" && cd "$(dirname "$0")/../lib" && pwd ;;
+    *) exec "REAL" "$@" ;;
+esac
+"""
+
+
+class Checkout:
+    """A copy of the script and the lock in a folder with a space, called from another folder."""
+
+    def __init__(self, folder: Path):
+        self.root, self.elsewhere, self.bin = folder / "my checkout", folder / "else where", folder / "bin"
+        for made in (self.root, self.elsewhere, self.bin):
+            made.mkdir()
+        for name in ("run_all.sh", "requirements.txt"):
+            shutil.copy(ROOT / name, self.root)
+        for tool in "awk bash cat cp dirname env find grep mkdir rm tail tee".split():
+            (self.bin / tool).symlink_to(shutil.which(tool))
+        self.python(FAKE_PYTHON.replace("REAL", sys.executable))
+        self.calls = folder / "calls"
+
+    def python(self, script: str, name: str = "python3.11") -> None:
+        (self.bin / name).write_text(script)
+        (self.bin / name).chmod(0o755)
+
+    def __call__(self, *options: str, **environment: str) -> subprocess.CompletedProcess:
+        env = {"PATH": str(self.bin), "HOME": str(self.elsewhere), "CALLS": str(self.calls), **environment}
+        command = ["bash", str(self.root / "run_all.sh"), *options]
+        return subprocess.run(command, env=env, cwd=self.elsewhere, capture_output=True, text=True, timeout=60)
+
+    def installs(self) -> int:
+        return self.calls.read_text().split().count("pip") if self.calls.exists() else 0
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+def sentence(result) -> str:
+    assert result.returncode == 2 and result.stderr.startswith("run_all.sh: ") and result.stderr.count("\n") == 1
+    return result.stderr
+
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+
+
+def test_help_needs_no_environment(checkout):
+    result = checkout("--help")
+    usage, _, explained = result.stdout.partition("\n\n")
+    assert result.returncode == 0 and not checkout.installs() and not (checkout.root / ".venv").exists()
+    assert len(OPTION.findall(usage)) == 11 and set(OPTION.findall(usage)) == set(OPTION.findall(explained))
+
+
+def test_help_names_the_options_of_the_run(checkout):
+    pytest.importorskip("finelib.run", reason="finelib.run is not there")
+    command = [sys.executable, "-m", "finelib.run", "--help"]
+    of_the_run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(OPTION.findall(of_the_run)) | {"--setup", "--test"} == set(OPTION.findall(checkout("--help").stdout))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--sedes", "3"], "unknown option --sedes (did you mean --seeds?)"),
+        (["--out", "here", "--finetune_text"], "unknown option --finetune_text (did you mean --finetune-text?)"),
+        (["table1"], "unknown option table1;"),
+        (["--preset", "demo", "--only"], "option --only: found nothing after it, expected a value"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_installed(checkout, options, said):
+    assert said in sentence(checkout(*options))
+    assert not checkout.installs()
+
+
+def test_everything_else_is_handed_over_as_it_is(checkout):
+    options = ["--preset", "smoke", "--out", "a b/--test", "--seeds=2", "--finetune-text", "--only", "--help me"]
+    result = checkout(*options, STATUS="7")
+    assert result.returncode == 7
+    assert f"in {checkout.elsewhere}:\n[-m][finelib.run]" + "".join(f"[{o}]" for o in options) in result.stdout
+
+
+def test_tests_run_in_the_checkout(checkout):
+    assert f"in {checkout.root}:\n[-m][pytest]" in checkout("--test", "--setup").stdout
+
+
+def test_environment_is_made_once_and_finds_finelib(checkout):
+    first, second = checkout("--setup"), checkout()
+    assert first.returncode == second.returncode == 0 and checkout.installs() == 1
+    assert "Collecting torch" in first.stdout and "finelib.run" not in first.stdout
+    assert (checkout.root / ".venv/lib/finelib.pth").read_text() == f"{checkout.root}\n"
+    assert [path.name for path in checkout.elsewhere.iterdir()] == []
+
+
+def test_changed_lock_installs_afresh(checkout):
+    checkout("--setup")
+    (checkout.root / ".venv/left over").write_text("")
+    with (checkout.root / "requirements.txt").open("a") as lock:
+        lock.write("another==1\n")
+    checkout("--setup")
+    assert checkout.installs() == 2 and not (checkout.root / ".venv/left over").exists()
+
+
+def test_failed_or_interrupted_install_is_not_taken_for_finished(checkout):
+    said = checkout(BROKEN="ERROR: No space left on device")
+    assert said.returncode == 2 and "No space left on device" in said.stderr and "[finelib.run]" not in said.stdout
+    assert checkout("--setup").returncode == 0 and checkout.installs() == 2
+    (checkout.root / ".venv/.finelib-lock").write_text("installing\n")
+    checkout("--setup")
+    assert checkout.installs() == 3
+
+
+def test_moved_environment_is_made_again(checkout):
+    checkout("--setup")
+    moved = checkout.root.rename(checkout.root.with_name("moved"))
+    checkout.root = moved
+    checkout("--setup")
+    assert checkout.installs() == 2
+
+
+def test_environment_of_the_user_is_used_as_it_is(checkout):
+    (checkout.elsewhere / "mine/bin").mkdir(parents=True)
+    shutil.copy(checkout.bin / "python3.11", checkout.elsewhere / "mine/bin/python")
+    result = checkout("--seeds", "1", FINE_VENV="mine")
+    assert "[finelib.run][--seeds][1]" in result.stdout and "as it is" in result.stdout
+    assert not checkout.calls.exists() and not (checkout.root / ".venv").exists()
+
+
+def test_environment_of_the_user_that_lacks_packages_says_so(checkout):
+    (checkout.elsewhere / "mine/bin").mkdir(parents=True)
+    bare = checkout.elsewhere / "mine/bin/python"
+    bare.write_text(f'#!/usr/bin/env bash\nexec "{Path(sys.executable).resolve()}" -IS "$@"\n')
+    bare.chmod(0o755)
+    assert "lacks torch transformers papermill pytest" in sentence(checkout(FINE_VENV="mine"))
+
+
+def test_folder_that_cannot_be_written_says_so(checkout):
+    (checkout.elsewhere / "file").write_text("")
+    assert "cannot be written; set FINE_VENV" in sentence(checkout("--setup", FINE_VENV="file/venv"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_read_only_checkout_says_so(checkout):
+    checkout.root.chmod(0o555)
+    try:
+        assert "cannot be written; set FINE_VENV" in sentence(checkout("--setup"))
+    finally:
+        checkout.root.chmod(0o755)
+
+
+def test_old_python_says_so(checkout):
+    (checkout.bin / "python3.11").unlink()
+    checkout.python('#!/usr/bin/env bash\n[[ "$1" == --version ]] && echo Python 3.9.2\nexit 1\n', "python3")
+    assert "found Python 3.9.2, expected Python 3.11 or later" in sentence(checkout("--setup"))
+
+
+def test_python_without_venv_says_so(checkout):
+    script = (checkout.bin / "python3.11").read_text()
+    checkout.python(script.replace("*get_path*)", '*"import ensurepip"*) exit 1 ;;\n    *get_path*)'))
+    assert "apt install python3-venv" in sentence(checkout("--setup"))
+
+
+def test_launcher_that_does_not_work_is_passed_over(checkout):
+    (checkout.bin / "python3.11").rename(checkout.bin / "python3.12")
+    checkout.python("#!/usr/bin/env bash\nexit 127\n")
+    assert "python3.12" in checkout("--setup").stdout
+
+
+@pytest.mark.parametrize("script", ["run_all.sh", ".ci/run"])
+def test_scripts_are_bash_and_may_be_executed(script):
+    subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
+    assert os.access(ROOT / script, os.X_OK)
