@@ -185,9 +185,10 @@ class FINE(nn.Module):
         c = self.config
         classes = self.classes(batch.label)
         terms = self.information(output.features, batch.label, classes)
+        # mutual information is not negative: an estimate below 0 asks for a better critic, not for other features
         terms["mi"] = (
             c.weight_recon * terms["recon"]
-            + c.weight_uni * terms["I_uni"] + c.weight_str * terms["I_str"]
+            + c.weight_uni * terms["I_uni"].clamp(min=0) + c.weight_str * terms["I_str"].clamp(min=0)
             - c.weight_sha * terms["I_sha"] - c.weight_utr * terms["I_utr"]
         )  # fmt: skip
         terms["mp"] = self.prediction_loss(output.logits, batch.label)

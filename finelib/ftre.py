@@ -77,7 +77,7 @@ class MutualInformation(nn.Module):
     The critics of I_sha and I_utr are trained with the encoders, since both raise the same bound. Those of the
     NCE-CLUB terms I_uni and I_str are trained by InfoNCE on detached features ("critic" in the result), while
     the terms themselves score with frozen critics; one backward pass then gives each side its own gradient.
-    Tokens are averaged before they are scored. Sums over pairs and over modalities are averages here.
+    Tokens are averaged and normalised before they are scored (``pool``). Sums over pairs and over modalities are averages here.
 
     The label-shared encoder Y^str is trained by the critic's term alone: I_str is minimised, and its gradient
     would teach the encoder to forget the label.
@@ -142,8 +142,12 @@ class MutualInformation(nn.Module):
         return terms | {"I_sha": shared, "I_uni": uni, "I_str": str_, "critic": uni_critic + str_critic}
 
     def pool(self, features: Features) -> Float[Tensor, "M B w"]:
-        """Mean over tokens of every modality; narrower features are padded with zeros, which adds nothing."""
-        pooled = [features[m].mean(1) for m in self.modalities]
+        """Mean over tokens of every modality, brought to zero mean and unit variance per utterance.
+
+        Without that scale an encoder can drive NCE-CLUB to minus infinity by inflating its features faster than
+        the critic follows. Narrower features are padded with zeros, which adds nothing to a score.
+        """
+        pooled = [F.layer_norm(features[m].mean(1), features[m].shape[-1:]) for m in self.modalities]
         widest = max(x.shape[1] for x in pooled)
         return torch.stack([x if x.shape[1] == widest else F.pad(x, (0, widest - x.shape[1])) for x in pooled])
 

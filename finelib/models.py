@@ -45,7 +45,7 @@ def build(config: FineConfig | EncoderConfig, corpus: Corpus) -> nn.Module:
 
 def class_counts(corpus: Corpus) -> list[int]:
     """Training utterances of each class of the contrastive queue."""
-    edges = corpus.info.class_edges
+    edges = np.float32(corpus.info.class_edges)
     index = np.searchsorted(edges, corpus.splits["train"].label, side="left")
     return np.bincount(index, minlength=len(edges) + 1).tolist()
 

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from finelib.data import mmsa, store, ur_funny
-from finelib.data.card import describe
+from finelib.data.card import compared, describe
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import Corpus
 from finelib.data.formats import DataError
@@ -135,6 +135,7 @@ def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: 
     paths = _locate(info, source, aligned)
     sha256 = {path.name: store.file_sha256(path, cache) for path in paths}
     name = store.key(info.name, sha256, context=context)
+    files = [{"name": n, "sha256": digest, "compared": compared(info, digest)} for n, digest in sha256.items()]
 
     def convert() -> Corpus:
         if info.name == "ur_funny":
@@ -143,7 +144,7 @@ def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: 
         else:
             splits, notes = mmsa.read(paths[0], info)
             encoder = info.bert
-        return Corpus(info, "files", splits, name, encoder, describe(info, splits, sha256, notes))
+        return Corpus(info, "files", splits, name, encoder, describe(info, splits, files, notes))
 
     return store.open_or_convert(name, info, convert, cache)
 
@@ -170,7 +171,8 @@ def _public(info: CorpusInfo, source: str, cache: Path | None) -> Corpus:
     paths = module.paths(cache)
     sha256 = {name: store.file_sha256(path, cache) for name, path in paths.items()}
     splits, notes = module.read(paths, info)
-    card = describe(info, splits, sha256, notes)
+    files = [{"name": name, "sha256": digest, "compared": "pinned"} for name, digest in sha256.items()]
+    card = describe(info, splits, files, notes)
     encoder = "GloVe" if source == "public-mfn" else ""
     return Corpus(info, "public", splits, store.key(source, sha256), encoder, card)
 

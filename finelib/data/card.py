@@ -14,27 +14,23 @@ HISTOGRAM_BINS = 12
 
 
 def describe(
-    info: CorpusInfo, splits: dict[str, Split], files: dict[str, str] | None = None, notes: dict | None = None
+    info: CorpusInfo, splits: dict[str, Split], files: list[dict[str, str]] | None = None, notes: dict | None = None
 ) -> dict:
     """A card of plain numbers and texts, ready for JSON.
 
     Args:
         info: what the corpus should be.
         splits: what was read.
-        files: file name -> SHA-256 of what it was read from; empty for planted data.
+        files: what it was read from: "name", "sha256", and "compared" with what was published; none if planted.
         notes: what the reader counted on the way, kept as it is: NaN, infinities, padding.
 
     Returns:
-        "files": name, sha256 and how it compares with the published one; "splits": per split utterances found and
-        published, per modality width, frames, quantiles of the lengths in frames and empty utterances, label
-        histogram, utterances per class (``info.class_edges``); "duplicate_ids" and "duplicate_texts" across
-        splits; "notes".
+        "files"; "splits": per split utterances found and published, per modality width, frames, quantiles of the
+        lengths (frames) and empty utterances, label histogram, utterances per class (``info.class_edges``);
+        "duplicate_ids" and "duplicate_texts" across splits; "notes".
     """
     return {
-        "files": [
-            {"name": name, "sha256": digest, "compared": compared(info, digest)}
-            for name, digest in (files or {}).items()
-        ],
+        "files": files or [],
         "splits": {
             s: {"utterances": len(split), "published_utterances": size, **_describe_split(info, split)}
             for (s, split), size in zip(splits.items(), info.sizes, strict=True)
@@ -46,7 +42,7 @@ def describe(
 
 
 def compared(info: CorpusInfo, sha256: str) -> str:
-    """How a file's hash compares with those published for the corpus."""
+    """How the hash of a licensed file compares with those published for the corpus."""
     published = [digest for digest in info.files.values() if digest]
     if not published:
         return "no checksum was published"

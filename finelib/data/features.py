@@ -55,11 +55,13 @@ class Frames:
 
     def mean(self) -> np.ndarray:
         """Mean over each utterance's real frames, (N, d); zeros for an utterance without frames."""
+        out = np.zeros((len(self.length), self.width))
         filled = np.flatnonzero(self.length)
-        out = np.zeros((len(self.length), self.width), dtype=np.float64)
-        if len(filled):
-            sums = np.add.reduceat(np.asarray(self.values, dtype=np.float64), self.start[filled], axis=0)
-            out[filled] = sums / self.length[filled, None]
+        for part in np.array_split(filled, max(1, len(filled) // 1000)):  # in parts, for large memory-mapped values
+            if len(part):
+                first, last = self.start[part[0]], self.start[part[-1]] + self.length[part[-1]]
+                values = np.asarray(self.values[first:last], dtype=np.float64)
+                out[part] = np.add.reduceat(values, self.start[part] - first, axis=0) / self.length[part, None]
         return out
 
 

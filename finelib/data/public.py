@@ -67,16 +67,20 @@ def paths(cache: Path | None = None) -> dict[str, Path]:
     return {name: obtain(file, cache) for name, file in FILES.items() if not name.startswith("video")}
 
 
-def read(info: CorpusInfo, cache: Path | None = None) -> tuple[dict[str, Split], dict]:
+def read(path: dict[str, Path], info: CorpusInfo) -> tuple[dict[str, Split], dict]:
     """Text (raw) and audio (one frame of 73 openSMILE statistics) of the standard split.
+
+    Args:
+        path: name ("label.csv", ...) -> path.
+        info: the corpus.
 
     Returns:
         The splits, without "T" until an encoder has read their text, and notes for the data card.
 
     Raises:
-        DataError: a file cannot be had, or the files do not agree with each other.
+        DataError: the files do not agree with each other.
     """
-    table = _join(paths(cache), "audio", AUDIO_WIDTH)
+    table = _join(path, "audio", AUDIO_WIDTH)
     splits, notes = {}, {}
     for s in SPLITS:
         rows = table[table.split == s]
@@ -92,7 +96,7 @@ def leaked_video_features(cache: Path | None = None) -> LeakedFeatures:
     """The 100-d video features published beside the audio. See ``LeakedFeatures``: not for any result.
 
     Raises:
-        DataError: as ``read``.
+        DataError: a file cannot be had, or the files do not agree with each other.
     """
     video = {name: obtain(file, cache) for name, file in FILES.items() if name.startswith("video")}
     table = _join({**paths(cache), **video}, "video", VIDEO_WIDTH)

@@ -1,0 +1,138 @@
+"""Scores by the field's definitions, and what can be said about a mean over seeds.
+
+The definitions follow the evaluation code that the compared papers share; every score is a fraction, not a
+percentage. ACC-2 exists in two forms on CMU-MOSI and CMU-MOSEI, and both are given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from sklearn.metrics import f1_score
+
+SIMS_EDGES = {"acc2": (0.0,), "acc3": (-0.1, 0.1), "acc5": (-0.7, -0.1, 0.1, 0.7)}
+
+
+def score(metric: str, prediction: Float[np.ndarray, "N"], label: Float[np.ndarray, "N"]) -> dict[str, float]:
+    """All scores of a corpus.
+
+    Args:
+        metric: "mosi" (CMU-MOSI, CMU-MOSEI), "sims" (CH-SIMS) or "humor" (UR-FUNNY).
+
+    Raises:
+        ValueError: an unknown metric, lengths that differ, no rows, or values that are not finite.
+    """
+    if metric not in _SCORES:
+        raise ValueError(f"metric {metric!r}: unknown, expected one of {', '.join(_SCORES)}")
+    prediction, label = np.asarray(prediction, dtype=np.float64), np.asarray(label, dtype=np.float64)
+    if prediction.shape != label.shape or prediction.ndim != 1 or not len(label):
+        raise ValueError(f"scores: found shapes {prediction.shape} and {label.shape}, expected two equal (N,), N > 0")
+    for name, values in (("predictions", prediction), ("labels", label)):
+        if bad := int((~np.isfinite(values)).sum()):
+            raise ValueError(f"scores: {bad} of {len(values)} {name} are not finite")
+    return _SCORES[metric](prediction, label)
+
+
+def mosi_scores(prediction: Float[np.ndarray, "N"], label: Float[np.ndarray, "N"]) -> dict[str, float]:
+    """CMU-MOSI and CMU-MOSEI, labels in [-3, 3].
+
+    acc2_nonzero, f1_nonzero: rows with label 0 dropped, positive is > 0. acc2_has_zero, f1_has_zero: all rows,
+    non-negative is >= 0. F1 is weighted by class support. acc7 and acc5: equal after clipping to +-3 (+-2) and
+    rounding half to even. mae and corr (Pearson) on unclipped values.
+    """
+    nonzero = label != 0
+    scores = {}
+    if nonzero.any():
+        scores |= _two_class(prediction[nonzero] > 0, label[nonzero] > 0, "_nonzero")
+    scores |= _two_class(prediction >= 0, label >= 0, "_has_zero")
+    scores["acc7"] = _rounded_accuracy(prediction, label, 3)
+    scores["acc5"] = _rounded_accuracy(prediction, label, 2)
+    return scores | _regression(prediction, label)
+
+
+def sims_scores(prediction: Float[np.ndarray, "N"], label: Float[np.ndarray, "N"]) -> dict[str, float]:
+    """CH-SIMS, labels in [-1, 1]: both are clipped to that range first, for mae and corr too.
+
+    Classes are right-closed intervals, so 0 counts as negative: acc2 cut at 0 with its weighted F1, acc3 cut at
+    -.1 and .1, acc5 cut at -.7, -.1, .1 and .7.
+    """
+    prediction, label = prediction.clip(-1, 1), label.clip(-1, 1)
+    scores = _two_class(prediction > 0, label > 0, "")
+    for name, edges in SIMS_EDGES.items():
+        # in float32 on both sides: labels are, and one on an edge belongs to the class below
+        found, true = (np.searchsorted(np.float32(edges), np.float32(x)) for x in (prediction, label))
+        scores[name] = float(np.mean(found == true))
+    return scores | _regression(prediction, label)
+
+
+def humor_scores(prediction: Float[np.ndarray, "N"], label: Float[np.ndarray, "N"]) -> dict[str, float]:
+    """UR-FUNNY, labels 0 and 1: acc2 and weighted F1 at the threshold .5; mae and corr."""
+    return _two_class(prediction > 0.5, label > 0.5, "") | _regression(prediction, label)
+
+
+_SCORES = {"mosi": mosi_scores, "sims": sims_scores, "humor": humor_scores}
+
+
+def _two_class(prediction: np.ndarray, label: np.ndarray, suffix: str) -> dict[str, float]:
+    f1 = f1_score(label, prediction, average="weighted", zero_division=0)
+    return {f"acc2{suffix}": float(np.mean(prediction == label)), f"f1{suffix}": float(f1)}
+
+
+def _rounded_accuracy(prediction: np.ndarray, label: np.ndarray, bound: int) -> float:
+    return float(np.mean(np.round(prediction.clip(-bound, bound)) == np.round(label.clip(-bound, bound))))
+
+
+def _regression(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    return {"mae": float(np.mean(np.abs(prediction - label))), "corr": correlation(prediction, label)}
+
+
+def correlation(x: Float[np.ndarray, "N"], y: Float[np.ndarray, "N"]) -> float:
+    """Pearson's r; 0 by definition when one side is constant."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+# ---------------------------------------------------------------------------------------------- over seeds
+
+
+@dataclass(frozen=True)
+class Interval:
+    """mean, sd (n - 1) and a confidence interval for the mean; sd, low and high are None for one value."""
+
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def interval(values: list[float], level: float = 0.95) -> Interval:
+    """Student's t interval over seeds: it speaks of the training recipe on this test set, seeds being what varies."""
+    values = np.asarray(values, dtype=np.float64)
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return Interval(mean, None, None, None, n)
+    sd = float(values.std(ddof=1))
+    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * sd / np.sqrt(n)
+    return Interval(mean, sd, mean - half, mean + half, n)
+
+
+def paired(a: list[float], b: list[float], level: float = 0.95) -> tuple[Interval, float | None]:
+    """Difference a - b of runs that share seeds: its t interval and the two-sided p of the paired t test.
+
+    Raises:
+        ValueError: if the two have not the same number of values.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"paired difference: found {len(a)} and {len(b)} values, expected the same seeds on both sides")
+    difference = interval([x - y for x, y in zip(a, b, strict=True)], level)
+    if difference.sd is None:
+        return difference, None
+    if difference.sd == 0:
+        return difference, 1.0 if difference.mean == 0 else 0.0
+    return difference, float(stats.ttest_rel(a, b).pvalue)

@@ -1,0 +1,120 @@
+"""Which runs a preset asks for: the options of ``run_all.sh`` turned into RunSpecs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from finelib.config import DataConfig, EncoderConfig, FineConfig, RunSpec, TrainConfig
+from finelib.data.corpora import CORPORA
+
+ROOT = Path(__file__).resolve().parents[1]
+PRESETS = ("smoke", "demo", "paper")
+PAPER_SEEDS = (3585, 7154, 8757, 1111, 2222)
+SEEDS = {"smoke": 2, "demo": 3, "paper": 5}
+
+# share of each corpus's split sizes that is generated: the smoke preset is for code, the demo for ten minutes
+PLANTED_SCALE = {
+    "smoke": {"mosi": 0.08, "mosei": 0.006, "ur_funny": 0.012, "ch_sims": 0.06},
+    "demo": {"mosi": 1.0, "mosei": 0.1, "ur_funny": 0.2, "ch_sims": 1.0},
+    "paper": {"mosi": 1.0, "mosei": 1.0, "ur_funny": 1.0, "ch_sims": 1.0},
+}
+
+DEMO = FineConfig()
+PAPER = FineConfig(
+    width=(256, 128, 256), qformer_layers=2, fusion_layers=2, critic="concat", critic_width=512, critic_layers=2,
+)  # fmt: skip
+TRAIN = {
+    "smoke": TrainConfig(epochs=2, patience=2),
+    "demo": TrainConfig(epochs=12, patience=5),
+    "paper": TrainConfig(epochs=100, patience=10, lr=6e-5, lr_critic=6e-5, lr_text=4e-5, threads=2),
+}
+# real MOSI, frozen sentence encoder: short sequences, few utterances
+PUBLIC_MODEL = DEMO
+PUBLIC_TRAIN = TrainConfig(epochs=20, patience=8, lr=5e-4, lr_critic=5e-4)
+FINETUNED_MODEL = replace(DEMO, loss="l1")
+FINETUNED_TRAIN = TrainConfig(epochs=8, patience=8, lr=5e-4, lr_critic=5e-4, lr_text=5e-5)
+ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
+
+# the terms whose work notebook 03 shows: label -> the coefficient that is 0 in the control
+CONTROLS = {
+    "I_sha": "weight_sha", "I_uni": "weight_uni", "I_str": "weight_str", "I_utr": "weight_utr",
+    "L_aux": "lambda_aux", "L_CL": "lambda_cl",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``run_all.sh``; every notebook takes the same as parameters.
+
+    Attributes:
+        preset: "smoke", "demo" or "paper".
+        source: "planted", "public" or a folder of the licensed files.
+        seeds: number of seeds; None for the preset's own.
+        out: results are written to out/figures and out/runs.
+        jobs: training processes; None for one per core.
+        text_encoder: None for the source's own text features (raw text: all-MiniLM-L6-v2).
+        finetune_text: train the text encoder with the model.
+    """
+
+    preset: str = "demo"
+    source: str = "planted"
+    seeds: int | None = None
+    out: Path = ROOT
+    jobs: int | None = None
+    text_encoder: str | None = None
+    finetune_text: bool = False
+
+    @property
+    def figures(self) -> Path:
+        return Path(self.out) / "figures"
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """Seeds 0 to N-1 when a number is given; the paper's three and two more for the paper preset."""
+        if self.seeds is None and self.preset == "paper":
+            return PAPER_SEEDS
+        return tuple(range(self.seeds or SEEDS[self.preset]))
+
+
+def data_config(corpus: str, options: Options) -> DataConfig:
+    """The data that the options name for a corpus."""
+    if options.source == "planted":
+        return DataConfig(corpus, scale=PLANTED_SCALE[options.preset][corpus])
+    finetune = options.finetune_text or (options.preset == "paper" and options.source != "public")
+    encoder = options.text_encoder
+    if encoder is None and finetune:
+        encoder = "all-MiniLM-L6-v2" if options.source == "public" else CORPORA[corpus].bert
+    return DataConfig(
+        corpus, source=options.source, text_encoder=encoder or "files", finetune_text=finetune and encoder != "files"
+    )
+
+
+def specs(corpus: str, options: Options) -> list[RunSpec]:
+    """The runs behind a corpus's table: FINE with every seed; with a fine-tuned encoder, the encoder alone too."""
+    data = data_config(corpus, options)
+    if options.source == "public":
+        if data.finetune_text:
+            rows = [("FINE (fine-tuned)", FINETUNED_MODEL, FINETUNED_TRAIN),
+                    ("text encoder alone (fine-tuned)", EncoderConfig(), ENCODER_TRAIN)]  # fmt: skip
+        else:
+            rows = [("FINE", PUBLIC_MODEL, PUBLIC_TRAIN)]
+        rows = [(name, _modalities(model, ("T", "A")), train) for name, model, train in rows]
+    else:
+        rows = [("FINE", PAPER if options.preset == "paper" else DEMO, TRAIN[options.preset])]
+    if options.preset == "smoke":
+        rows = [(name, model, replace(train, epochs=2)) for name, model, train in rows]
+    return [RunSpec(name, data, model, train, seed) for name, model, train in rows for seed in options.seed_list]
+
+
+def controls(options: Options) -> dict[str, list[RunSpec]]:
+    """For each term of the objective, FINE on MOSI with that term's coefficient at 0, same seeds."""
+    base = [spec for spec in specs("mosi", options) if isinstance(spec.model, FineConfig)]
+    return {
+        term: [replace(spec, name=f"FINE, no {term}", model=replace(spec.model, **{field: 0.0})) for spec in base]
+        for term, field in CONTROLS.items()
+    }
+
+
+def _modalities(model: FineConfig | EncoderConfig, available: tuple[str, ...]) -> FineConfig | EncoderConfig:
+    return replace(model, modalities=tuple(m for m in model.modalities if m in available))
