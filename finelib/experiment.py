@@ -85,7 +85,7 @@ def run(specs: list[RunSpec], out: Path, jobs: int | None = None, progress: bool
     missing = {folder: spec for folder, spec in zip(folders, specs, strict=True) if not _finished(folder)}
     if missing:
         jobs = min(jobs or default_jobs(specs[0]), len(missing))
-        total = sum(spec.train.epochs * train_size(spec) for spec in missing.values())
+        total = sum(spec.train.epochs * corpus_key(spec.data)[1] for spec in missing.values())
         label = ", ".join(sorted({spec.data.corpus for spec in missing.values()}))
         with tqdm(total=total, unit="utt", unit_scale=True, desc=f"training {len(missing)} runs ({label})",
                   disable=not progress, dynamic_ncols=True) as bar:  # fmt: skip
@@ -100,9 +100,11 @@ def default_jobs(spec: RunSpec) -> int:
     return max(1, len(os.sched_getaffinity(0)) // spec.train.threads)
 
 
-def train_size(spec: RunSpec) -> int:
-    """Training utterances of a spec's corpus."""
-    return len(load_corpus(spec.data).splits["train"])
+@cache
+def corpus_key(config: DataConfig) -> tuple[str, int]:
+    """Data hash and training utterances of a DataConfig, kept when the corpus itself is no longer."""
+    corpus = load_corpus(config)
+    return corpus.sha256, len(corpus.splits["train"])
 
 
 # ------------------------------------------------------------------------------------- where a run is kept
@@ -111,7 +113,7 @@ def train_size(spec: RunSpec) -> int:
 def run_folder(spec: RunSpec, out: Path) -> Path:
     """out/runs/CORPUS-NAME-sSEED-HASH; the hash covers configuration, data, seed and training code."""
     key = {
-        "config": config_hash(spec), "data": load_corpus(spec.data).sha256, "seed": spec.seed, "code": code_hash(),
+        "config": config_hash(spec), "data": corpus_key(spec.data)[0], "seed": spec.seed, "code": code_hash(),
     }  # fmt: skip
     name = "".join(c if c.isalnum() else "_" for c in spec.name)
     return Path(out) / "runs" / f"{spec.data.corpus}-{name}-s{spec.seed}-{_digest(key)[:12]}"
@@ -268,7 +270,7 @@ def versions() -> dict[str, str]:
 @contextmanager
 def _progress_of(spec: RunSpec, advance):
     """A callback for ``fit`` that advances by the utterances of each new epoch, and by the rest at the end."""
-    size, done = train_size(spec), 0
+    size, done = corpus_key(spec.data)[1], 0
 
     def on_epoch(epochs: int, _curve: dict[str, float]) -> None:
         nonlocal done

@@ -81,7 +81,9 @@ def data_config(corpus: str, options: Options) -> DataConfig:
     """The data that the options name for a corpus."""
     if options.source == "planted":
         return DataConfig(corpus, scale=PLANTED_SCALE[options.preset][corpus])
-    finetune = options.finetune_text or (options.preset == "paper" and options.source != "public")
+    if options.source == "public-mfn":
+        return DataConfig(corpus, source="public-mfn")
+    finetune = options.finetune_text or (options.preset == "paper" and not options.source.startswith("public"))
     encoder = options.text_encoder
     if encoder is None and finetune:
         encoder = "all-MiniLM-L6-v2" if options.source == "public" else CORPORA[corpus].bert
@@ -100,6 +102,8 @@ def specs(corpus: str, options: Options) -> list[RunSpec]:
         else:
             rows = [("FINE", PUBLIC_MODEL, PUBLIC_TRAIN)]
         rows = [(name, _modalities(model, ("T", "A")), train) for name, model, train in rows]
+    elif options.source == "public-mfn":
+        rows = [("FINE", PUBLIC_MODEL, PUBLIC_TRAIN)]
     else:
         rows = [("FINE", PAPER if options.preset == "paper" else DEMO, TRAIN[options.preset])]
     if options.preset == "smoke":

@@ -1,0 +1,176 @@
+"""``run_all.sh``'s work: train what has no record, execute the notebooks, rebuild the tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from difflib import get_close_matches
+from pathlib import Path
+
+from finelib import data, experiment, presets, tables
+from finelib.config import RunSpec
+from finelib.data.corpora import CORPORA
+from finelib.presets import PRESETS, ROOT, Options
+
+TABLES = {f"table{number}": number for number in tables.COLUMNS}
+# notebook -> the corpora it reads, or None where it makes its own small data
+NOTEBOOKS = {
+    "00_start_here": None, "01_method_walkthrough": None, "02_data": None, "03_mosi": ("mosi",), "04_mosei": ("mosei",),
+    "05_ur_funny": ("ur_funny",), "06_ch_sims": ("ch_sims",), "07_tables_1_to_4": tuple(CORPORA), "08_real_mosi": None,
+}  # fmt: skip
+NAMES = (*TABLES, *NOTEBOOKS)
+
+
+class Usage(ValueError):
+    """What was asked for cannot be done as it was asked."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that answers a wrong option in one sentence, with the nearest right one."""
+
+    def error(self, message: str) -> None:
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        options = [option for action in self._actions for option in action.option_strings]
+        self.exit(2, f"run_all.sh: {message}{nearest(unknown, options)}; all options: run_all.sh --help\n")
+
+
+def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
+    """A hint at the most similar name, "" if none is similar."""
+    close = get_close_matches(name, names, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def parse(arguments: list[str]) -> tuple[Options, str | None]:
+    """The options, and the one name that is asked for."""
+    parser = Parser(prog="run_all.sh", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--preset", default="demo", choices=PRESETS)
+    parser.add_argument("--source", default="planted", help="planted, public, public-mfn, or a folder of the licensed files")
+    parser.add_argument("--only", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--seeds", type=positive, metavar="N", help="seeds 0 to N-1")
+    parser.add_argument("--out", type=Path, default=ROOT, metavar="DIR")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="training runs at a time")
+    parser.add_argument("--text-encoder", metavar="NAME_OR_FOLDER")
+    parser.add_argument("--finetune-text", action="store_true")
+    given = vars(parser.parse_args(arguments))
+    only = given.pop("only")
+    if only is not None and only not in NAMES:
+        raise Usage(f"--only {only}: unknown{nearest(only, NAMES)}, expected one of {', '.join(NAMES)}")
+    given["out"] = given["out"].resolve()
+    return Options(**given), only
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)
+
+
+# ---------------------------------------------------------------------------------------------- what to do
+
+
+def select(options: Options, only: str | None) -> tuple[list[str], list[str]]:
+    """Names of the tables and notebooks to make: those asked for whose data can be had.
+
+    What is missing is printed at once, before hours are spent.
+
+    Raises:
+        Usage: if nothing is left.
+    """
+    missing = {corpus: data.available(corpus, options.source) for corpus in CORPORA} if _needs_files(options) else {}
+    for sentence in dict.fromkeys(filter(None, missing.values())):
+        print(f"run_all.sh: left out: {sentence}", file=sys.stderr)
+    if options.source.startswith("public"):
+        if sentence := data.available("mosi", options.source):
+            raise Usage(sentence)
+        missing = dict.fromkeys(set(CORPORA) - {"mosi"}, "public data are CMU-MOSI's alone")
+    chosen_tables = [t for t, number in TABLES.items() if not missing.get(tables.CORPUS_OF[number])]
+    chosen_notebooks = [n for n, corpora in NOTEBOOKS.items() if not any(missing.get(c) for c in corpora or ())]
+    if only is not None:
+        chosen_tables, chosen_notebooks = ([n for n in names if n == only] for names in (chosen_tables, chosen_notebooks))
+    if not chosen_tables and not chosen_notebooks:
+        raise Usage(f"{only or 'every table'}: its data cannot be had from {options.source}")
+    return chosen_tables, chosen_notebooks
+
+
+def _needs_files(options: Options) -> bool:
+    return options.source not in ("planted", "public", "public-mfn")
+
+
+def planned_runs(options: Options, chosen_tables: list[str], chosen_notebooks: list[str]) -> list[RunSpec]:
+    """Every run the chosen tables and notebooks will ask for, each once."""
+    specs = []
+    for name in chosen_tables:
+        specs += tables.table_specs(TABLES[name], options)
+    for name in chosen_notebooks:
+        for corpus in NOTEBOOKS[name] or ():
+            specs += presets.specs(corpus, options)
+        if name == "03_mosi":
+            specs += [spec for runs in presets.controls(options).values() for spec in runs]
+    return list(dict.fromkeys(specs))
+
+
+def check_writable(folder: Path) -> None:
+    """Raises: OSError, as one sentence, if nothing can be written below the folder."""
+    probe = folder / "runs" / ".writable"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"--out {folder}: cannot be written ({error.strerror}); name another folder with --out") from error
+
+
+def execute(name: str, options: Options) -> Path:
+    """Run a notebook with the options as its parameters; the executed copy lies in out/runs/notebooks."""
+    import papermill  # slow to import, and not needed for a table alone
+
+    target = Path(options.out) / "runs" / "notebooks" / f"{name}.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    parameters = {**vars(options), "out": str(options.out)}
+    papermill.execute_notebook(
+        ROOT / "notebooks" / f"{name}.ipynb", target, parameters, cwd=ROOT / "notebooks", kernel_name="python3",
+        progress_bar=False,
+    )  # fmt: skip
+    return target
+
+
+def make(options: Options, only: str | None) -> None:
+    """Everything that was asked for, with what is being done on the screen."""
+    began = time.monotonic()
+    check_writable(Path(options.out))
+    chosen_tables, chosen_notebooks = select(options, only)
+    specs = planned_runs(options, chosen_tables, chosen_notebooks)
+    print(f"run_all.sh: preset {options.preset}, {options.source} data, results in {options.out}", flush=True)
+    experiment.run(specs, options.out, options.jobs)
+    for name in chosen_notebooks:
+        started = time.monotonic()
+        print(f"notebook {name} ...", end=" ", flush=True)
+        execute(name, options)
+        print(f"{time.monotonic() - started:.0f} s", flush=True)
+    for name in chosen_tables:
+        print("\n" + tables.render(tables.build(TABLES[name], options), "md"))
+    print(f"run_all.sh: done in {(time.monotonic() - began) / 60:.1f} minutes; tables in {options.figures}, executed "
+          f"notebooks in {Path(options.out) / 'runs' / 'notebooks'}")  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0; 2 for wrong options or data; 1 if a run or a notebook fails; 130 when interrupted."""
+    try:
+        options, only = parse(arguments)
+        make(options, only)
+    except KeyboardInterrupt:
+        print("\nrun_all.sh: interrupted; finished runs are kept, the same command goes on from here", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"run_all.sh: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        print(f"run_all.sh: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
