@@ -177,6 +177,7 @@ def test_what_does_not_exist_is_said(arguments, options, sentence, tmp_path, mon
 
 def test_available(tmp_path):
     assert data.available("mosi", "planted") is None
+    assert "no public features of CMU-MOSEI" in data.available("mosei", "public")
     assert "looked for" in data.available("mosi", tmp_path)
     write_mmsa(tmp_path, "mosi")
     assert data.available("mosi", tmp_path) is None

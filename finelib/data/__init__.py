@@ -106,7 +106,7 @@ def _source(info: CorpusInfo, source: str | Path) -> str:
     """The source, if there is such a thing for this corpus."""
     source = str(source)
     if source in PUBLIC and info.name != PUBLIC_CORPUS:
-        raise ValueError(f"source {source!r}: there are no public features of {info.title}, only of CMU-MOSI")
+        raise DataError(f"source {source!r}: there are no public features of {info.title}, only of CMU-MOSI")
     if source not in SOURCES and not Path(source).exists():
         hint = _nearest(source, SOURCES)
         raise DataError(f"source {source!r}: found no such file or folder, expected one, or {', '.join(SOURCES)}{hint}")

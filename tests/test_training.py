@@ -1,0 +1,161 @@
+"""The training loop on a small linear model and on small planted data."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from finelib import data, training
+from finelib.config import FineConfig, TrainConfig
+from finelib.data.corpora import CORPORA
+from finelib.models import build, class_counts, statistics
+from finelib.moq import masked_mean
+
+SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8)
+QUICK = TrainConfig(epochs=3, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return data.load("mosi", scale=0.05)
+
+
+@dataclass
+class Output:
+    prediction: torch.Tensor
+
+
+class Linear(nn.Module):
+    """Mean video frame -> label; enough to see what the loop does."""
+
+    def __init__(self):
+        super().__init__()
+        self.config, self.text_encoder = FineConfig(modalities=("V",)), None
+        self.weight = nn.Parameter(torch.zeros(20, 1))
+        self.seen = []
+
+    def forward(self, batch):
+        return Output((masked_mean(batch.features["V"], batch.mask["V"]) @ self.weight)[:, 0])
+
+    def losses(self, output, batch):
+        self.seen += batch.index.tolist()
+        return {"total": (output.prediction - batch.label).square().mean()}
+
+
+def fit(model, corpus, config=QUICK, seed=0, **options):
+    return training.fit(model, corpus, config, seed, **options)
+
+
+def test_every_utterance_is_seen_once_an_epoch_in_a_new_order(corpus):
+    model = Linear()
+    fit(model, corpus, replace(QUICK, epochs=2))
+    size = len(corpus.splits["train"])
+    first, second = model.seen[:size], model.seen[size:]
+    assert sorted(first) == sorted(second) == list(range(size)) and first != second
+
+
+def test_accumulated_steps_equal_one_large_batch_with_leftovers(corpus):
+    size = len(corpus.splits["train"])
+    assert size % 14 and size % 7
+    large, small = Linear(), Linear()
+    fit(large, corpus, replace(QUICK, batch_size=14))
+    fit(small, corpus, replace(QUICK, batch_size=7, accumulate=2))
+    torch.testing.assert_close(large.weight, small.weight)
+
+
+def test_best_epoch_is_the_smallest_dev_mae_and_its_weights_are_kept(corpus):
+    model = Linear()
+    history = fit(model, corpus, TrainConfig(epochs=8, batch_size=16, lr=0.5))
+    maes = [curve["dev_mae"] for curve in history.curves]
+    assert history.best_epoch == int(np.argmin(maes))
+    valid = corpus.splits["valid"]
+    assert np.abs(training.predictions(model, valid, QUICK) - valid.label).mean() == pytest.approx(min(maes), abs=1e-6)
+
+
+def test_stops_when_patience_is_spent(corpus):
+    class Worse(Linear):
+        def losses(self, output, batch):
+            return {"total": -super().losses(output, batch)["total"]}
+
+    history = fit(Worse(), corpus, TrainConfig(epochs=20, patience=3, lr=0.1))
+    assert len(history.curves) == history.best_epoch + 1 + 3 < 20
+
+
+def test_predictions_come_in_the_order_of_the_split(corpus):
+    class Index(Linear):
+        def forward(self, batch):
+            return Output(batch.index.float())
+
+    split = corpus.splits["test"]
+    assert training.predictions(Index(), split, QUICK).tolist() == list(range(len(split)))
+
+
+def test_same_seed_same_numbers_and_resume_is_exact(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+
+    def run(**options):
+        torch.manual_seed(3)
+        model = build(SMALL, corpus)
+        history = fit(model, corpus, replace(QUICK, epochs=4), seed=3, **options)
+        return model.state_dict(), history.curves
+
+    class Killed(Exception):
+        pass
+
+    def kill(epochs, _curve):
+        if epochs == 3:
+            raise Killed
+
+    weights, curves = run()
+    with pytest.raises(Killed):
+        run(checkpoint=tmp_path / "checkpoint.pt", on_epoch=kill)
+    assert (tmp_path / "checkpoint.pt").exists()
+    resumed, resumed_curves = run(checkpoint=tmp_path / "checkpoint.pt")
+    assert resumed_curves == curves
+    assert all(torch.equal(value, resumed[name]) for name, value in weights.items())
+    assert any("queue" in name for name in weights)
+
+
+def test_diverging_run_names_the_term(corpus):
+    class Broken(Linear):
+        def losses(self, output, batch):
+            return super().losses(output, batch) | {"bad": output.prediction.sum() * torch.nan}
+
+    with pytest.raises(training.Diverged, match="epoch 1: not finite: bad"):
+        fit(Broken(), corpus)
+
+
+def test_rate_rises_linearly_then_falls_to_zero():
+    factors = [training.rate_factor(u, 100, 0.1) for u in range(100)]
+    assert factors[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert factors[9] == 1 and all(a >= b for a, b in zip(factors[9:], factors[10:], strict=False))
+    assert training.rate_factor(55, 100, 0.1) == pytest.approx(0.5) and training.rate_factor(100, 100, 0.1) == 0
+
+
+def test_optimiser_groups(corpus):
+    model = build(SMALL, corpus)
+    optimiser = training.make_optimiser(model, TrainConfig(lr=1.0, lr_critic=2.0))
+    critics = {id(p) for p in model.critic_parameters()}
+    members = [(id(p), group) for group in optimiser.param_groups for p in group["params"]]
+    assert len({i for i, _ in members}) == len(members) == len(list(model.parameters()))
+    assert all((group["peak_lr"] == 2.0) == (i in critics) for i, group in members)
+    assert all(p.ndim > 1 for g in optimiser.param_groups if g["weight_decay"] for p in g["params"])
+
+
+def test_build_refuses_a_modality_that_is_not_there(corpus):
+    text_only = {name: replace(s, frames={"T": s.frames["T"]}) for name, s in corpus.splits.items()}
+    with pytest.raises(ValueError, match="modalities A, V asked for, found T"):
+        build(SMALL, replace(corpus, splits=text_only))
+
+
+def test_class_counts_and_statistics_against_numpy(corpus):
+    label = corpus.splits["train"].label
+    assert class_counts(corpus) == np.histogram(label, bins=[-9, *(np.float32(e) + 1e-6 for e in
+                                                CORPORA["mosi"].class_edges), 9])[0].tolist()  # fmt: skip
+    frames = corpus.splits["train"].frames["A"]
+    standardise = statistics(frames)
+    values = torch.from_numpy(frames.values)[None]
+    out = standardise(values, torch.ones(values.shape[:2], dtype=torch.bool))[0]
+    assert out.mean(0).abs().max() < 1e-4 and (out.std(0) - 1).abs().max() < 1e-3
