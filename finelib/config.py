@@ -69,7 +69,7 @@ class FineConfig:
     top_k: int = 3
     renormalise_gate: bool = False
     qformer_layers: int = 1
-    heads: int = 8
+    heads: int = 4
     reduction: float = 0.5
     task_width: int = 128
     label_width: int = 32

@@ -29,7 +29,7 @@ MaskOf = dict[str, Bool[Tensor, "B T"]]
 class QFormerLayer(nn.Module):
     """One layer of S = M * E Q-Formers: self-attention of the queries, cross-attention to frames, feed-forward.
 
-    Post-norm residual blocks as in BERT and BLIP-2. Tokens are kept as (S, b*l, d): b is the batch size, or
+    Post-norm residual blocks as in BERT and BLIP-2, dropout after cross-attention and feed-forward. Tokens are kept as (S, b*l, d): b is the batch size, or
     1 while the queries do not yet depend on the utterance (before the first cross-attention).
     """
 
@@ -57,7 +57,7 @@ class QFormerLayer(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "S n d"], frames: FramesOf, bias: FramesOf) -> Float[Tensor, "S m d"]:
         """Tokens (S, b*l, d) with b = 1 or B -> tokens (S, B*l, d)."""
-        tokens = self.norms[0](tokens + self.dropout(self.self_attention(tokens)))
+        tokens = self.norms[0](tokens + self.self_attention(tokens))
         attended = self.cross_attention(tokens, frames, bias)
         if tokens.shape[1] != attended.shape[1]:
             tokens = tokens.repeat(1, attended.shape[1] // tokens.shape[1], 1)
@@ -138,7 +138,6 @@ class MoQ(nn.Module):
         self.layers = nn.ModuleList(
             QFormerLayer(frame_widths, experts, queries, width, heads, dropout) for _ in range(layers)
         )
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, frames: FramesOf, mask: MaskOf) -> dict[str, MoQOutput]:
         """Frames must be zero where the mask is False; an utterance without any real frame is allowed."""
@@ -149,7 +148,7 @@ class MoQ(nn.Module):
         """Every expert's tokens, before the routers weigh them."""
         frames = {m: frames[m] for m in self.router}
         bias = {m: _padding_bias(mask[m], frames[m].dtype) for m in frames}
-        tokens = self.dropout(self.norm(self.query))
+        tokens = self.norm(self.query)
         for layer in self.layers:
             tokens = layer(tokens, frames, bias)
         return tokens.unflatten(1, (-1, self.queries)).unflatten(0, (len(frames), -1))

@@ -1,0 +1,108 @@
+"""A training step against the machine's matrix product, measured in one run.
+
+    python benchmarks/step.py [--threads N] [--corpus mosi] [--profile]
+
+Input of the corpus's full published lengths (no padding to trim), batch 32. "share" is the step's counted
+operations per second over the rate of a 2048 x 2048 float32 product in the same process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from finelib import presets
+from finelib.config import FineConfig, TrainConfig
+from finelib.data.corpora import CORPORA, CorpusInfo
+from finelib.data.features import MODALITIES, Batch
+from finelib.fine import FINE
+from finelib.training import make_optimiser
+
+BATCH = 32
+
+
+def median_seconds(work, repeats: int) -> float:
+    """Median over repeats, after two that do not count."""
+    times = []
+    for i in range(repeats + 2):
+        started = time.perf_counter()
+        work()
+        if i >= 2:
+            times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def matmul_rate() -> float:
+    """Operations per second of a square float32 product."""
+    a = torch.randn(2048, 2048)
+    return 2 * 2048**3 / median_seconds(lambda: a @ a, 7)
+
+
+def training_step(config: FineConfig, info: CorpusInfo):
+    """A closure that does one whole training step on made-up input of full length, and the model."""
+    torch.manual_seed(0)
+    widths = dict(zip(MODALITIES, info.widths, strict=True))
+    frames = dict(zip(MODALITIES, info.max_frames, strict=True))
+    counts = [info.sizes[0] // (len(info.class_edges) + 1)] * (len(info.class_edges) + 1)
+    model = FINE(config, info, widths, counts)
+    optimiser = make_optimiser(model, TrainConfig())
+    label = torch.empty(BATCH).uniform_(info.label_low, info.label_high)
+    batch = Batch(
+        {m: torch.randn(BATCH, frames[m], widths[m]) for m in MODALITIES},
+        {m: torch.ones(BATCH, frames[m], dtype=torch.bool) for m in MODALITIES},
+        label, None, torch.arange(BATCH),
+    )  # fmt: skip
+
+    def step() -> None:
+        model.losses(model(batch), batch)["total"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return step, model
+
+
+def measure(name: str, config: FineConfig, info: CorpusInfo, rate: float, profile: bool) -> dict:
+    """Operations, parameters, time and share of the matrix-product rate of one configuration."""
+    step, model = training_step(config, info)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    operations = counter.get_total_flops()
+    seconds = median_seconds(step, 15)
+    if profile:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as trace:
+            step()
+        print(trace.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
+    return {
+        "configuration": name, "parameters": sum(p.numel() for p in model.parameters()),
+        "gflop_per_step": operations / 1e9, "ms_per_step": 1e3 * seconds, "samples_per_second": BATCH / seconds,
+        "gflops_per_second": operations / seconds / 1e9, "share_of_matmul_rate": operations / seconds / rate,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--corpus", choices=CORPORA, default="mosi")
+    parser.add_argument("--profile", action="store_true", help="also print where the time goes")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    info, rate = CORPORA[arguments.corpus], matmul_rate()
+    rows = [measure(name, config, info, rate, arguments.profile)
+            for name, config in (("demo", presets.DEMO), ("paper", presets.PAPER))]  # fmt: skip
+    print(json.dumps({
+        "corpus": info.name, "batch": BATCH, "threads": arguments.threads, "matmul_gflops_per_second": rate / 1e9,
+        "rows": rows, "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "processor": platform.processor() or platform.machine(), "torch": torch.__version__,
+    }, indent=1))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Put finished results where a reader on the web sees them: figures/published and the tables in README.
+
+    python -m finelib.publish OUT [NAME ...]
+
+OUT is the --out of a finished ``run_all.sh``; names default to all tables found in OUT/figures.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from finelib.presets import ROOT
+
+PUBLISHED = ROOT / "figures" / "published"
+
+
+def publish(figures: Path, names: list[str]) -> None:
+    """Copy every form of the named tables and figures, then refresh README."""
+    PUBLISHED.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        for file in sorted(figures.glob(f"{name}.*")):
+            shutil.copy(file, PUBLISHED / file.name)
+    readme = ROOT / "README.md"
+    readme.write_text(with_tables(readme.read_text()))
+
+
+def with_tables(readme: str) -> str:
+    """README with each ``<!-- NAME -->`` ... ``<!-- end -->`` block replaced by the published NAME.md."""
+
+    def block(match: re.Match) -> str:
+        return f"<!-- {match[1]} -->\n{(PUBLISHED / f'{match[1]}.md').read_text().strip()}\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", block, readme, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    source = Path(sys.argv[1]) / "figures"
+    publish(source, sys.argv[2:] or sorted({file.stem for file in source.iterdir() if file.is_file()}))
