@@ -1,0 +1,142 @@
+"""What each term of the objective does, measured from outside: trained models against controls without the term.
+
+Mutual information is estimated anew, by fresh critics on frozen features, so that no model is judged by the
+critics it was trained with.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from finelib import experiment, presets
+from finelib.config import RunSpec
+from finelib.contrastive import DynamicContrastiveQueue, contrastive_loss
+from finelib.data.features import Corpus, ResidentSplit
+from finelib.fine import FINE
+from finelib.mutual_information import DotCritic, info_nce
+from finelib.presets import Options
+
+STEPS, BATCH, EVALUATION = 300, 128, 128
+# what the definition of each term asks for
+RAISES = {"I_sha": True, "I_uni": False, "I_str": False, "I_utr": True, "L_aux": False, "L_CL": False}
+
+
+def term_effects(options: Options) -> dict[str, list[tuple[float, float]]]:
+    """For each term, its value with and without it in the objective, one pair per seed, on the dev split of CMU-MOSI.
+
+    Kept in out/runs, so that it is measured once for the same runs.
+    """
+    base = [spec for spec in presets.specs("mosi", options) if spec.name == "FINE"][: presets.CONTROL_SEEDS]
+    controls = presets.controls(options)
+    return {
+        term: [
+            (_value(term, with_term, options), _value(term, without, options))
+            for with_term, without in zip(base, controls[term], strict=True)
+        ]
+        for term in controls
+    }
+
+
+def _value(term: str, spec: RunSpec, options: Options) -> float:
+    (record,) = experiment.run([spec], options.out, options.jobs)
+    kept = Path(record.folder) / "probes.json"
+    values = json.loads(kept.read_text()) if kept.exists() else {}
+    if term not in values:
+        values[term] = measure(term, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
+        experiment.write_atomically(kept, json.dumps(values))
+    return values[term]
+
+
+def measure(term: str, model: FINE, corpus: Corpus) -> float:
+    """One term's value: for I_sha, I_uni, I_str, I_utr nats by fresh critics; L_aux; L_CL against a full queue."""
+    train, valid = (_features(model, corpus, name) for name in ("train", "valid"))
+    if term == "L_aux":
+        return float(valid["load_balance"])
+    if term == "L_CL":
+        return float(_contrastive(model, train, valid))
+    kind = {"I_sha": "shared", "I_uni": "unique", "I_str": "str_", "I_utr": "utr"}[term]
+    if term == "I_utr":
+        scale = train["label"].std()
+        label = [(split["label"] / scale)[None, :, None] for split in (train, valid)]
+        estimates = [fresh_critic(train[kind][[i]], label[0], valid[kind][[i]], label[1])
+                     for i in range(len(train[kind]))]  # fmt: skip
+    else:
+        classes = (train["classes"], valid["classes"]) if term == "I_str" else (None, None)
+        estimates = [
+            fresh_critic(train[kind][[i]], train[kind][[j]], valid[kind][[i]], valid[kind][[j]], *classes)
+            for i, j in combinations(range(len(train[kind])), 2)
+        ]
+    return sum(estimates) / len(estimates)
+
+
+def fresh_critic(
+    x: Float[Tensor, "1 N dx"], y: Float[Tensor, "1 N dy"], x_held: Float[Tensor, "1 M dx"],
+    y_held: Float[Tensor, "1 M dy"], classes: Tensor | None = None, classes_held: Tensor | None = None,
+) -> float:  # fmt: skip
+    """InfoNCE estimate on held-out pairs, in nats, by a new dot critic trained on (x, y).
+
+    The critic of the step that did best on one half of the held-out pairs is reported on the other half, so that
+    neither overfitting nor the choice of the step flatters it. With classes, only pairs of one class count:
+    then the estimate is of the information given the class.
+    """
+    torch.manual_seed(0)
+    critic = DotCritic(1, x.shape[-1], y.shape[-1], 64)
+    optimiser = torch.optim.AdamW(critic.parameters(), lr=1e-3, weight_decay=1e-2)
+    order = torch.Generator().manual_seed(0)
+    halves = torch.randperm(x_held.shape[1], generator=order).chunk(2)
+
+    def estimate(rows: Tensor) -> float:
+        with torch.no_grad():
+            parts = [r for r in rows.split(EVALUATION) if len(r) > 1]
+            return sum(float(info_nce(critic(x_held[:, r], y_held[:, r]), _same(classes_held, r))) * len(r)
+                       for r in parts) / sum(map(len, parts))  # fmt: skip
+
+    best = (-torch.inf, 0.0)
+    for step in range(STEPS):
+        rows = torch.randperm(x.shape[1], generator=order)[:BATCH]
+        optimiser.zero_grad()
+        (-info_nce(critic(x[:, rows], y[:, rows]), _same(classes, rows)).sum()).backward()
+        optimiser.step()
+        if step % 10 == 9:
+            best = max(best, (estimate(halves[0]), estimate(halves[1])))
+    return best[1]
+
+
+def _same(classes: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if classes is None else classes[rows, None] == classes[rows]
+
+
+@torch.no_grad()
+def _features(model: FINE, corpus: Corpus, name: str) -> dict[str, Tensor]:
+    """Pooled features (M, N, w) of a split, contrast vectors, labels, classes and mean load balance."""
+    split = ResidentSplit(corpus.splits[name], model.modalities, torch.device("cpu"))
+    parts: dict[str, list[Tensor]] = {}
+    for rows in torch.arange(len(split)).split(EVALUATION):
+        batch = split.batch(rows)
+        out = model(batch)
+        found = {kind: model.information.pool(getattr(out.features, kind)) for kind in ("shared", "unique", "str_", "utr")}
+        found |= {"z": model.contrast_vector(out), "label": batch.label, "classes": model.classes(batch.label)}
+        found["load_balance"] = torch.stack([m.load_balance for m in out.moq.values()]).mean().expand(len(rows))
+        for key, value in found.items():
+            parts.setdefault(key, []).append(value)
+    joined = {key: torch.cat(values, -2 if values[0].ndim == 3 else 0) for key, values in parts.items()}
+    return joined | {"load_balance": joined["load_balance"].mean()}
+
+
+def _contrastive(model: FINE, train: dict[str, Tensor], valid: dict[str, Tensor]) -> Tensor:
+    """L_CL of held-out utterances, one by one, against a queue filled from the training split."""
+    counts = torch.bincount(train["classes"], minlength=len(model.class_edges) + 1).clamp(min=1)
+    queue = DynamicContrastiveQueue(counts.tolist(), train["z"].shape[1])
+    queue.enqueue(train["z"], train["label"], train["classes"])
+    label_range = model.info.label_high - model.info.label_low
+    return torch.stack([
+        contrastive_loss(valid["z"][[i]], valid["label"][[i]], valid["classes"][[i]], queue, label_range,
+                         model.config.tau, model.config.contrast == "accon")
+        for i in range(len(valid["z"]))
+    ]).mean()  # fmt: skip

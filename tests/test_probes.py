@@ -1,0 +1,38 @@
+"""Fresh critics against mutual information known in closed form."""
+
+import math
+
+import pytest
+import torch
+
+from finelib import probes
+
+
+def gaussians(correlation, n, d=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x, noise = torch.randn(2, 1, n, d, generator=generator)
+    return x, correlation * x + math.sqrt(1 - correlation**2) * noise
+
+
+def estimate(correlation):
+    x, y = gaussians(correlation, 4000)
+    return probes.fresh_critic(x[:, :3000], y[:, :3000], x[:, 3000:], y[:, 3000:])
+
+
+def test_independent_pairs_have_none():
+    assert abs(estimate(0.0)) < 0.05
+
+
+def test_correlated_gaussians():
+    truth = -1.5 * math.log(1 - 0.7**2)
+    assert estimate(0.7) == pytest.approx(truth, abs=0.25)
+
+
+def test_given_the_class_only_what_is_left_counts():
+    # both sides are the class plus noise of their own: dependent, but not given the class
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randint(0, 3, (4000,), generator=generator)
+    x, y = (classes[None, :, None] * 2.0 + torch.randn(2, 1, 4000, 1, generator=generator)).unbind(0)
+    split = (x[:, :3000], y[:, :3000], x[:, 3000:], y[:, 3000:])
+    assert probes.fresh_critic(*split) > 0.3
+    assert abs(probes.fresh_critic(*split, classes[:3000], classes[3000:])) < 0.05
