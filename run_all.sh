@@ -21,8 +21,9 @@ requirements.txt into .venv (about three minutes and 2.3 GB on disk with a CPU b
 
   --preset NAME           smoke: every path in minutes; demo (default): what a newcomer waits for, under ten minutes;
                           paper: the paper's sizes and hyper-parameters, 5 seeds, for --source DIR
-  --source NAME           planted (generated data with known answers), public (real CMU-MOSI, downloaded), or the
-                          folder that holds the licensed feature files (data/README.md)
+  --source NAME           planted (generated data with known answers), public (real CMU-MOSI, text and audio,
+                          downloaded), public-mfn (real CMU-MOSI, three modalities, downloaded), or the folder
+                          that holds the licensed feature files (data/README.md)
   --only NAME             one table, figure or notebook: table1, figure5, 08_real_mosi
   --seeds N               train every model with seeds 0 to N-1
   --out DIR               where everything is written: DIR/figures, DIR/runs (default: this folder)

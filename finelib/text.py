@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from jaxtyping import Bool, Float, Int
-from platformdirs import user_cache_dir
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from finelib.data.features import Corpus, Frames, ResidentSplit, Split
+from finelib.data.store import cache_folder
 
 MINILM = "all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -135,11 +134,6 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
     splits = {s: replace(split, frames={**split.frames, "T": frames[s]}) for s, split in corpus.splits.items()}
     digest = hashlib.sha256(f"{corpus.sha256} {encoder_hash} {MAX_TOKENS}".encode()).hexdigest()
     return replace(corpus, splits=splits, encoder=name, sha256=digest)
-
-
-def cache_folder() -> Path:
-    """Where frozen features are kept: the environment's FINE_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("FINE_CACHE") or user_cache_dir("finelib")) / "text"
 
 
 def _minilm() -> Path:
@@ -250,7 +244,7 @@ def _token_ids(splits: dict[str, Split], folder: Path) -> dict[str, Frames]:
 def _cached_features(splits: dict[str, Split], name: str, encoder_hash: str) -> dict[str, Frames]:
     """Frozen features of every split, from the cache or computed into it."""
     key = hashlib.sha256(repr((encoder_hash, MAX_TOKENS, {s: splits[s].text for s in splits})).encode()).hexdigest()
-    cache = cache_folder() / key
+    cache = cache_folder() / "text" / key
     try:
         if not cache.is_dir():
             cache.parent.mkdir(parents=True, exist_ok=True)

@@ -72,7 +72,8 @@ def test_imports_of_the_library_are_direct_dependencies():
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 imported.add(node.module.partition(".")[0])
     distribution = {"sklearn": "scikit-learn", "yaml": "pyyaml", "umap": "umap-learn"}
-    names = {canonicalize_name(distribution.get(m, m)) for m in imported - set(sys.stdlib_module_names) - {"finelib"}}
+    own = {"finelib"} | {file.stem for file in ROOT.glob("tests/*.py")}
+    names = {canonicalize_name(distribution.get(m, m)) for m in imported - set(sys.stdlib_module_names) - own}
     optional = by_name(PROJECT["optional-dependencies"]["bench"] + PROJECT["optional-dependencies"]["cluster"])
     assert {"torch", "numpy"} <= names <= DIRECT.keys() | optional.keys()
 
