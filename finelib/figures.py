@@ -1,4 +1,4 @@
-"""The notebooks' pictures. Every function returns a matplotlib Figure, or a table as a DataFrame; nothing is trained."""
+"""The notebooks' pictures: every function returns a matplotlib Figure, or a DataFrame; nothing is trained."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ from finelib.probes import RAISES
 
 NAMES = {"T": "text", "A": "audio", "V": "video"}
 COLOURS = dict(zip(MODALITIES, sns.color_palette("colorblind", 3), strict=True))
-TERMS = {"mp": "prediction (multimodal)", "up": "prediction (unimodal)", "cl": "contrastive queue", "aux": "load balance",
-         "recon": "reconstruction", "critic": "NCE-CLUB critics"}  # fmt: skip
-ESTIMATES = {"I_sha": "I_sha (raised)", "I_uni": "I_uni (lowered)", "I_str": "I_str (lowered)", "I_utr": "I_utr (raised)"}
+TERMS = {
+    "mp": "prediction (multimodal)", "up": "prediction (unimodal)", "cl": "contrastive queue", "aux": "load balance",
+    "recon": "reconstruction", "critic": "NCE-CLUB critics",
+}  # fmt: skip
+ESTIMATES = {
+    "I_sha": "I_sha (raised)", "I_uni": "I_uni (lowered)", "I_str": "I_str (lowered)", "I_utr": "I_utr (raised)",
+}  # fmt: skip
 SIMS_CLASSES = (-0.7, -0.1, 0.1, 0.7)
 
 
@@ -56,8 +60,7 @@ def _curves(records: list[RunRecord], names: dict[str, str], columns: int) -> Fi
         axis.xaxis.get_major_locator().set_params(integer=True)
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
-    sns.despine(figure)
-    return figure
+    return _finish(figure)
 
 
 def router_load(outputs: dict[str, MoQOutput], top_k: int) -> Figure:
@@ -71,10 +74,10 @@ def router_load(outputs: dict[str, MoQOutput], top_k: int) -> Figure:
         axis.bar(places - 0.2, probability.mean(0), 0.4, color=COLOURS[m], label="mean probability")
         axis.bar(places + 0.2, share, 0.4, color=COLOURS[m], alpha=0.4, label=f"share in top {top_k}")
         axis.axhline(1 / len(places), color="grey", linestyle="--", linewidth=1)
-        axis.set(title=f"{NAMES[m]}: L_aux = {out.load_balance.item():.3f}", xlabel="expert", xticks=places, ylim=(0, 1.05))
+        title = f"{NAMES[m]}: L_aux = {out.load_balance.item():.3f}"
+        axis.set(title=title, xlabel="expert", xticks=places, ylim=(0, 1.05))
     axes[0, 0].legend(frameon=False, fontsize="small")
-    sns.despine(figure)
-    return figure
+    return _finish(figure)
 
 
 def classes(metric: str, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -96,7 +99,7 @@ def confusion(metric: str, prediction: np.ndarray, label: np.ndarray) -> Figure:
     sns.heatmap(share, annot=counts, fmt="d", cmap="Blues", vmin=0, vmax=1, xticklabels=names, yticklabels=names,
                 cbar_kws={"label": "share of the true class"}, ax=axis)  # fmt: skip
     axis.set(xlabel="predicted", ylabel="true")
-    return figure
+    return _finish(figure)
 
 
 def scatter(prediction: np.ndarray, label: np.ndarray) -> Figure:
@@ -105,8 +108,7 @@ def scatter(prediction: np.ndarray, label: np.ndarray) -> Figure:
     axis.plot(label, prediction, ".", alpha=0.35, markersize=5)
     axis.axline((0, 0), slope=1, color="grey", linewidth=1, linestyle="--")
     axis.set(xlabel="label", ylabel="prediction")
-    sns.despine(figure)
-    return figure
+    return _finish(figure)
 
 
 def worst_errors(record: RunRecord, corpus: Corpus, count: int = 8) -> pd.DataFrame:
@@ -116,7 +118,8 @@ def worst_errors(record: RunRecord, corpus: Corpus, count: int = 8) -> pd.DataFr
     rows = np.argsort(-error)[:count]
     table = pd.DataFrame({
         "id": arrays["test_ids"][rows], "text": [corpus.splits["test"].text[i] for i in rows],
-        "label": arrays["test_label"][rows].round(2), "prediction": arrays["test"][rows].round(2), "error": error[rows].round(2),
+        "label": arrays["test_label"][rows].round(2), "prediction": arrays["test"][rows].round(2),
+        "error": error[rows].round(2),
     })  # fmt: skip
     return table if table["text"].any() else table.drop(columns="text")
 
@@ -124,15 +127,15 @@ def worst_errors(record: RunRecord, corpus: Corpus, count: int = 8) -> pd.DataFr
 def data_overview(corpus: Corpus) -> Figure:
     """Length of the sequences of each modality, and the labels, on the training split."""
     train = corpus.splits["train"]
-    figure, axes = plt.subplots(1, len(train.frames) + 1, figsize=(3.1 * (len(train.frames) + 1), 2.5), layout="constrained")
+    panels = len(train.frames) + 1
+    figure, axes = plt.subplots(1, panels, figsize=(3.1 * panels, 2.5), layout="constrained")
     for axis, m in zip(axes, corpus.modalities, strict=False):
         axis.hist(train.frames[m].length, bins=25, color=COLOURS[m])
         axis.set(title=f"{NAMES[m]}: {corpus.widths[m]} features", xlabel="frames", ylabel="utterances")
     axes[-1].hist(train.label, bins=25, color="grey")
     axes[-1].set(title="label", xlabel=f"{corpus.info.label_low:g} to {corpus.info.label_high:g}")
     figure.suptitle(f"{corpus.info.title}: {corpus.data} data, {len(train)} training utterances")
-    sns.despine(figure)
-    return figure
+    return _finish(figure)
 
 
 def reference_bars(scores: dict[str, dict[str, float]], title: str) -> Figure:
@@ -142,8 +145,7 @@ def reference_bars(scores: dict[str, dict[str, float]], title: str) -> Figure:
     bars = axis.barh(ordered, [scores[name]["corr"] for name in ordered], color="grey")
     axis.bar_label(bars, fmt="%.2f", padding=3)
     axis.set(xlim=(0, 1), xlabel="Corr", title=title)
-    sns.despine(figure)
-    return figure
+    return _finish(figure)
 
 
 def target_angles() -> Figure:
@@ -154,12 +156,12 @@ def target_angles() -> Figure:
     theta = torch.linspace(0, math.pi, 200)
     for share, colour in zip((0.1, 0.3, 0.6, 1.0), sns.color_palette("crest", 4), strict=True):
         similarity = angle_compensated_cosine(theta.cos(), torch.full_like(theta, share), 1.0)
-        axis.plot(theta / math.pi, similarity, color=colour, label=f"d = {share:g} L" + (" (SupCon)" if share == 1 else ""))
+        name = f"d = {share:g} L" + (" (SupCon)" if share == 1 else "")
+        axis.plot(theta / math.pi, similarity, color=colour, label=name)
         axis.plot(share, -1, "o", color=colour)
     axis.set(xlabel="angle between the two / π", ylabel="cos of the compensated angle", ylim=(-1.1, 1.05))
     axis.legend(frameon=False, fontsize="small")
-    sns.despine(figure)
-    return figure
+    return _finish(figure)
 
 
 def control_effects(effects: dict[str, list[tuple[float, float]]]) -> Figure:
@@ -171,6 +173,11 @@ def control_effects(effects: dict[str, list[tuple[float, float]]]) -> Figure:
             axis.plot([0, 1], [without, with_term], "o-", color=COLOURS["T"] if kept else COLOURS["A"])
         axis.set(title=f"{term} {'↑' if RAISES[term] else '↓'}", xticks=[0, 1], xlim=(-0.3, 1.3))
         axis.set_xticklabels(["without", "with"])
-    axes[0].set_ylabel("measured on dev")
+    axes[0].set_ylabel("measured value")
+    return _finish(figure)
+
+
+def _finish(figure: Figure) -> Figure:
     sns.despine(figure)
+    plt.close(figure)  # a notebook shows what a cell returns; an open figure would be shown a second time
     return figure

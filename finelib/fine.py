@@ -131,7 +131,8 @@ class FINE(nn.Module):
         self.fusion = Fusion(self.modalities, config.task_width, config.fusion_layers, config.heads, config.dropout)
         self.head = mlp(len(self.modalities) * config.task_width, config.task_width, outputs)
         self.information = MutualInformation(
-            {m: ftre.factor_width for ftre in self.ftre for m in ftre.modalities}, config.task_width, config.label_width,
+            {m: ftre.factor_width for ftre in self.ftre for m in ftre.modalities},
+            config.task_width, config.label_width,
             label_center=(info.label_high + info.label_low) / 2, label_scale=(info.label_high - info.label_low) / 2,
             critic=config.critic, critic_width=config.critic_width, critic_layers=config.critic_layers,
             str_negatives=config.str_negatives, club_diagonal=config.club_diagonal, symmetric=config.symmetric,

@@ -77,7 +77,8 @@ class MutualInformation(nn.Module):
     The critics of I_sha and I_utr are trained with the encoders, since both raise the same bound. Those of the
     NCE-CLUB terms I_uni and I_str are trained by InfoNCE on detached features ("critic" in the result), while
     the terms themselves score with frozen critics; one backward pass then gives each side its own gradient.
-    Tokens are averaged and normalised before they are scored (``pool``). Sums over pairs and over modalities are averages here.
+    Tokens are averaged and normalised before they are scored (``pool``). Sums over pairs and over modalities are
+    averages here.
 
     The label-shared encoder Y^str is trained by the critic's term alone: I_str is minimised, and its gradient
     would teach the encoder to forget the label.
@@ -165,7 +166,7 @@ class MutualInformation(nn.Module):
     def i_str(
         self, str_: Float[Tensor, "M B w"], y_str: Float[Tensor, "B ds"], same_bin: Bool[Tensor, "B B"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """I_str (Eq. 10): conditional NCE-CLUB between [X_m^str; Y^str] of each pair, to be minimised; critics' loss."""
+        """I_str (Eq. 10): conditional NCE-CLUB between [X_m^str; Y^str] of pairs, to be minimised; critics' loss."""
         candidates = same_bin if self.str_negatives == "same_bin" else None
         main, own = _beside(str_, y_str.detach()), _beside(str_.detach(), y_str)
         value = nce_club(

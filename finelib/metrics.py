@@ -129,7 +129,7 @@ def paired(a: list[float], b: list[float], level: float = 0.95) -> tuple[Interva
         ValueError: if the two have not the same number of values.
     """
     if len(a) != len(b):
-        raise ValueError(f"paired difference: found {len(a)} and {len(b)} values, expected the same seeds on both sides")
+        raise ValueError(f"paired difference: found {len(a)} and {len(b)} values, expected the same seeds")
     difference = interval([x - y for x, y in zip(a, b, strict=True)], level)
     if difference.sd is None:
         return difference, None

@@ -29,8 +29,9 @@ MaskOf = dict[str, Bool[Tensor, "B T"]]
 class QFormerLayer(nn.Module):
     """One layer of S = M * E Q-Formers: self-attention of the queries, cross-attention to frames, feed-forward.
 
-    Post-norm residual blocks as in BERT and BLIP-2, dropout after cross-attention and feed-forward. Tokens are kept as (S, b*l, d): b is the batch size, or
-    1 while the queries do not yet depend on the utterance (before the first cross-attention).
+    Post-norm residual blocks as in BERT and BLIP-2, dropout after cross-attention and feed-forward. Tokens are kept
+    as (S, b*l, d): b is the batch size, or 1 while
+    the queries do not yet depend on the utterance (before the first cross-attention).
     """
 
     def __init__(

@@ -22,17 +22,19 @@ PLANTED_SCALE = {
 
 DEMO = FineConfig()
 PAPER = FineConfig(
-    width=(256, 128, 256), heads=8, qformer_layers=2, fusion_layers=2, critic="concat", critic_width=512, critic_layers=2,
+    width=(256, 128, 256), heads=8, qformer_layers=2, fusion_layers=2,
+    critic="concat", critic_width=512, critic_layers=2,
 )  # fmt: skip
 TRAIN = {
     "smoke": TrainConfig(epochs=2, patience=2),
     "demo": TrainConfig(epochs=7, patience=3),
     "paper": TrainConfig(epochs=100, patience=10, lr=6e-5, lr_critic=6e-5, lr_text=4e-5, threads=2),
 }
-# real MOSI, frozen sentence encoder: short sequences, few utterances
-PUBLIC_MODEL = DEMO
-PUBLIC_TRAIN = TrainConfig(epochs=20, patience=8, lr=5e-4, lr_critic=5e-4)
-FINETUNED_MODEL = replace(DEMO, loss="l1")
+# Real MOSI, frozen sentence encoder. Loss, rate and dropout were chosen by 3-fold cross-validation, grouped by video,
+# inside the training split (benchmarks/public_recipes.json).
+PUBLIC_MODEL = replace(DEMO, dropout=0.2, loss="l1")
+PUBLIC_TRAIN = TrainConfig(epochs=12, patience=5, lr=5e-4, lr_critic=5e-4)
+FINETUNED_MODEL = PUBLIC_MODEL
 FINETUNED_TRAIN = TrainConfig(epochs=8, patience=8, lr=5e-4, lr_critic=5e-4, lr_text=5e-5)
 ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
 

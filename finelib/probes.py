@@ -28,7 +28,7 @@ RAISES = {"I_sha": True, "I_uni": False, "I_str": False, "I_utr": True, "L_aux":
 
 
 def term_effects(options: Options) -> dict[str, list[tuple[float, float]]]:
-    """For each term, its value with and without it in the objective, one pair per seed, on the dev split of CMU-MOSI.
+    """For each term, its value with and without it in the objective, one pair per seed, on CMU-MOSI.
 
     Kept in out/runs, so that it is measured once for the same runs.
     """
@@ -54,24 +54,22 @@ def _value(term: str, spec: RunSpec, options: Options) -> float:
 
 
 def measure(term: str, model: FINE, corpus: Corpus) -> float:
-    """One term's value: for I_sha, I_uni, I_str, I_utr nats by fresh critics; L_aux; L_CL against a full queue."""
-    train, valid = (_features(model, corpus, name) for name in ("train", "valid"))
-    if term == "L_aux":
-        return float(valid["load_balance"])
-    if term == "L_CL":
-        return float(_contrastive(model, train, valid))
-    kind = {"I_sha": "shared", "I_uni": "unique", "I_str": "str_", "I_utr": "utr"}[term]
+    """One term's value: I_sha, I_uni, I_str, I_utr in nats, by fresh critics; L_aux and L_CL (full queue) on dev."""
+    train = _features(model, corpus, "train")
+    if term in ("L_aux", "L_CL"):
+        valid = _features(model, corpus, "valid")
+        return float(valid["load_balance"] if term == "L_aux" else _contrastive(model, train, valid))
+    # the term acted on the training split, so that is where it is measured, on utterances the critic has not seen
+    shuffled = torch.randperm(len(train["label"]), generator=torch.Generator().manual_seed(0))
+    fit, held = shuffled.split([len(shuffled) - len(shuffled) * 2 // 5, len(shuffled) * 2 // 5])
+    features = train[{"I_sha": "shared", "I_uni": "unique", "I_str": "str_", "I_utr": "utr"}[term]]
     if term == "I_utr":
-        scale = train["label"].std()
-        label = [(split["label"] / scale)[None, :, None] for split in (train, valid)]
-        estimates = [fresh_critic(train[kind][[i]], label[0], valid[kind][[i]], label[1])
-                     for i in range(len(train[kind]))]  # fmt: skip
+        label = (train["label"] / train["label"].std())[:, None]
+        pairs = [(x, label) for x in features]
     else:
-        classes = (train["classes"], valid["classes"]) if term == "I_str" else (None, None)
-        estimates = [
-            fresh_critic(train[kind][[i]], train[kind][[j]], valid[kind][[i]], valid[kind][[j]], *classes)
-            for i, j in combinations(range(len(train[kind])), 2)
-        ]
+        pairs = list(combinations(features, 2))
+    classes = (train["classes"][fit], train["classes"][held]) if term == "I_str" else (None, None)
+    estimates = [fresh_critic(x[None, fit], y[None, fit], x[None, held], y[None, held], *classes) for x, y in pairs]
     return sum(estimates) / len(estimates)
 
 
@@ -120,7 +118,8 @@ def _features(model: FINE, corpus: Corpus, name: str) -> dict[str, Tensor]:
     for rows in torch.arange(len(split)).split(EVALUATION):
         batch = split.batch(rows)
         out = model(batch)
-        found = {kind: model.information.pool(getattr(out.features, kind)) for kind in ("shared", "unique", "str_", "utr")}
+        kinds = ("shared", "unique", "str_", "utr")
+        found = {kind: model.information.pool(getattr(out.features, kind)) for kind in kinds}
         found |= {"z": model.contrast_vector(out), "label": batch.label, "classes": model.classes(batch.label)}
         found["load_balance"] = torch.stack([m.load_balance for m in out.moq.values()]).mean().expand(len(rows))
         for key, value in found.items():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -45,7 +47,7 @@ def parse(arguments: list[str]) -> tuple[Options, str | None]:
     """The options, and the one name that is asked for."""
     parser = Parser(prog="run_all.sh", description=__doc__, allow_abbrev=False)
     parser.add_argument("--preset", default="demo", choices=PRESETS)
-    parser.add_argument("--source", default="planted", help="planted, public, public-mfn, or a folder of the licensed files")
+    parser.add_argument("--source", default="planted", help="planted, public, public-mfn, or a folder of files")
     parser.add_argument("--only", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--seeds", type=positive, metavar="N", help="seeds 0 to N-1")
     parser.add_argument("--out", type=Path, default=ROOT, metavar="DIR")
@@ -57,6 +59,9 @@ def parse(arguments: list[str]) -> tuple[Options, str | None]:
     if only is not None and only not in NAMES:
         raise Usage(f"--only {only}: unknown{nearest(only, NAMES)}, expected one of {', '.join(NAMES)}")
     given["out"] = given["out"].resolve()
+    for key in ("source", "text_encoder"):  # notebooks run in a folder of their own
+        if given[key] is not None and Path(given[key]).exists():
+            given[key] = str(Path(given[key]).resolve())
     return Options(**given), only
 
 
@@ -88,7 +93,7 @@ def select(options: Options, only: str | None) -> tuple[list[str], list[str]]:
     chosen_tables = [t for t, number in TABLES.items() if not missing.get(tables.CORPUS_OF[number])]
     chosen_notebooks = [n for n, corpora in NOTEBOOKS.items() if not any(missing.get(c) for c in corpora or ())]
     if only is not None:
-        chosen_tables, chosen_notebooks = ([n for n in names if n == only] for names in (chosen_tables, chosen_notebooks))
+        chosen_tables, chosen_notebooks = ([n for n in c if n == only] for c in (chosen_tables, chosen_notebooks))
     if not chosen_tables and not chosen_notebooks:
         raise Usage(f"{only or 'every table'}: its data cannot be had from {options.source}")
     return chosen_tables, chosen_notebooks
@@ -119,7 +124,7 @@ def check_writable(folder: Path) -> None:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise OSError(f"--out {folder}: cannot be written ({error.strerror}); name another folder with --out") from error
+        raise OSError(f"--out {folder}: cannot be written ({error.strerror}); name another folder") from error
 
 
 def execute(name: str, options: Options) -> Path:
@@ -129,11 +134,26 @@ def execute(name: str, options: Options) -> Path:
     target = Path(options.out) / "runs" / "notebooks" / f"{name}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     parameters = {**vars(options), "out": str(options.out)}
-    papermill.execute_notebook(
-        ROOT / "notebooks" / f"{name}.ipynb", target, parameters, cwd=ROOT / "notebooks", kernel_name="python3",
-        progress_bar=False,
-    )  # fmt: skip
+    with _errors_to(target.parent / "kernels.log"):
+        papermill.execute_notebook(
+            ROOT / "notebooks" / f"{name}.ipynb", target, parameters, cwd=ROOT / "notebooks", kernel_name="python3",
+            progress_bar=False,
+        )  # fmt: skip
     return target
+
+
+@contextmanager
+def _errors_to(log: Path):
+    """Send this process's standard error, which kernels inherit, to a file; what a cell prints is in the notebook."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def make(options: Options, only: str | None) -> None:

@@ -21,7 +21,8 @@ COLUMNS = {1: SENTIMENT, 2: SENTIMENT, 3: {"acc2": "ACC-2"}, 4: {"acc2": "ACC-2"
 BEYOND_THE_PAPER = {"corr": "Corr", "mae": "MAE"}
 CORPUS_OF = {info.table: name for name, info in CORPORA.items()}
 DATA_NAMES = {
-    "planted": "planted data (generated)", "public": "public features of the real corpus", "files": "licensed feature files",
+    "planted": "planted data (generated)", "public": "public features of the real corpus",
+    "files": "licensed feature files",
 }  # fmt: skip
 
 
@@ -175,11 +176,11 @@ def notes(number: int, rows: list[Row]) -> tuple[str, ...]:
         said.append("ACC-2 and F1 leave out utterances labelled 0.")
     sources = {row.data for row in rows}
     if "planted" in sources:
-        said.append("Planted data are generated: their rows say nothing about the real corpus, only how far a method gets "
-                    "from the floor to the oracle, the best prediction given the true factors.")  # fmt: skip
+        said.append("Planted data are generated: their rows say nothing about the real corpus, only how far a method "
+                    "gets from the floor to the oracle, the best prediction given the true factors.")  # fmt: skip
     if "public" in sources:
-        said.append("The public block has the printed rows' test split but other features, and fewer modalities where it "
-                    "says so; its numbers are not comparable with the printed ones.")  # fmt: skip
+        said.append("The public block has the printed rows' test split but other features, and fewer modalities where "
+                    "it says so; its numbers are not comparable with the printed ones.")  # fmt: skip
     return tuple(said)
 
 

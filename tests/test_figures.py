@@ -11,7 +11,10 @@ from finelib.probes import RAISES
 matplotlib.use("Agg")
 
 
-@pytest.mark.parametrize(("metric", "bound", "accuracy"), [("mosi", 3, "acc7"), ("sims", 1, "acc5"), ("humor", 1, "acc2")])
+ACCURACIES = [("mosi", 3, "acc7"), ("sims", 1, "acc5"), ("humor", 1, "acc2")]
+
+
+@pytest.mark.parametrize(("metric", "bound", "accuracy"), ACCURACIES)
 def test_diagonal_of_the_confusion_is_the_accuracy(metric, bound, accuracy):
     rng = np.random.default_rng(0)
     label = rng.uniform(-bound, bound, 200).round(1)

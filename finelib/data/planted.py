@@ -25,7 +25,10 @@ from finelib.data.features import MODALITIES, SPLITS, Corpus, Frames, Split
 
 VERSION = 1  # part of the data hash; raise it whenever a change below changes a number
 FACTORS = ("s", "ta", "tv", "av", "t", "a", "v", "r", "rt", "ra", "rv")
-SEEN = {"T": ("s", "ta", "tv", "t", "r", "rt"), "A": ("s", "ta", "av", "a", "r", "ra"), "V": ("s", "tv", "av", "v", "r", "rv")}
+SEEN = {
+    "T": ("s", "ta", "tv", "t", "r", "rt"), "A": ("s", "ta", "av", "a", "r", "ra"),
+    "V": ("s", "tv", "av", "v", "r", "rv"),
+}  # fmt: skip
 # text carries most, as in the real corpora
 WEIGHT = {"s": 0.75, "t": 0.65, "a": 0.3, "v": 0.35, "ta": 0.2, "tv": 0.2, "av": 0.15}
 CUE_SHARE = 0.12
