@@ -152,7 +152,7 @@ def target_angles() -> Figure:
     """What ACCon asks of a negative pair: the similarity it penalises, over the angle, for label distances d / L."""
     import torch  # only this picture needs tensors
 
-    figure, axis = plt.subplots(figsize=(4.6, 3), layout="constrained")
+    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
     theta = torch.linspace(0, math.pi, 200)
     for share, colour in zip((0.1, 0.3, 0.6, 1.0), sns.color_palette("crest", 4), strict=True):
         similarity = angle_compensated_cosine(theta.cos(), torch.full_like(theta, share), 1.0)
@@ -160,7 +160,7 @@ def target_angles() -> Figure:
         axis.plot(theta / math.pi, similarity, color=colour, label=name)
         axis.plot(share, -1, "o", color=colour)
     axis.set(xlabel="angle between the two / π", ylabel="cos of the compensated angle", ylim=(-1.1, 1.05))
-    axis.legend(frameon=False, fontsize="small")
+    axis.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return _finish(figure)
 
 

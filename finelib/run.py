@@ -84,6 +84,8 @@ def select(options: Options, only: str | None) -> tuple[list[str], list[str]]:
         Usage: if nothing is left.
     """
     missing = {corpus: data.available(corpus, options.source) for corpus in CORPORA} if _needs_files(options) else {}
+    if missing and all(missing.values()):
+        raise Usage(next(iter(missing.values())))
     for sentence in dict.fromkeys(filter(None, missing.values())):
         print(f"run_all.sh: left out: {sentence}", file=sys.stderr)
     if options.source.startswith("public"):

@@ -1,0 +1,72 @@
+"""The command behind run_all.sh: wrong requests end in one sentence, right ones name the runs they need."""
+
+import pytest
+
+from finelib import presets, run
+from finelib.presets import Options
+
+
+def said(capsys, *arguments):
+    """Exit status and the only line on standard error."""
+    try:
+        status = run.main(list(arguments))
+    except SystemExit as end:
+        status = end.code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("run_all.sh: ")
+    return status, lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--preset", "dmo"], "invalid choice: 'dmo'"),
+        (["--sedes", "2"], "did you mean --seeds?"),
+        (["--seeds", "0"], "found '0', expected a whole number of at least 1"),
+        (["--only", "tabel1"], "--only tabel1: unknown (did you mean table1?)"),
+    ],
+)
+def test_wrong_options(capsys, arguments, sentence):
+    status, line = said(capsys, *arguments)
+    assert status == 2 and sentence in line
+
+
+def test_source_that_is_not_there(capsys, tmp_path):
+    status, line = said(capsys, "--source", str(tmp_path / "none"), "--out", str(tmp_path))
+    assert status == 2 and "found no such file or folder" in line
+
+
+def test_output_folder_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, line = said(capsys, "--preset", "smoke", "--out", str(tmp_path / "file"))
+    assert status == 2 and "cannot be written" in line
+
+
+def test_public_data_are_one_corpus(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(run.data, "available", lambda corpus, source: None)
+    chosen = run.select(Options(source="public"), None)
+    assert chosen[0] == ["table1"] and "04_mosei" not in chosen[1] and "08_real_mosi" in chosen[1]
+    with pytest.raises(run.Usage, match="table2: its data cannot be had from public"):
+        run.select(Options(source="public"), "table2")
+
+
+def test_every_notebook_is_listed_and_every_listed_one_exists():
+    assert {path.stem for path in (presets.ROOT / "notebooks").glob("*.ipynb")} == set(run.NOTEBOOKS)
+
+
+def test_plan_names_each_run_once_and_the_controls(monkeypatch):
+    monkeypatch.setattr(run.tables.data, "available", lambda corpus, source: None if source == "planted" else "no")
+    options = Options(preset="smoke")
+    plan = run.planned_runs(options, list(run.TABLES), list(run.NOTEBOOKS))
+    assert len(set(plan)) == len(plan)
+    assert {spec for runs in presets.controls(options).values() for spec in runs} <= set(plan)
+    assert len(plan) == 4 * 2 + len(presets.CONTROLS) * 2
+
+
+def test_interruption_says_how_to_go_on(capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "make", interrupt)
+    status, line = run.main([]), capsys.readouterr().err
+    assert status == 130 and "goes on from here" in line
