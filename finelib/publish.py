@@ -1,8 +1,8 @@
 """Put finished results where a reader on the web sees them: figures/published and the tables in README.
 
-    python -m finelib.publish OUT [NAME ...]
+    python -m finelib.publish OUT [NAME ...] [NAME=PUBLISHED_NAME ...]
 
-OUT is the --out of a finished ``run_all.sh``; names default to all tables found in OUT/figures.
+OUT is the --out of a finished ``run_all.sh``; names default to all that is found in OUT/figures.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ PUBLISHED = ROOT / "figures" / "published"
 
 
 def publish(figures: Path, names: list[str]) -> None:
-    """Copy every form of the named tables and figures, then refresh README."""
+    """Copy every form of the named tables and figures, NAME=OTHER under another name, then refresh README."""
     PUBLISHED.mkdir(parents=True, exist_ok=True)
-    for name in names:
+    for name, _, published_name in (entry.partition("=") for entry in names):
         for file in sorted(figures.glob(f"{name}.*")):
-            shutil.copy(file, PUBLISHED / file.name)
+            shutil.copy(file, PUBLISHED / f"{published_name or name}{file.suffix}")
     readme = ROOT / "README.md"
     readme.write_text(with_tables(readme.read_text()))
 

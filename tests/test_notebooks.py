@@ -34,4 +34,4 @@ def test_prose_first_and_short_cells(notebook):
 
 
 def test_valid(notebook):
-    nbformat.validate(notebook)
+    assert nbformat.validate(notebook) is None

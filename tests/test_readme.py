@@ -9,7 +9,7 @@ from finelib import publish
 from finelib.presets import ROOT
 
 README = (ROOT / "README.md").read_text()
-TABLES = sorted(publish.PUBLISHED.glob("table*.json"))
+TABLES = sorted(publish.PUBLISHED.glob("*.json"))
 
 
 def test_tables_in_readme_are_the_published_ones():
