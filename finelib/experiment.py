@@ -6,16 +6,10 @@ import ast
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import os
 import platform
-import queue
 import subprocess
-import threading
-import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -29,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from finelib import data, metrics, training
+from finelib import data, metrics, processes, training
 from finelib.config import DataConfig, RunSpec
 from finelib.data.features import Corpus
 from finelib.models import build
@@ -89,8 +83,36 @@ def run(specs: list[RunSpec], out: Path, jobs: int | None = None, progress: bool
         label = ", ".join(sorted({spec.data.corpus for spec in missing.values()}))
         with tqdm(total=total, unit="utt", unit_scale=True, desc=f"training {len(missing)} runs ({label})",
                   disable=not progress, dynamic_ncols=True) as bar:  # fmt: skip
-            (_run_here if jobs == 1 else _run_in_processes)(missing, jobs, bar)
+            _train(missing, jobs, bar.update)
     return [read_record(folder) for folder in folders]
+
+
+def _train(missing: dict[Path, RunSpec], jobs: int, advance: Callable[[int], object]) -> None:
+    tasks = [(spec, folder) for folder, spec in missing.items()]
+    if jobs == 1:
+        for task in tasks:
+            _train_and_report(*task, advance)
+        return
+    try:
+        processes.run(_train_and_report, tasks, jobs, advance)
+    except processes.Killed as error:
+        spec = error.task[0]
+        raise RuntimeError(
+            f"{spec.name}, seed {spec.seed}: {error}; finished runs are kept, start again with fewer --jobs"
+        ) from error
+
+
+def _train_and_report(spec: RunSpec, folder: Path, advance: Callable[[int], object]) -> None:
+    """Train one run; advance by the utterances of each new epoch, and by what an early stop saves."""
+    size, done = corpus_key(spec.data)[1], 0
+
+    def on_epoch(epochs: int, _curve: dict[str, float]) -> None:
+        nonlocal done
+        advance((epochs - done) * size)
+        done = epochs
+
+    train_one(spec, folder, on_epoch)
+    advance((spec.train.epochs - done) * size)
 
 
 def default_jobs(spec: RunSpec) -> int:
@@ -263,74 +285,3 @@ def git_revision() -> str:
 def versions() -> dict[str, str]:
     """Python and the packages that decide numbers."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-
-
-# --------------------------------------------------------------------------------------------- many runs
-
-
-@contextmanager
-def _progress_of(spec: RunSpec, advance):
-    """A callback for ``fit`` that advances by the utterances of each new epoch, and by the rest at the end."""
-    size, done = corpus_key(spec.data)[1], 0
-
-    def on_epoch(epochs: int, _curve: dict[str, float]) -> None:
-        nonlocal done
-        advance((epochs - done) * size)
-        done = epochs
-
-    yield on_epoch
-    advance((spec.train.epochs - done) * size)  # an early stop saves the rest
-
-
-def _run_here(missing: dict[Path, RunSpec], _jobs: int, bar: tqdm) -> None:
-    for folder, spec in missing.items():
-        with _progress_of(spec, bar.update) as on_epoch:
-            train_one(spec, folder, on_epoch)
-
-
-def _run_in_processes(missing: dict[Path, RunSpec], jobs: int, bar: tqdm) -> None:
-    context = multiprocessing.get_context("spawn")
-    steps = context.Queue()
-    with ProcessPoolExecutor(jobs, context, _start_worker, (steps,)) as pool:
-        pending = {pool.submit(_work, spec, folder): spec for folder, spec in missing.items()}
-        try:
-            while pending:
-                try:
-                    bar.update(steps.get(timeout=0.2))
-                except queue.Empty:
-                    pass
-                for future in [f for f in pending if f.done()]:
-                    spec = pending.pop(future)
-                    try:
-                        future.result()
-                    except BrokenProcessPool as error:
-                        raise RuntimeError(
-                            f"{spec.name}, seed {spec.seed}: its process was killed (out of memory?); "
-                            "finished runs are kept, start again with fewer --jobs"
-                        ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        while not steps.empty():
-            bar.update(steps.get())
-
-
-_steps = None  # a worker process's queue to its parent
-
-
-def _start_worker(steps) -> None:
-    global _steps
-    _steps = steps
-    parent = os.getppid()
-
-    def stop_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=stop_with_parent, daemon=True).start()
-
-
-def _work(spec: RunSpec, folder: Path) -> None:
-    with _progress_of(spec, _steps.put) as on_epoch:
-        train_one(spec, folder, on_epoch)
