@@ -64,46 +64,46 @@ def measure(term: str, model: FINE, corpus: Corpus) -> float:
     fit, held = shuffled.split([len(shuffled) - len(shuffled) * 2 // 5, len(shuffled) * 2 // 5])
     features = train[{"I_sha": "shared", "I_uni": "unique", "I_str": "str_", "I_utr": "utr"}[term]]
     if term == "I_utr":
-        label = (train["label"] / train["label"].std())[:, None]
-        pairs = [(x, label) for x in features]
+        x, y = features, (train["label"] / train["label"].std())[None, :, None].expand(len(features), -1, 1)
     else:
-        pairs = list(combinations(features, 2))
+        x, y = (features[list(side)] for side in zip(*combinations(range(len(features)), 2), strict=True))
     classes = (train["classes"][fit], train["classes"][held]) if term == "I_str" else (None, None)
-    estimates = [fresh_critic(x[None, fit], y[None, fit], x[None, held], y[None, held], *classes) for x, y in pairs]
-    return sum(estimates) / len(estimates)
+    return float(fresh_critic(x[:, fit], y[:, fit], x[:, held], y[:, held], *classes).mean())
 
 
 def fresh_critic(
-    x: Float[Tensor, "1 N dx"], y: Float[Tensor, "1 N dy"], x_held: Float[Tensor, "1 M dx"],
-    y_held: Float[Tensor, "1 M dy"], classes: Tensor | None = None, classes_held: Tensor | None = None,
-) -> float:  # fmt: skip
-    """InfoNCE estimate on held-out pairs, in nats, by a new dot critic trained on (x, y).
+    x: Float[Tensor, "P N dx"], y: Float[Tensor, "P N dy"], x_held: Float[Tensor, "P M dx"],
+    y_held: Float[Tensor, "P M dy"], classes: Tensor | None = None, classes_held: Tensor | None = None,
+) -> Float[Tensor, "P"]:  # fmt: skip
+    """InfoNCE estimates on held-out pairs, in nats, by new dot critics trained on (x, y), one for each of P problems.
 
     The critic of the step that did best on one half of the held-out pairs is reported on the other half, so that
     neither overfitting nor the choice of the step flatters it. With classes, only pairs of one class count:
     then the estimate is of the information given the class.
     """
     torch.manual_seed(0)
-    critic = DotCritic(1, x.shape[-1], y.shape[-1], 64)
+    critic = DotCritic(len(x), x.shape[-1], y.shape[-1], 64)
     optimiser = torch.optim.AdamW(critic.parameters(), lr=1e-3, weight_decay=1e-2)
     order = torch.Generator().manual_seed(0)
     halves = torch.randperm(x_held.shape[1], generator=order).chunk(2)
 
-    def estimate(rows: Tensor) -> float:
-        with torch.no_grad():
-            parts = [r for r in rows.split(EVALUATION) if len(r) > 1]
-            return sum(float(info_nce(critic(x_held[:, r], y_held[:, r]), _same(classes_held, r))) * len(r)
-                       for r in parts) / sum(map(len, parts))  # fmt: skip
+    def estimate(rows: Tensor) -> Float[Tensor, "P"]:
+        parts = [r for r in rows.split(EVALUATION) if len(r) > 1]
+        weighed = [info_nce(critic(x_held[:, r], y_held[:, r]), _same(classes_held, r)) * len(r) for r in parts]
+        return torch.stack(weighed).sum(0) / sum(map(len, parts))
 
-    best = (-torch.inf, 0.0)
+    chosen, reported = torch.full((len(x),), -torch.inf), torch.zeros(len(x))
     for step in range(STEPS):
         rows = torch.randperm(x.shape[1], generator=order)[:BATCH]
         optimiser.zero_grad()
         (-info_nce(critic(x[:, rows], y[:, rows]), _same(classes, rows)).sum()).backward()
         optimiser.step()
         if step % 10 == 9:
-            best = max(best, (estimate(halves[0]), estimate(halves[1])))
-    return best[1]
+            with torch.no_grad():
+                now, then = estimate(halves[0]), estimate(halves[1])
+            reported = torch.where(now > chosen, then, reported)
+            chosen = chosen.maximum(now)
+    return reported
 
 
 def _same(classes: Tensor | None, rows: Tensor) -> Tensor | None:
