@@ -22,7 +22,7 @@ from finelib.fine import FINE
 from finelib.mutual_information import DotCritic, info_nce
 from finelib.presets import Options
 
-STEPS, BATCH, EVALUATION = 300, 128, 128
+STEPS, BATCH, EVALUATION = 200, 128, 128
 # what the definition of each term asks for
 RAISES = {"I_sha": True, "I_uni": False, "I_str": False, "I_utr": True, "L_aux": False, "L_CL": False}
 

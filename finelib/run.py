@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -134,14 +135,29 @@ def execute(name: str, options: Options) -> Path:
     import papermill  # slow to import, and not needed for a table alone
 
     target = Path(options.out) / "runs" / "notebooks" / f"{name}.ipynb"
-    target.parent.mkdir(parents=True, exist_ok=True)
     parameters = {**vars(options), "out": str(options.out)}
-    with _errors_to(target.parent / "kernels.log"):
-        papermill.execute_notebook(
-            ROOT / "notebooks" / f"{name}.ipynb", target, parameters, cwd=ROOT / "notebooks", kernel_name="python3",
-            progress_bar=False,
-        )  # fmt: skip
+    papermill.execute_notebook(
+        ROOT / "notebooks" / f"{name}.ipynb", target, parameters, cwd=ROOT / "notebooks", kernel_name="python3",
+        progress_bar=False,
+    )  # fmt: skip
     return target
+
+
+def execute_all(names: list[str], options: Options) -> None:
+    """Run notebooks, as many at a time as training runs; everything they need has been trained."""
+    folder = Path(options.out) / "runs" / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    workers = options.jobs or len(os.sched_getaffinity(0))
+    with _errors_to(folder / "kernels.log"), ThreadPoolExecutor(workers) as pool:
+        started = time.monotonic()
+        running = {pool.submit(execute, name, options): name for name in names}
+        try:
+            for future in as_completed(running):
+                future.result()
+                print(f"notebook {running[future]}: done after {time.monotonic() - started:.0f} s", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 @contextmanager
@@ -166,11 +182,9 @@ def make(options: Options, only: str | None) -> None:
     specs = planned_runs(options, chosen_tables, chosen_notebooks)
     print(f"run_all.sh: preset {options.preset}, {options.source} data, results in {options.out}", flush=True)
     experiment.run(specs, options.out, options.jobs)
-    for name in chosen_notebooks:
-        started = time.monotonic()
-        print(f"notebook {name} ...", end=" ", flush=True)
-        execute(name, options)
-        print(f"{time.monotonic() - started:.0f} s", flush=True)
+    if chosen_notebooks:
+        print(f"executing {len(chosen_notebooks)} notebooks", flush=True)
+        execute_all(chosen_notebooks, options)
     for name in chosen_tables:
         print("\n" + tables.render(tables.build(TABLES[name], options), "md"))
     print(f"run_all.sh: done in {(time.monotonic() - began) / 60:.1f} minutes; tables in {options.figures}, executed "
