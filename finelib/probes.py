@@ -47,10 +47,11 @@ def _value(term: str, spec: RunSpec, options: Options) -> float:
     (record,) = experiment.run([spec], options.out, options.jobs)
     kept = Path(record.folder) / "probes.json"
     values = json.loads(kept.read_text()) if kept.exists() else {}
-    if term not in values:
-        values[term] = measure(term, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
+    key = f"{term}, {STEPS} steps"
+    if key not in values:
+        values[key] = measure(term, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
         experiment.write_atomically(kept, json.dumps(values))
-    return values[term]
+    return values[key]
 
 
 def measure(term: str, model: FINE, corpus: Corpus) -> float:
