@@ -112,6 +112,7 @@ class TrainConfig:
 
     Attributes:
         epochs, patience: at most ``epochs``; stop after ``patience`` without a better dev MAE.
+        keep_last: keep the last epoch's weights instead of those with the smallest dev MAE, and do not stop early.
         batch_size, accumulate: utterances per step and steps per update.
         lr, lr_critic, lr_text: learning rates of the model, of the NCE-CLUB critics, of a fine-tuned text encoder.
         weight_decay: AdamW's, on matrices only.
@@ -123,6 +124,7 @@ class TrainConfig:
 
     epochs: int = 20
     patience: int = 8
+    keep_last: bool = False
     batch_size: int = 32
     accumulate: int = 1
     lr: float = 1e-3

@@ -75,7 +75,7 @@ def frozen(critic: nn.Module, x: Float[Tensor, "P N dx"], y: Float[Tensor, "P N 
 
 
 def info_nce(
-    scores: Float[Tensor, "*P N N"], candidates: Bool[Tensor, "N N"] | None = None, symmetric: bool = False
+    scores: Float[Tensor, "*P N N"], candidates: Bool[Tensor, "*Q N N"] | None = None, symmetric: bool = False
 ) -> Float[Tensor, "*P"]:
     """InfoNCE lower bound (Eq. 7, 11): mean of f_ii - log(mean over candidates j of exp f_ij).
 
@@ -84,7 +84,7 @@ def info_nce(
     Args:
         scores: f(x_i, y_j).
         candidates: True where j may stand in the sum for anchor i (the diagonal included), symmetric;
-            default all. Anchors with no candidate but their own positive are skipped.
+            default all; one mask for all problems or one each. Anchors with no candidate but their own positive are skipped.
         symmetric: average over both directions (softmax over y and over x).
     """
     if symmetric:
@@ -120,6 +120,6 @@ def nce_club(
     return _mean_where(scores.diagonal(dim1=-2, dim2=-1) - mean_negative, has_negative)
 
 
-def _mean_where(values: Float[Tensor, "*P N"], keep: Bool[Tensor, "N"]) -> Float[Tensor, "*P"]:
+def _mean_where(values: Float[Tensor, "*P N"], keep: Bool[Tensor, "*Q N"]) -> Float[Tensor, "*P"]:
     """Mean of the kept values, 0 if none is kept; no transfer to the host."""
-    return values.masked_fill(~keep, 0).sum(-1) / keep.sum().clamp(min=1)
+    return values.masked_fill(~keep, 0).sum(-1) / keep.sum(-1).clamp(min=1)

@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from finelib import experiment, presets
@@ -22,7 +22,7 @@ from finelib.fine import FINE
 from finelib.mutual_information import DotCritic, info_nce
 from finelib.presets import Options
 
-STEPS, BATCH, EVALUATION = 200, 128, 128
+FOLDS, STEPS, BATCH, EVALUATION = 3, 200, 128, 256
 # what the definition of each term asks for
 RAISES = {"I_sha": True, "I_uni": False, "I_str": False, "I_utr": True, "L_aux": False, "L_CL": False}
 
@@ -32,12 +32,11 @@ def term_effects(options: Options) -> dict[str, list[tuple[float, float]]]:
 
     Kept in out/runs, so that it is measured once for the same runs.
     """
-    base = [spec for spec in presets.specs("mosi", options) if spec.name == "FINE"][: presets.CONTROL_SEEDS]
-    controls = presets.controls(options)
+    whole, controls = presets.term_study(options)
     return {
         term: [
             (_value(term, with_term, options), _value(term, without, options))
-            for with_term, without in zip(base, controls[term], strict=True)
+            for with_term, without in zip(whole, controls[term], strict=True)
         ]
         for term in controls
     }
@@ -47,7 +46,7 @@ def _value(term: str, spec: RunSpec, options: Options) -> float:
     (record,) = experiment.run([spec], options.out, options.jobs)
     kept = Path(record.folder) / "probes.json"
     values = json.loads(kept.read_text()) if kept.exists() else {}
-    key = f"{term}, {STEPS} steps"
+    key = f"{term}, {FOLDS} folds, {STEPS} steps"
     if key not in values:
         values[key] = measure(term, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
         experiment.write_atomically(kept, json.dumps(values))
@@ -60,55 +59,52 @@ def measure(term: str, model: FINE, corpus: Corpus) -> float:
     if term in ("L_aux", "L_CL"):
         valid = _features(model, corpus, "valid")
         return float(valid["load_balance"] if term == "L_aux" else _contrastive(model, train, valid))
-    # the term acted on the training split, so that is where it is measured, on utterances the critic has not seen
-    shuffled = torch.randperm(len(train["label"]), generator=torch.Generator().manual_seed(0))
-    fit, held = shuffled.split([len(shuffled) - len(shuffled) * 2 // 5, len(shuffled) * 2 // 5])
+    # the term acted on the training split, so that is where it is measured
     features = train[{"I_sha": "shared", "I_uni": "unique", "I_str": "str_", "I_utr": "utr"}[term]]
     if term == "I_utr":
         x, y = features, (train["label"] / train["label"].std())[None, :, None].expand(len(features), -1, 1)
     else:
         x, y = (features[list(side)] for side in zip(*combinations(range(len(features)), 2), strict=True))
-    classes = (train["classes"][fit], train["classes"][held]) if term == "I_str" else (None, None)
-    return float(fresh_critic(x[:, fit], y[:, fit], x[:, held], y[:, held], *classes).mean())
+    return float(fresh_information(x, y, train["classes"] if term == "I_str" else None).mean())
 
 
-def fresh_critic(
-    x: Float[Tensor, "P N dx"], y: Float[Tensor, "P N dy"], x_held: Float[Tensor, "P M dx"],
-    y_held: Float[Tensor, "P M dy"], classes: Tensor | None = None, classes_held: Tensor | None = None,
-) -> Float[Tensor, "P"]:  # fmt: skip
-    """InfoNCE estimates on held-out pairs, in nats, by new dot critics trained on (x, y), one for each of P problems.
+def fresh_information(
+    x: Float[Tensor, "P N dx"], y: Float[Tensor, "P N dy"], classes: Int[Tensor, "N"] | None = None
+) -> Float[Tensor, "P"]:
+    """InfoNCE estimates in nats by new dot critics, one for each of P problems, on pairs they were not trained on.
 
-    The critic of the step that did best on one half of the held-out pairs is reported on the other half, so that
+    Cross-fitted: the pairs are cut into FOLDS parts, and critics trained on the others score each part. The critic
+    of the step that did best on one half of the part is reported on the other half, and the other way round, so that
     neither overfitting nor the choice of the step flatters it. With classes, only pairs of one class count:
     then the estimate is of the information given the class.
     """
     torch.manual_seed(0)
-    critic = DotCritic(len(x), x.shape[-1], y.shape[-1], 64)
-    optimiser = torch.optim.AdamW(critic.parameters(), lr=1e-3, weight_decay=1e-2)
     order = torch.Generator().manual_seed(0)
-    halves = torch.randperm(x_held.shape[1], generator=order).chunk(2)
+    problems, size = len(x), x.shape[1] // FOLDS // 2 * 2
+    parts = torch.randperm(x.shape[1], generator=order)[: FOLDS * size].view(FOLDS, size)
+    fit = torch.stack([torch.cat([parts[j] for j in range(FOLDS) if j != i]) for i in range(FOLDS)])
+    critic = DotCritic(FOLDS * problems, x.shape[-1], y.shape[-1], 64)
+    optimiser = torch.optim.AdamW(critic.parameters(), lr=1e-3, weight_decay=1e-2)
 
-    def estimate(rows: Tensor) -> Float[Tensor, "P"]:
-        parts = [r for r in rows.split(EVALUATION) if len(r) > 1]
-        weighed = [info_nce(critic(x_held[:, r], y_held[:, r]), _same(classes_held, r)) * len(r) for r in parts]
-        return torch.stack(weighed).sum(0) / sum(map(len, parts))
+    def estimate(rows: Int[Tensor, "F n"]) -> Float[Tensor, "F P"]:
+        """Of rows[i] by the critics of fold i."""
+        scores = critic(*(side[:, rows].transpose(0, 1).flatten(0, 1) for side in (x, y))).unflatten(0, (FOLDS, -1))
+        same = None if classes is None else (classes[rows][:, :, None] == classes[rows][:, None])[:, None]
+        return info_nce(scores, same)
 
-    chosen, reported = torch.full((len(x),), -torch.inf), torch.zeros(len(x))
+    halves = parts.chunk(2, dim=1)
+    chosen, reported = torch.full((2, FOLDS, problems), -torch.inf), torch.zeros(2, FOLDS, problems)
     for step in range(STEPS):
-        rows = torch.randperm(x.shape[1], generator=order)[:BATCH]
+        rows = fit[:, torch.randperm(fit.shape[1], generator=order)[:BATCH]]
         optimiser.zero_grad()
-        (-info_nce(critic(x[:, rows], y[:, rows]), _same(classes, rows)).sum()).backward()
+        (-estimate(rows).sum()).backward()
         optimiser.step()
         if step % 10 == 9:
             with torch.no_grad():
-                now, then = estimate(halves[0]), estimate(halves[1])
-            reported = torch.where(now > chosen, then, reported)
+                now = torch.stack([estimate(half[:, :EVALUATION]) for half in halves])
+            reported = torch.where(now > chosen, now.flip(0), reported)
             chosen = chosen.maximum(now)
-    return reported
-
-
-def _same(classes: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if classes is None else classes[rows, None] == classes[rows]
+    return reported.mean((0, 1))
 
 
 @torch.no_grad()
@@ -116,7 +112,7 @@ def _features(model: FINE, corpus: Corpus, name: str) -> dict[str, Tensor]:
     """Pooled features (M, N, w) of a split, contrast vectors, labels, classes and mean load balance."""
     split = ResidentSplit(corpus.splits[name], model.modalities, torch.device("cpu"))
     parts: dict[str, list[Tensor]] = {}
-    for rows in torch.arange(len(split)).split(EVALUATION):
+    for rows in torch.arange(len(split)).split(BATCH):
         batch = split.batch(rows)
         out = model(batch)
         kinds = ("shared", "unique", "str_", "utr")

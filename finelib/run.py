@@ -115,7 +115,8 @@ def planned_runs(options: Options, chosen_tables: list[str], chosen_notebooks: l
         for corpus in NOTEBOOKS[name] or ():
             specs += presets.specs(corpus, options)
         if name == "03_mosi":
-            specs += [spec for runs in presets.controls(options).values() for spec in runs]
+            whole, controls = presets.term_study(options)
+            specs += whole + [spec for runs in controls.values() for spec in runs]
     return list(dict.fromkeys(specs))
 
 

@@ -33,7 +33,7 @@ class History:
 
     Attributes:
         curves: one dict per epoch: mean of every loss term on the training split, dev metrics, learning rate.
-        best_epoch: index of the epoch with the smallest dev MAE.
+        best_epoch: index of the epoch whose weights are kept: smallest dev MAE, or the last with ``keep_last``.
         seconds, samples_per_second: training time, evaluation left out.
         peak_memory_mib: of the process, or of the device where it is a GPU.
     """
@@ -193,7 +193,7 @@ class _Run:
         curves = self.history.curves
         best = curves[self.history.best_epoch]["dev_mae"] if curves else math.inf
         curves.append(curve)
-        if curve["dev_mae"] < best:
+        if curve["dev_mae"] < best or self.config.keep_last:
             self.history.best_epoch = len(curves) - 1
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 

@@ -59,8 +59,9 @@ def test_plan_names_each_run_once_and_the_controls(monkeypatch):
     options = Options(preset="smoke")
     plan = run.planned_runs(options, list(run.TABLES), list(run.NOTEBOOKS))
     assert len(set(plan)) == len(plan)
-    assert {spec for runs in presets.controls(options).values() for spec in runs} <= set(plan)
-    assert len(plan) == 4 * 2 + len(presets.CONTROLS) * 2
+    whole, controls = presets.term_study(options)
+    assert set(whole) | {spec for runs in controls.values() for spec in runs} <= set(plan)
+    assert len(plan) == 4 * 2 + (1 + len(presets.CONTROLS)) * 2
 
 
 def test_interruption_says_how_to_go_on(capsys, monkeypatch):

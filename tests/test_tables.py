@@ -96,10 +96,13 @@ def test_missing_source_leaves_only_the_printed_rows(tmp_path):
 
 
 def test_presets_name_runs_once_and_controls_differ_in_one_setting():
-    options = Options(preset="demo", seeds=2)
+    options = Options(preset="demo", seeds=3)
     base = presets.specs("mosi", options)
-    assert [s.seed for s in base] == [0, 1] and len(set(base)) == 2
-    for term, runs in presets.controls(options).items():
-        for spec, with_term in zip(runs, base, strict=True):
+    assert [s.seed for s in base] == [0, 1, 2] and len(set(base)) == 3
+    whole, controls = presets.term_study(options)
+    assert [s.seed for s in whole] == [0, 1]
+    for term, runs in controls.items():
+        for spec, with_term in zip(runs, whole, strict=True):
             changed = {k for k, v in vars(spec.model).items() if v != getattr(with_term.model, k)}
-            assert changed == {presets.CONTROLS[term]} and spec.seed == with_term.seed
+            assert changed == {presets.CONTROLS[term]} and getattr(spec.model, presets.CONTROLS[term]) == 0
+            assert spec.train == with_term.train and spec.seed == with_term.seed
