@@ -29,7 +29,7 @@ from finelib.data.features import Corpus
 from finelib.models import build
 
 TRAINING_CODE = ("moq", "ftre", "contrastive", "mutual_information", "fine", "models", "training", "text", "baselines",
-                 "data/features")  # fmt: skip
+                 "stacked", "data/features")  # fmt: skip
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "transformers")
 
 

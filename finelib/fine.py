@@ -22,7 +22,7 @@ from finelib.data.corpora import CorpusInfo
 from finelib.data.features import MODALITIES, Batch
 from finelib.ftre import FTRE, FTREOutput, MutualInformation
 from finelib.moq import MoQ, MoQOutput
-from finelib.stacked import mlp, stacked_mlp
+from finelib.stacked import ByteDropout, mlp, stacked_mlp
 
 
 @dataclass(frozen=True)
@@ -61,28 +61,43 @@ class Standardise(nn.Module):
 class Fusion(nn.Module):
     """Transformer over a [CLS] and the STR and UTR tokens of every modality; its output at the [CLS] positions.
 
-    A learned vector per modality and kind says which of the six groups a token belongs to.
+    A learned vector per modality and kind says which of the six groups a token belongs to. Of the last layer only
+    the [CLS] rows are read, so only they are computed.
     """
 
     def __init__(self, modalities: tuple[str, ...], width: int, layers: int, heads: int, dropout: float):
         super().__init__()
         self.cls = nn.Parameter(torch.randn(len(modalities), width) * 0.02)
         self.group = nn.Parameter(torch.randn(len(modalities), 2, width) * 0.02)
-        layer = nn.TransformerEncoderLayer(
-            width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
-        )
-        # dropout on the residual branches only: random numbers inside attention and the wide layer cost more
-        # time on a CPU than the products they mask
-        layer.dropout, layer.self_attn.dropout = nn.Identity(), 0.0
-        self.transformer = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, heads, 4 * width, 0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(layers)
+        )  # fmt: skip
+        for layer in self.layers:  # on the residual branches only, as in the Q-Formers
+            layer.dropout1, layer.dropout2 = ByteDropout(dropout), ByteDropout(dropout)
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, features: FTREOutput) -> Float[Tensor, "B M w"]:
         str_, utr = (torch.stack(list(x.values())) for x in (features.str_, features.utr))  # (M, B, l, w)
         of_str, of_utr = self.group[:, :, None, None].unbind(1)  # each (M, 1, 1, w)
         cls = self.cls[:, None, None].expand(-1, str_.shape[1], 1, -1)
-        sequence = torch.cat([cls, str_ + of_str, utr + of_utr], 2).transpose(0, 1)  # (B, M, 1 + 2l, w)
-        fused = self.transformer(sequence.flatten(1, 2))
-        return fused.view(sequence.shape)[:, :, 0]
+        sequence = torch.cat([cls, str_ + of_str, utr + of_utr], 2)  # (M, B, 1 + 2l, w)
+        tokens = sequence.transpose(0, 1).flatten(1, 2)
+        *first, last = self.layers
+        for layer in first:
+            tokens = layer(tokens)
+        return self.norm(self.at_cls(last, tokens, slice(0, None, sequence.shape[2])))
+
+    def at_cls(
+        self, layer: nn.TransformerEncoderLayer, tokens: Float[Tensor, "B n w"], cls: slice
+    ) -> Float[Tensor, "B M w"]:
+        """A layer's output (pre-norm attention, then feed-forward) at the [CLS] positions alone."""
+        normed = layer.norm1(tokens)
+        attended = layer.self_attn(normed[:, cls], normed, normed, need_weights=False)[0]
+        x = tokens[:, cls] + layer.dropout1(attended)
+        return x + layer.dropout2(layer.linear2(F.gelu(layer.linear1(layer.norm2(x)))))
 
 
 class FINE(nn.Module):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.stacked import StackedLayerNorm, StackedLinear, uniform_parameter
+from finelib.stacked import ByteDropout, StackedLayerNorm, StackedLinear, uniform_parameter
 
 FramesOf = dict[str, Float[Tensor, "B T f"]]
 MaskOf = dict[str, Bool[Tensor, "B T"]]
@@ -54,7 +54,7 @@ class QFormerLayer(nn.Module):
         self.wide = StackedLinear(stack, width, 4 * width)
         self.narrow = StackedLinear(stack, 4 * width, width)
         self.norms = nn.ModuleList(StackedLayerNorm(stack, width) for _ in range(3))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ByteDropout(dropout)
 
     def forward(self, tokens: Float[Tensor, "S n d"], frames: FramesOf, bias: FramesOf) -> Float[Tensor, "S m d"]:
         """Tokens (S, b*l, d) with b = 1 or B -> tokens (S, B*l, d)."""
@@ -90,8 +90,12 @@ class QFormerLayer(nn.Module):
     ) -> Float[Tensor, "E m d"]:  # fmt: skip
         """softmax((q W_k^T) X^T + bias) X W_v of one modality; the bias is very negative on padding."""
         folded = (query @ key).unflatten(2, (-1, self.queries))  # (E, H, b, l, f)
-        folded = folded.permute(2, 0, 1, 3, 4).flatten(1, 3).expand(len(frames), -1, -1)  # (B, E*H*l, f)
-        weights = torch.baddbmm(bias, folded, frames.transpose(1, 2)).softmax(-1)
+        folded = folded.permute(2, 0, 1, 3, 4).flatten(1, 3)  # (b, E*H*l, f)
+        if len(folded) == 1:  # the same queries for every utterance: one product with all frames of the batch
+            scores = (folded[0] @ frames.flatten(0, 1).T).unflatten(1, frames.shape[:2]).transpose(0, 1) + bias
+        else:
+            scores = torch.baddbmm(bias, folded, frames.transpose(1, 2))
+        weights = scores.softmax(-1)
         read = weights @ frames  # (B, E*H*l, f); zero where all frames are padding, for padding is zero
         read = read.unflatten(1, (*key.shape[:2], self.queries)).permute(1, 2, 0, 3, 4).flatten(2, 3)
         return (read @ value).transpose(1, 2).flatten(2)  # (E, B*l, d)
@@ -158,9 +162,8 @@ class MoQ(nn.Module):
         """The router's weighted sum of the experts' tokens."""
         probability = self.router[m](mean_frame).softmax(-1)
         gate = top_k_gate(probability, self.top_k, self.renormalise)
-        size, (queries, width) = len(probability), tokens.shape[2:]
-        mixed = gate[:, None] @ tokens.transpose(0, 1).flatten(2)  # (B, 1, E) @ (B, E, l*d)
-        return MoQOutput(mixed.view(size, queries, width), probability, load_balance(probability, gate > 0))
+        mixed = (gate.T[:, :, None, None] * tokens).sum(0)
+        return MoQOutput(mixed, probability, load_balance(probability, gate > 0))
 
 
 def _padding_bias(mask: Bool[Tensor, "B T"], dtype: torch.dtype) -> Float[Tensor, "B 1 T"]:

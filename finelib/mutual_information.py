@@ -84,7 +84,8 @@ def info_nce(
     Args:
         scores: f(x_i, y_j).
         candidates: True where j may stand in the sum for anchor i (the diagonal included), symmetric;
-            default all; one mask for all problems or one each. Anchors with no candidate but their own positive are skipped.
+            default all; one mask for all problems or one each. Anchors with no candidate but their own positive
+            are skipped.
         symmetric: average over both directions (softmax over y and over x).
     """
     if symmetric:

@@ -38,6 +38,24 @@ class StackedLayerNorm(nn.Module):
         return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.weight)
 
 
+class ByteDropout(nn.Module):
+    """Dropout that draws one random byte per element, so p is rounded to 1/256.
+
+    Where a float per element is drawn, as ``nn.Dropout`` does, drawing takes as long as the products around it.
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.kept = 256 - round(256 * p)  # of 256 bytes
+
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        if not self.training or self.kept == 256:
+            return x
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
+        keep = words.view(torch.uint8)[: x.numel()].view(x.shape) < self.kept
+        return x * (keep * (256 / self.kept))
+
+
 def stacked_mlp(
     stack: int, width_in: int, hidden: int, width_out: int, layers: int = 1, activation: type[nn.Module] = nn.GELU
 ) -> nn.Sequential:

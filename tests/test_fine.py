@@ -12,6 +12,7 @@ from finelib.contrastive import contrastive_loss
 from finelib.data.corpora import CORPORA
 from finelib.data.features import Batch
 from finelib.fine import FINE, Standardise
+from finelib.stacked import ByteDropout
 
 WIDTHS = {"T": 6, "A": 5, "V": 3}
 SMALL = FineConfig(width=(16, 8, 16), task_width=16, heads=2, critic_width=16, label_width=4)
@@ -203,3 +204,39 @@ def test_a_cuda_step_never_waits_for_the_device_and_agrees_with_the_cpu():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert model.queue.filled.any()
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_fusion_equals_a_whole_transformer_read_at_the_cls_positions(layers):
+    model, batch = make(replace(SMALL, fusion_layers=layers)), make_batch()
+    fusion, features = model.fusion, model(batch).features
+    groups = []
+    for i, m in enumerate(model.modalities):
+        cls = fusion.cls[i].expand(len(batch), 1, -1)
+        groups += [cls, features.str_[m] + fusion.group[i, 0], features.utr[m] + fusion.group[i, 1]]
+    tokens = torch.cat(groups, 1)
+    for layer in fusion.layers:
+        tokens = layer(tokens)
+    step = 1 + 2 * model.config.queries
+    torch.testing.assert_close(fusion(features), fusion.norm(tokens)[:, ::step], rtol=1e-4, atol=1e-5)
+
+
+def test_prediction_loss_alone_teaches_every_part_of_the_forward_pass():
+    model, batch = make().train(), make_batch()
+    model.losses(model(batch), batch)["mp"].backward()
+    for part in (model.moq, model.ftre[0].factorise, model.ftre[0].task, model.fusion, model.head):
+        silent = [name for name, p in part.named_parameters() if p.grad is None or not p.grad.any()]
+        assert silent == [], silent
+    of_str, of_utr = model.ftre[0].task[0].weight.grad.chunk(2)
+    assert of_str.any() and of_utr.any()
+
+
+def test_byte_dropout_drops_a_share_p_keeps_the_mean_and_is_off_in_evaluation():
+    layer, x = ByteDropout(0.25), torch.ones(1000, 1001)
+    y = layer.train()(x)
+    assert (y == 0).float().mean().item() == pytest.approx(0.25, abs=0.003)
+    assert y.unique().tolist() == pytest.approx([0, 4 / 3])
+    # columns and rows are independent: the share of pairs dropped together is p squared
+    for shifted in (y.roll(1, 0), y.roll(1, 1), y.roll(8, 1)):
+        assert ((y == 0) & (shifted == 0)).float().mean().item() == pytest.approx(0.0625, abs=0.003)
+    assert torch.equal(layer.eval()(x), x)
