@@ -18,8 +18,9 @@ class DataConfig:
         text_encoder: "files" for the source's own text features, or the name or folder of a
             BERT-type encoder that is run on the raw text.
         finetune_text: train the text encoder with the model instead of running it once, frozen.
-        scale: planted data only: share of the corpus's split sizes that is generated.
+        scale: planted data only: share of the split sizes that is generated.
         seed: planted data only.
+        design: planted data only: which factors matter and how they are hidden (``data.planted.DESIGNS``).
         aligned: MMSA-format files: the word-aligned file instead of the unaligned one.
         context: UR-FUNNY files: prepend the context sentences to the punchline.
     """
@@ -30,6 +31,7 @@ class DataConfig:
     finetune_text: bool = False
     scale: float = 1.0
     seed: int = 0
+    design: str = "corpus"
     aligned: bool = False
     context: bool = False
 
@@ -40,6 +42,8 @@ class FineConfig:
 
     Attributes:
         modalities: the subset of {T, A, V} that is used; a missing one drops its branch and its pairs.
+        encoder: "moq", or what Table 6 puts in its place: "linear", "mlp", "te", "tcn", "lstm".
+        factorisation: "ftre"; one branch of it, "shared" or "unique"; or in its place "none" or "misa".
         width: d'_m of Eq. 1 for T, A, V.
         experts, queries, top_k: N_e, l and k of the Mixture of Q-Formers.
         renormalise_gate: divide the kept gates by their sum.
@@ -63,6 +67,8 @@ class FineConfig:
     """
 
     modalities: tuple[str, ...] = ("T", "A", "V")
+    encoder: str = "moq"
+    factorisation: str = "ftre"
     width: tuple[int, int, int] = (128, 128, 128)
     experts: int = 4
     queries: int = 4

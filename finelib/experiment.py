@@ -28,8 +28,8 @@ from finelib.config import DataConfig, RunSpec
 from finelib.data.features import Corpus
 from finelib.models import build
 
-TRAINING_CODE = ("moq", "ftre", "contrastive", "mutual_information", "fine", "models", "training", "text", "baselines",
-                 "stacked", "data/features")  # fmt: skip
+TRAINING_CODE = ("moq", "ftre", "contrastive", "mutual_information", "stacked", "fine", "parts", "variants", "models",
+                 "training", "text", "baselines", "data/features")  # fmt: skip
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "transformers")
 
 

@@ -20,8 +20,9 @@ from finelib.config import FineConfig
 from finelib.contrastive import DynamicContrastiveQueue, contrastive_loss, queue_capacity
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import MODALITIES, Batch
-from finelib.ftre import FTRE, FTREOutput, MutualInformation
-from finelib.moq import MoQ, MoQOutput
+from finelib.ftre import FTREOutput
+from finelib.moq import MoQOutput
+from finelib.parts import ONE_KIND, make_encoder, make_factorisation, make_information
 from finelib.stacked import ByteDropout, mlp, stacked_mlp
 
 
@@ -65,10 +66,12 @@ class Fusion(nn.Module):
     the [CLS] rows are read, so only they are computed.
     """
 
-    def __init__(self, modalities: tuple[str, ...], width: int, layers: int, heads: int, dropout: float):
+    def __init__(
+        self, modalities: tuple[str, ...], width: int, layers: int, heads: int, dropout: float, kinds: int = 2
+    ):
         super().__init__()
         self.cls = nn.Parameter(torch.randn(len(modalities), width) * 0.02)
-        self.group = nn.Parameter(torch.randn(len(modalities), 2, width) * 0.02)
+        self.group = nn.Parameter(torch.randn(len(modalities), kinds, width) * 0.02)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 width, heads, 4 * width, 0.0, activation="gelu", batch_first=True, norm_first=True
@@ -80,10 +83,10 @@ class Fusion(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, features: FTREOutput) -> Float[Tensor, "B M w"]:
-        str_, utr = (torch.stack(list(x.values())) for x in (features.str_, features.utr))  # (M, B, l, w)
-        of_str, of_utr = self.group[:, :, None, None].unbind(1)  # each (M, 1, 1, w)
-        cls = self.cls[:, None, None].expand(-1, str_.shape[1], 1, -1)
-        sequence = torch.cat([cls, str_ + of_str, utr + of_utr], 2)  # (M, B, 1 + 2l, w)
+        kinds = [torch.stack(list(kind.values())) for kind in features.task]  # each (M, B, l, w)
+        cls = self.cls[:, None, None].expand(-1, kinds[0].shape[1], 1, -1)
+        groups = [kind + group[:, None, None] for kind, group in zip(kinds, self.group.unbind(1), strict=True)]
+        sequence = torch.cat([cls, *groups], 2)  # (M, B, 1 + 2l, w)
         tokens = sequence.transpose(0, 1).flatten(1, 2)
         *first, last = self.layers
         for layer in first:
@@ -135,24 +138,18 @@ class FINE(nn.Module):
         for m in self.modalities:
             groups[token_width[m]] = (*groups.get(token_width[m], ()), m)
         self.moq = nn.ModuleList(
-            MoQ({m: widths[m] for m in group}, width, config.experts, config.queries, config.top_k,
-                config.qformer_layers, config.heads, config.dropout, config.renormalise_gate)
-            for width, group in groups.items()
-        )  # fmt: skip
-        self.ftre = nn.ModuleList(
-            FTRE(group, width, config.reduction, config.task_width) for width, group in groups.items()
+            make_encoder(config, {m: widths[m] for m in group}, width) for width, group in groups.items()
         )
-        self.unimodal = stacked_mlp(len(self.modalities), 2 * config.task_width, config.task_width, outputs)
-        self.fusion = Fusion(self.modalities, config.task_width, config.fusion_layers, config.heads, config.dropout)
+        self.ftre = nn.ModuleList(make_factorisation(config, groups))
+        kinds = 1 if config.factorisation in ONE_KIND else 2
+        self.unimodal = stacked_mlp(len(self.modalities), kinds * config.task_width, config.task_width, outputs)
+        self.fusion = Fusion(
+            self.modalities, config.task_width, config.fusion_layers, config.heads, config.dropout, kinds
+        )
         self.head = mlp(len(self.modalities) * config.task_width, config.task_width, outputs)
-        self.information = MutualInformation(
-            {m: ftre.factor_width for ftre in self.ftre for m in ftre.modalities},
-            config.task_width, config.label_width,
-            label_center=(info.label_high + info.label_low) / 2, label_scale=(info.label_high - info.label_low) / 2,
-            critic=config.critic, critic_width=config.critic_width, critic_layers=config.critic_layers,
-            str_negatives=config.str_negatives, club_diagonal=config.club_diagonal, symmetric=config.symmetric,
-        )  # fmt: skip
-        contrast_width = (1 if config.contrast_features == "cls" else 2) * len(self.modalities) * config.task_width
+        factor_widths = {m: part.factor_width for part in self.ftre for m in part.modalities}
+        self.information = make_information(config, info, {m: factor_widths[m] for m in self.modalities})
+        contrast_width = (1 if config.contrast_features == "cls" else kinds) * len(self.modalities) * config.task_width
         self.queue = None
         if config.queue_alpha > 0:
             capacity = queue_capacity(class_counts, config.queue_alpha, config.queue_minimum)
@@ -182,12 +179,11 @@ class FINE(nn.Module):
     def factorise(self, tokens: dict[str, Float[Tensor, "B l d"]]) -> FTREOutput:
         """FTRE of every modality, in the order of ``modalities``."""
         parts = [ftre({m: tokens[m] for m in ftre.modalities}) for ftre in self.ftre]
-        merged = {f.name: {} for f in fields(FTREOutput)}
-        for m in self.modalities:
-            part = next(p for p in parts if m in p.tokens)
-            for name in merged:
-                merged[name][m] = getattr(part, name)[m]
-        return FTREOutput(**merged)
+        kinds = {}
+        for f in fields(FTREOutput):
+            by_modality = {m: x for part in parts for m, x in getattr(part, f.name).items()}
+            kinds[f.name] = {m: by_modality[m] for m in self.modalities if m in by_modality}
+        return FTREOutput(**kinds)
 
     def to_prediction(self, logits: Float[Tensor, "B c"]) -> Float[Tensor, "B"]:
         """The regression value, or the probability of class 1."""
@@ -201,12 +197,6 @@ class FINE(nn.Module):
         c = self.config
         classes = self.classes(batch.label)
         terms = self.information(output.features, batch.label, classes)
-        # mutual information is not negative: an estimate below 0 asks for a better critic, not for other features
-        terms["mi"] = (
-            c.weight_recon * terms["recon"]
-            + c.weight_uni * terms["I_uni"].clamp(min=0) + c.weight_str * terms["I_str"].clamp(min=0)
-            - c.weight_sha * terms["I_sha"] - c.weight_utr * terms["I_utr"]
-        )  # fmt: skip
         terms["mp"] = self.prediction_loss(output.logits, batch.label)
         terms["up"] = torch.stack([
             self.prediction_loss(logits, batch.unimodal_labels[m] if batch.unimodal_labels else batch.label)
@@ -249,4 +239,4 @@ class FINE(nn.Module):
 
 def _task_vector(features: FTREOutput, m: str) -> Float[Tensor, "B w"]:
     """[STR_m; UTR_m] averaged over tokens."""
-    return torch.cat([features.str_[m].mean(1), features.utr[m].mean(1)], -1)
+    return torch.cat([kind[m].mean(1) for kind in features.task], -1)

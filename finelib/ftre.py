@@ -18,11 +18,12 @@ from finelib.mutual_information import CRITICS, frozen, info_nce, nce_club
 from finelib.stacked import mlp, stacked_mlp
 
 Features = dict[str, Float[Tensor, "B l d"]]
+TERMS = ("I_sha", "I_uni", "I_str", "I_utr", "recon")
 
 
 @dataclass(frozen=True)
 class FTREOutput:
-    """The features of each modality, all (B, l, width).
+    """The features of each modality, all (B, l, width); a kind that a variant does without is empty.
 
     tokens: input x^_m; shared x^s, unique x^u (Eq. 6); str_ x^str, utr x^utr (Eq. 9); reconstruction of tokens.
     """
@@ -33,6 +34,11 @@ class FTREOutput:
     str_: Features
     utr: Features
     reconstruction: Features
+
+    @property
+    def task(self) -> list[Features]:
+        """The kinds of task-relevant features there are: STR and UTR."""
+        return [kind for kind in (self.str_, self.utr) if kind]
 
 
 class FTRE(nn.Module):
@@ -45,30 +51,39 @@ class FTRE(nn.Module):
         width: d'.
         reduction: width of shared and of unique features as a share of d'.
         task_width: width of STR and of UTR features.
+        branches: ("shared", "unique"), or one of them: Table 6's variants that keep a single branch.
     """
 
-    def __init__(self, modalities: tuple[str, ...], width: int, reduction: float = 0.5, task_width: int = 128):
+    def __init__(
+        self, modalities: tuple[str, ...], width: int, reduction: float = 0.5, task_width: int = 128,
+        branches: tuple[str, ...] = ("shared", "unique"),
+    ):  # fmt: skip
         super().__init__()
-        self.modalities, stack = modalities, len(modalities)
+        self.modalities, self.branches, stack = modalities, branches, len(modalities)
         self.factor_width = factor = max(1, int(width * reduction))
         # shared and unique encoders have one shape, so both run as one stack: S_1 .. S_M, U_1 .. U_M
-        self.factorise = stacked_mlp(2 * stack, width, width, factor)
-        self.decoder = stacked_mlp(stack, 2 * factor, width, width)
-        self.task = stacked_mlp(2 * stack, factor, task_width, task_width)
+        self.factorise = stacked_mlp(len(branches) * stack, width, width, factor)
+        self.decoder = stacked_mlp(stack, len(branches) * factor, width, width)
+        self.task = stacked_mlp(len(branches) * stack, factor, task_width, task_width)
 
     def forward(self, tokens: Features) -> FTREOutput:
         """Factorise each modality's tokens (B, l, d')."""
         stacked = torch.stack([tokens[m].flatten(0, 1) for m in self.modalities])  # (M, B*l, d')
-        factors = self.factorise(stacked.repeat(2, 1, 1))
-        shared, unique = factors.chunk(2)
-        str_, utr = self.task(factors).chunk(2)
-        reconstruction = self.decoder(torch.cat([shared, unique], -1))
+        factors = self.factorise(stacked.repeat(len(self.branches), 1, 1))
+        branches = factors.chunk(len(self.branches))
+        task = self.task(factors).chunk(len(self.branches))
+        reconstruction = self.decoder(torch.cat(branches, -1))
         size = next(iter(tokens.values())).shape[:2]
 
         def by_modality(stack: Float[Tensor, "M n w"]) -> Features:
             return dict(zip(self.modalities, stack.unflatten(1, size), strict=True))
 
-        return FTREOutput(tokens, *(by_modality(x) for x in (shared, unique, str_, utr, reconstruction)))
+        factor_of = {name: by_modality(x) for name, x in zip(self.branches, branches, strict=True)}
+        task_of = {name: by_modality(x) for name, x in zip(self.branches, task, strict=True)}
+        return FTREOutput(
+            tokens, factor_of.get("shared", {}), factor_of.get("unique", {}), task_of.get("shared", {}),
+            task_of.get("unique", {}), by_modality(reconstruction),
+        )  # fmt: skip
 
 
 class MutualInformation(nn.Module):
@@ -79,6 +94,8 @@ class MutualInformation(nn.Module):
     the terms themselves score with frozen critics; one backward pass then gives each side its own gradient.
     Tokens are averaged and normalised before they are scored (``pool``). Sums over pairs and over modalities are
     averages here.
+
+    A term whose features a variant lacks is 0, and so are the pairwise terms of a single modality.
 
     The label-shared encoder Y^str is trained by the critic's term alone: I_str is minimised, and its gradient
     would teach the encoder to forget the label.
@@ -91,14 +108,18 @@ class MutualInformation(nn.Module):
         critic, critic_width, critic_layers: "dot" or "concat", hidden width and layers.
         str_negatives: negatives of I_str, "same_bin" (drawn from p(x|y) as in Eq. 10) or "batch" (FactorCL).
         club_diagonal, symmetric: see ``nce_club`` and ``info_nce``.
+        weights: of the terms in L_MI; all 1 in Eq. 12.
+        branches: see ``FTRE``.
     """
 
     def __init__(
         self, factor_widths: dict[str, int], task_width: int, label_width: int, label_center: float,
         label_scale: float, critic: str = "dot", critic_width: int = 128, critic_layers: int = 1,
         str_negatives: str = "same_bin", club_diagonal: bool = False, symmetric: bool = True,
+        weights: dict[str, float] | None = None, branches: tuple[str, ...] = ("shared", "unique"),
     ):  # fmt: skip
         super().__init__()
+        self.weights = dict.fromkeys(TERMS, 1.0) | (weights or {})
         self.modalities = tuple(factor_widths)
         self.factor_width = max(factor_widths.values())
         pairs = list(combinations(range(len(factor_widths)), 2))
@@ -108,39 +129,49 @@ class MutualInformation(nn.Module):
         def make(stack: int, width_x: int, width_y: int) -> nn.Module:
             return CRITICS[critic](stack, width_x, width_y, critic_width, critic_layers)
 
-        if pairs:
+        if pairs and "shared" in branches:
             conditional = task_width + label_width
             self.critic_sha = make(len(pairs), self.factor_width, self.factor_width)
-            self.critic_uni = make(len(pairs), self.factor_width, self.factor_width)
             self.critic_str = make(len(pairs), conditional, conditional)
             self.label_shared = mlp(1, 4 * label_width, label_width)
-        self.critic_utr = make(len(factor_widths), task_width, label_width)
-        self.label_unique = stacked_mlp(len(factor_widths), 1, 4 * label_width, label_width)
+        if pairs and "unique" in branches:
+            self.critic_uni = make(len(pairs), self.factor_width, self.factor_width)
+        if "unique" in branches:
+            self.critic_utr = make(len(factor_widths), task_width, label_width)
+            self.label_unique = stacked_mlp(len(factor_widths), 1, 4 * label_width, label_width)
         self.label_center, self.label_scale = label_center, label_scale
         self.str_negatives, self.club_diagonal, self.symmetric = str_negatives, club_diagonal, symmetric
 
     def critic_parameters(self) -> list[nn.Parameter]:
         """What only the critics' own InfoNCE trains: NCE-CLUB critics and the label-shared encoder."""
-        if not len(self.left):
-            return []
-        modules = (self.critic_uni, self.critic_str, self.label_shared)
-        return [p for module in modules for p in module.parameters()]
+        names = ("critic_uni", "critic_str", "label_shared")
+        return [p for name in names if hasattr(self, name) for p in getattr(self, name).parameters()]
 
     def forward(
         self, features: FTREOutput, label: Float[Tensor, "B"], classes: Int[Tensor, "B"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """I_sha, I_uni, I_str, I_utr in nats, the reconstruction error, and the critics' own loss.
-
-        With one modality the pairwise terms are 0.
-        """
+        """I_sha, I_uni, I_str, I_utr in nats, the reconstruction error, their sum "mi" (L_MI of Eq. 12), and
+        "critic", the critics' own loss."""
         y = ((label - self.label_center) / self.label_scale)[:, None]
-        terms = {"I_utr": self.i_utr(self.pool(features.utr), y), "recon": reconstruction_loss(features)}
-        if not len(self.left):
-            return terms | dict.fromkeys(("I_sha", "I_uni", "I_str", "critic"), y.new_zeros(()))
-        uni, uni_critic = self.i_uni(self.pool(features.unique))
-        str_, str_critic = self.i_str(self.pool(features.str_), self.label_shared(y), classes[:, None] == classes)
-        shared = self.i_sha(self.pool(features.shared))
-        return terms | {"I_sha": shared, "I_uni": uni, "I_str": str_, "critic": uni_critic + str_critic}
+        terms = dict.fromkeys((*TERMS, "critic"), y.new_zeros(()))
+        terms["recon"] = reconstruction_loss(features)
+        if features.utr:
+            terms["I_utr"] = self.i_utr(self.pool(features.utr), y)
+        if hasattr(self, "critic_uni"):
+            terms["I_uni"], uni_critic = self.i_uni(self.pool(features.unique))
+            terms["critic"] = terms["critic"] + uni_critic
+        if hasattr(self, "critic_str"):
+            same_bin = classes[:, None] == classes
+            terms["I_str"], str_critic = self.i_str(self.pool(features.str_), self.label_shared(y), same_bin)
+            terms["critic"] = terms["critic"] + str_critic
+            terms["I_sha"] = self.i_sha(self.pool(features.shared))
+        # mutual information is not negative: an estimate below 0 asks for a better critic, not for other features
+        w, lowered = self.weights, {name: terms[name].clamp(min=0) for name in ("I_uni", "I_str")}
+        terms["mi"] = (
+            w["recon"] * terms["recon"] + w["I_uni"] * lowered["I_uni"] + w["I_str"] * lowered["I_str"]
+            - w["I_sha"] * terms["I_sha"] - w["I_utr"] * terms["I_utr"]
+        )  # fmt: skip
+        return terms
 
     def pool(self, features: Features) -> Float[Tensor, "M B w"]:
         """Mean over tokens of every modality, brought to zero mean and unit variance per utterance.

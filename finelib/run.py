@@ -11,17 +11,22 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from finelib import data, experiment, presets, tables
+from finelib import ablations, data, experiment, presets, tables
 from finelib.config import RunSpec
 from finelib.data.corpora import CORPORA
 from finelib.presets import PRESETS, ROOT, Options
 
 TABLES = {f"table{number}": number for number in tables.COLUMNS}
-# notebook -> the corpora it reads, or None where it makes its own small data
+MAKERS = dict.fromkeys((1, 2, 3, 4), tables) | dict.fromkeys((5, 6), ablations)  # table -> the module that builds it
+CORPUS_OF = tables.CORPUS_OF | dict.fromkeys((5, 6), ablations.CORPUS)
+# notebook -> the corpora it reads, or None where it makes its own small data or finds its own
 NOTEBOOKS = {
     "00_start_here": None, "01_method_walkthrough": None, "02_data": None, "03_mosi": ("mosi",), "04_mosei": ("mosei",),
     "05_ur_funny": ("ur_funny",), "06_ch_sims": ("ch_sims",), "07_tables_1_to_4": tuple(CORPORA), "08_real_mosi": None,
+    "09_table_5_modalities": None, "10_table_6_ablations": None,
 }  # fmt: skip
+TABLE_OF = {"09_table_5_modalities": 5, "10_table_6_ablations": 6}  # notebooks that read a table's runs
+HOURS_ON_PUBLIC = ("table6", "10_table_6_ablations")  # a hundred runs on real CMU-MOSI: only when asked for
 NAMES = (*TABLES, *NOTEBOOKS)
 
 
@@ -93,10 +98,17 @@ def select(options: Options, only: str | None) -> tuple[list[str], list[str]]:
         if sentence := data.available("mosi", options.source):
             raise Usage(sentence)
         missing = dict.fromkeys(set(CORPORA) - {"mosi"}, "public data are CMU-MOSI's alone")
-    chosen_tables = [t for t, number in TABLES.items() if not missing.get(tables.CORPUS_OF[number])]
+    chosen_tables = [
+        t for t, number in TABLES.items()
+        if not missing.get(CORPUS_OF[number]) or (number in (5, 6) and options.source.startswith("public"))
+    ]  # fmt: skip
     chosen_notebooks = [n for n, corpora in NOTEBOOKS.items() if not any(missing.get(c) for c in corpora or ())]
     if only is not None:
         chosen_tables, chosen_notebooks = ([n for n in c if n == only] for c in (chosen_tables, chosen_notebooks))
+    elif options.source.startswith("public"):
+        chosen_tables, chosen_notebooks = (
+            [n for n in c if n not in HOURS_ON_PUBLIC] for c in (chosen_tables, chosen_notebooks)
+        )
     if not chosen_tables and not chosen_notebooks:
         raise Usage(f"{only or 'every table'}: its data cannot be had from {options.source}")
     return chosen_tables, chosen_notebooks
@@ -110,8 +122,10 @@ def planned_runs(options: Options, chosen_tables: list[str], chosen_notebooks: l
     """Every run the chosen tables and notebooks will ask for, each once."""
     specs = []
     for name in chosen_tables:
-        specs += tables.table_specs(TABLES[name], options)
+        specs += MAKERS[TABLES[name]].table_specs(TABLES[name], options)
     for name in chosen_notebooks:
+        if name in TABLE_OF:
+            specs += ablations.table_specs(TABLE_OF[name], options)
         for corpus in NOTEBOOKS[name] or ():
             specs += presets.specs(corpus, options)
         if name == "03_mosi":
@@ -187,7 +201,7 @@ def make(options: Options, only: str | None) -> None:
         print(f"executing {len(chosen_notebooks)} notebooks", flush=True)
         execute_all(chosen_notebooks, options)
     for name in chosen_tables:
-        print("\n" + tables.render(tables.build(TABLES[name], options), "md"))
+        print("\n" + tables.render(MAKERS[TABLES[name]].build(TABLES[name], options), "md"))
     print(f"run_all.sh: done in {(time.monotonic() - began) / 60:.1f} minutes; tables in {options.figures}, executed "
           f"notebooks in {Path(options.out) / 'runs' / 'notebooks'}")  # fmt: skip
 

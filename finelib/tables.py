@@ -1,23 +1,32 @@
-"""Tables 1-4: printed rows from the paper, measured rows from run records, each in a block of its own."""
+"""Tables 1-4: printed rows from the paper, measured rows from run records, each in a block of its own.
+
+Tables 5 and 6 are made of the same rows by ``ablations.py``.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from finelib import data, experiment, metrics, presets, references
+from finelib import comparisons, data, experiment, metrics, presets, references
 from finelib.config import RunSpec
 from finelib.data.corpora import CORPORA
 from finelib.data.features import Corpus
+from finelib.experiment import RunRecord
 from finelib.presets import ROOT, Options
 
 SENTIMENT = {"acc2_nonzero": "ACC-2", "f1_nonzero": "F1", "acc7": "ACC-7"}
-COLUMNS = {1: SENTIMENT, 2: SENTIMENT, 3: {"acc2": "ACC-2"}, 4: {"acc2": "ACC-2", "f1": "F1", "acc5": "ACC-5"}}
+COLUMNS = {
+    1: SENTIMENT, 2: SENTIMENT, 3: {"acc2": "ACC-2"}, 4: {"acc2": "ACC-2", "f1": "F1", "acc5": "ACC-5"},
+    5: SENTIMENT, 6: SENTIMENT,
+}  # fmt: skip
+TITLES = {5: "Subsets of the modalities", 6: "FINE without its components"}
 BEYOND_THE_PAPER = {"corr": "Corr", "mae": "MAE"}
 CORPUS_OF = {info.table: name for name, info in CORPORA.items()}
 DATA_NAMES = {
@@ -41,6 +50,8 @@ class Row:
         measured: metric -> {"mean", "sd", "low", "high", "n"}.
         runs: ids of the run records behind it; none for a reference.
         context, target: Table 3 only: what of an utterance was used.
+        beside: Tables 5 and 6: column -> text, what stands beside the metrics.
+        differences: Tables 5 and 6: metric -> ``statistics.Difference`` to the block's FINE, as a dict.
     """
 
     name: str
@@ -54,6 +65,8 @@ class Row:
     runs: tuple[str, ...] = ()
     context: bool | None = None
     target: bool | None = None
+    beside: dict[str, str] = field(default_factory=dict)
+    differences: dict[str, dict] | None = None
 
     def value(self, metric: str) -> float | None:
         """The printed or the mean measured value, None if the row lacks the metric."""
@@ -72,7 +85,13 @@ class Table:
 
     @property
     def title(self) -> str:
-        return f"{CORPORA[CORPUS_OF[self.number]].title}: printed and measured results"
+        subject = TITLES.get(self.number) or CORPORA[CORPUS_OF[self.number]].title
+        return f"{subject}: printed and measured results"
+
+    @property
+    def beside(self) -> list[str]:
+        """Columns beside the metrics."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.beside))
 
     def _repr_html_(self) -> str:
         return render(self, "html")
@@ -84,8 +103,8 @@ def build(number: int, options: Options) -> Table:
     Raises:
         ValueError: for a number that is not 1 to 4.
     """
-    if number not in COLUMNS:
-        raise ValueError(f"table {number}: unknown, expected one of {', '.join(map(str, COLUMNS))}")
+    if number not in CORPUS_OF:
+        raise ValueError(f"table {number}: unknown, expected one of {', '.join(map(str, CORPUS_OF))}")
     rows = printed_rows(number)
     for block in blocks(number, options):
         rows += measured_rows(number, block)
@@ -117,12 +136,12 @@ def table_specs(number: int, options: Options) -> list[RunSpec]:
 # --------------------------------------------------------------------------------------------------- rows
 
 
-def printed_rows(number: int) -> list[Row]:
-    """The paper's rows, from data/paper."""
+def printed_rows(number: int, name: Callable[[dict], str] = lambda record: record["model"]) -> list[Row]:
+    """The paper's rows, from data/paper; ``name`` makes a row's name of a line of the file."""
     with open(ROOT / "data" / "paper" / f"table{number}.csv", newline="") as file:
         return [
             Row(
-                record["model"], "system", "printed", "", "", "printed in the paper",
+                name(record), "system", "printed", "", "", "printed in the paper",
                 {metric: round(float(record[metric]) / 100, 6) for metric in COLUMNS[number]}, None,
                 context=_yes(record.get("context")), target=_yes(record.get("target")),
             )
@@ -135,28 +154,43 @@ def measured_rows(number: int, options: Options) -> list[Row]:
     specs = presets.specs(CORPUS_OF[number], options)
     records = experiment.run(specs, options.out, options.jobs)
     corpus = experiment.load_corpus(specs[0].data)
-    block = _block_title(corpus, specs[0].data.text_encoder)
-    context = specs[0].data.context if number == 3 else None
-    target = True if number == 3 else None
-    rows = []
-    for name in dict.fromkeys(spec.name for spec in specs):
-        runs = [record for record in records if record.content["name"] == name]
-        rows.append(Row(
-            name, "system", corpus.data, corpus.encoder, " + ".join(runs[0].content["modalities"]), block, None,
-            {metric: asdict(metrics.interval([run.test[metric] for run in runs])) for metric in runs[0].test},
-            tuple(run.id for run in runs), context, target,
-        ))  # fmt: skip
-    label = corpus.splits["test"].label
+    block = block_title(corpus)
+    used = {"context": specs[0].data.context, "target": True} if number == 3 else {}
+    names = dict.fromkeys(spec.name for spec in specs)
+    runs = {name: [r for r in records if r.content["name"] == name] for name in names}
+    compared = comparisons.compare(runs, next(iter(runs))) if len(runs) > 1 else {}
+    rows = [
+        system_row(group, corpus, block, differences=compared.get(name), beside=comparisons.columns(compared.get(name)),
+                   **used)
+        for name, group in runs.items()
+    ]  # fmt: skip
+    return rows + reference_rows(corpus, block, **used)
+
+
+def system_row(runs: list[RunRecord], corpus: Corpus, block: str, **more) -> Row:
+    """The row of one system: mean over its seeds."""
+    content = runs[0].content
+    return Row(
+        content["name"], "system", corpus.data, corpus.encoder, " + ".join(content["modalities"]), block, None,
+        {metric: asdict(metrics.interval([run.test[metric] for run in runs])) for metric in runs[0].test},
+        tuple(run.id for run in runs), **more,
+    )  # fmt: skip
+
+
+def reference_rows(corpus: Corpus, block: str, **more) -> list[Row]:
+    """Oracle, ridge and floor of a corpus."""
+    label, rows = corpus.splits["test"].label, []
     for name, prediction in references.references(corpus).items():
         scores = metrics.score(corpus.info.metric, prediction, label)
         rows.append(Row(
             name, "reference", corpus.data, corpus.encoder, "", block, None,
-            {metric: asdict(metrics.interval([value])) for metric, value in scores.items()}, (), context, target,
+            {metric: asdict(metrics.interval([value])) for metric, value in scores.items()}, (), **more,
         ))  # fmt: skip
     return rows
 
 
-def _block_title(corpus: Corpus, text_encoder: str) -> str:
+def block_title(corpus: Corpus) -> str:
+    """What a block was measured on: data, encoder, modalities, sizes."""
     sizes = " / ".join(str(len(split)) for split in corpus.splits.values())
     encoder = "" if corpus.encoder == "planted" else f", text by {corpus.encoder}"
     return f"measured on {DATA_NAMES[corpus.data]}{encoder}, {' + '.join(corpus.modalities)}, {sizes} utterances"
@@ -174,6 +208,9 @@ def notes(number: int, rows: list[Row]) -> tuple[str, ...]:
     ]
     if number in (1, 2):
         said.append("ACC-2 and F1 leave out utterances labelled 0.")
+    if any(row.differences for row in rows):
+        said.append("Δ: the row minus FINE of the same block, same seeds, with a 95 % interval over seeds and test "
+                    "utterances; p of that difference after Holm's correction over the block.")  # fmt: skip
     sources = {row.data for row in rows}
     if "planted" in sources:
         said.append("Planted data are generated: their rows say nothing about the real corpus, only how far a method "
@@ -212,7 +249,7 @@ def render(table: Table, form: str) -> str:
     named = dict.fromkeys(row.block for row in table.rows)
     return templates.get_template(f"table.{form}").render(
         number=table.number, title=table.title, notes=table.notes, text_columns=len(text_heads),
-        heads=text_heads + list(columns.values()),
+        heads=text_heads + list(columns.values()) + table.beside,
         blocks=[{"title": block, "rows": _cells(table, block, columns)} for block in named],
     )  # fmt: skip
 
@@ -226,7 +263,8 @@ def _cells(table: Table, block: str, columns: dict[str, str]) -> list[dict]:
             "cells": [
                 {"text": _format(row, metric), "mark": marks[metric].get(i), "title": _interval_text(row, metric)}
                 for metric in columns
-            ],
+            ]
+            + [{"text": row.beside.get(name, "–"), "mark": None, "title": ""} for name in table.beside],
         }
         for i, row in enumerate(rows)
     ]  # fmt: skip
@@ -260,8 +298,9 @@ def _interval_text(row: Row, metric: str) -> str:
 
 
 def _json_row(row: Row) -> dict:
-    content = {key: value for key, value in asdict(row).items() if key not in ("context", "target")}
-    return content if row.target is None else content | {"context": row.context, "target": row.target}
+    left_out = [key for key in ("context", "target", "differences") if getattr(row, key) is None]
+    left_out += [] if row.beside else ["beside"]
+    return {key: value for key, value in asdict(row).items() if key not in left_out}
 
 
 def _csv(table: Table) -> str:
@@ -269,14 +308,16 @@ def _csv(table: Table) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["name", "kind", "data", "encoder", "modalities", "block", "n",
-                     *(f"{metric}{part}" for metric in columns for part in ("", "_sd", "_low", "_high"))])  # fmt: skip
+                     *(f"{metric}{part}" for metric in columns for part in ("", "_sd", "_low", "_high")),
+                     *table.beside])  # fmt: skip
     for row in table.rows:
         cells = []
         for metric in columns:
             spread = (row.measured or {}).get(metric, {})
             cells += [row.value(metric), spread.get("sd"), spread.get("low"), spread.get("high")]
         n = next(iter(row.measured.values()))["n"] if row.measured else None
-        writer.writerow([row.name, row.kind, row.data, row.encoder, row.modalities, row.block, n, *cells])
+        writer.writerow([row.name, row.kind, row.data, row.encoder, row.modalities, row.block, n, *cells,
+                         *(row.beside.get(name) for name in table.beside)])  # fmt: skip
     return out.getvalue()
 
 

@@ -27,6 +27,7 @@ def load(
     finetune_text: bool = False,
     scale: float = 1.0,
     seed: int = 0,
+    design: str = "corpus",
     aligned: bool = False,
     context: bool = False,
     cache: Path | None = None,
@@ -41,7 +42,7 @@ def load(
         text_encoder: "files" for the text features of the source, or an encoder (``finelib.text``) that is run on
             its raw text. "public" has raw text only: "files" means all-MiniLM-L6-v2 there.
         finetune_text: token ids instead of features, for an encoder that is trained with the model.
-        scale, seed: planted data only: share of the corpus's sizes, and of what.
+        scale, seed, design: planted data only, see ``planted.generate``.
         aligned: MOSI and MOSEI folders: the word-aligned file instead of the unaligned one.
         context: UR-FUNNY folders: the context sentences before the punchline too.
         cache: where converted files are kept; default FINE_CACHE, or the user's cache folder.
@@ -60,7 +61,7 @@ def load(
     if source == "planted":
         from finelib.data import planted
 
-        loaded = planted.generate(info, scale=scale, seed=seed)
+        loaded = planted.generate(info, scale=scale, seed=seed, design=design)
     elif source in PUBLIC:
         loaded = _public(info, source, cache)
         text_encoder = DEFAULT_ENCODER if (source, text_encoder) == ("public", "files") else text_encoder

@@ -16,8 +16,10 @@ put on the corpus's annotation scale. Sizes, widths and lengths are those of the
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy import stats
 
 from finelib.data.card import describe
 from finelib.data.corpora import CorpusInfo
@@ -29,35 +31,108 @@ SEEN = {
     "T": ("s", "ta", "tv", "t", "r", "rt"), "A": ("s", "ta", "av", "a", "r", "ra"),
     "V": ("s", "tv", "av", "v", "r", "rv"),
 }  # fmt: skip
-# text carries most, as in the real corpora
-WEIGHT = {"s": 0.75, "t": 0.65, "a": 0.3, "v": 0.35, "ta": 0.2, "tv": 0.2, "av": 0.15}
-CUE_SHARE = 0.12
-MARKER, CONTENT, NOISE = 3.0, 1.0, 0.3
+MARKER, NOISE = 3.0, 0.3
 LABEL_NOISE = 0.3
 OFFSET = {"mosi": 0.15, "sims": -0.1, "humor": 0.0}
 SMALLEST = 32
 
 
-def generate(info: CorpusInfo, scale: float = 1.0, seed: int = 0) -> Corpus:
+@dataclass(frozen=True)
+class Design:
+    """What a planted corpus hides, and how.
+
+    Attributes:
+        about: one sentence for tables and notebooks.
+        weight: factor -> weight in the label.
+        products: (weight, factor, factor) in the label.
+        cue_share: share of an utterance's frames that are cues; 1: all frames carry the factors.
+        loudness: factor -> factor by which frames carry it louder than the others.
+        spread: the response is tanh(0.6 spread x weighted sum); below 1, labels crowd around the offset.
+        offset: added to the response; None for the corpus's own.
+        sizes, widths, max_frames: None for the corpus's own.
+    """
+
+    about: str
+    weight: dict[str, float]
+    products: tuple[tuple[float, str, str], ...] = ()
+    cue_share: float = 0.12
+    loudness: dict[str, float] = field(default_factory=dict)
+    spread: float = 1.0
+    offset: float | None = None
+    sizes: tuple[int, int, int] | None = None
+    widths: tuple[int, int, int] | None = None
+    max_frames: tuple[int, int, int] | None = None
+
+    def response(self, factors: dict[str, np.ndarray], seen: tuple[str, ...] = FACTORS) -> np.ndarray:
+        """The label before noise and scaling, in (-1, 1), from the factors that are seen."""
+        total = sum(w * factors[f] for f, w in self.weight.items() if f in seen)
+        for w, a, b in self.products:
+            if a in seen and b in seen:
+                total = total + w * factors[a] * factors[b]
+        return np.tanh(0.6 * self.spread * total)
+
+
+# text carries most, as in the real corpora
+WEIGHT = {"s": 0.75, "t": 0.65, "a": 0.3, "v": 0.35, "ta": 0.2, "tv": 0.2, "av": 0.15}
+SMALL = {"sizes": (800, 200, 1000), "widths": (32, 16, 20), "max_frames": (16, 32, 32)}
+DESIGNS = {
+    "corpus": Design("the corpus's own sizes, widths and lengths", WEIGHT, ((0.15, "s", "v"), (0.15, "t", "a"))),
+    "modalities": Design(
+        "text carries most, audio and video a little of their own",
+        {"t": 0.95, "s": 0.25, "a": 0.5, "v": 0.35, "ta": 0.1, "tv": 0.1, "av": 0.1}, cue_share=0.3, **SMALL,
+    ),
+    "components": Design("a little of everything", WEIGHT, ((0.15, "s", "v"), (0.15, "t", "a")), **SMALL),
+    "cues": Design(
+        "a single cue frame per modality, at a place of its own, in sequences twice as long",
+        WEIGHT, cue_share=0.02, **SMALL | {"max_frames": (32, 64, 64)},
+    ),
+    "redundancy": Design(
+        "a loud factor that all modalities share and that says nothing about the label",
+        WEIGHT, loudness={"r": 3.0, "rt": 2.0, "ra": 2.0, "rv": 2.0}, cue_share=0.3, **SMALL,
+    ),
+    "complementary": Design(
+        "the label is in what each modality has to itself", {"t": 0.6, "a": 0.6, "v": 0.6}, cue_share=0.3, **SMALL,
+    ),
+    "imbalance": Design(
+        "two thirds of the labels in one class, few utterances", WEIGHT, cue_share=0.3, spread=0.45, offset=0.28,
+        **SMALL | {"sizes": (400, 200, 1000)},
+    ),
+    "plain": Design(
+        "text alone, the same in every frame: nothing for any component to do", {"t": 1.0}, cue_share=1.0, **SMALL,
+    ),
+}  # fmt: skip
+
+
+def generate(info: CorpusInfo, scale: float = 1.0, seed: int = 0, design: str = "corpus") -> Corpus:
     """Planted data in the shape of a corpus.
 
     Args:
         info: the corpus whose sizes, widths, lengths and label range are taken.
         scale: share of its split sizes, in (0, 1]; a split keeps at least 32 utterances.
-        seed: same corpus, scale and seed give the same arrays.
+        seed: same corpus, scale, seed and design give the same arrays.
+        design: a key of ``DESIGNS``; all but "corpus" have small sizes, widths and lengths of their own.
 
     Raises:
-        ValueError: if the scale is not in (0, 1].
+        ValueError: if the scale is not in (0, 1] or the design is unknown.
     """
     if not 0 < scale <= 1:
         raise ValueError(f"planted data: scale is {scale}, expected more than 0 and at most 1")
+    if design not in DESIGNS:
+        raise ValueError(f"planted data: design is {design!r}, expected one of {', '.join(DESIGNS)}")
+    plan = DESIGNS[design]
+    own = {name: getattr(plan, name) for name in ("sizes", "widths", "max_frames") if getattr(plan, name) is not None}
+    info = replace(info, **own)
     rng = np.random.default_rng([VERSION, seed, info.table])
-    world = {m: _world(rng, width, len(SEEN[m])) for m, width in zip(MODALITIES, info.widths, strict=True)}
+    world = {
+        m: _world(rng, width, [plan.loudness.get(f, 1.0) for f in SEEN[m]])
+        for m, width in zip(MODALITIES, info.widths, strict=True)
+    }
     splits = {
-        name: _split(rng, info, world, name, max(SMALLEST, round(size * scale)))
+        name: _split(rng, info, plan, world, name, max(SMALLEST, round(size * scale)))
         for name, size in zip(SPLITS, info.sizes, strict=True)
     }
-    digest = hashlib.sha256(f"planted {VERSION} {info.name} {scale} {seed}".encode())
+    named = "" if design == "corpus" else f" {design}"
+    digest = hashlib.sha256(f"planted {VERSION} {info.name} {scale} {seed}{named}".encode())
     for split in splits.values():
         digest.update(split.label.tobytes())
         for m in MODALITIES:  # the ends are enough to notice a generator that changed
@@ -66,12 +141,31 @@ def generate(info: CorpusInfo, scale: float = 1.0, seed: int = 0) -> Corpus:
     return Corpus(info, "planted", splits, digest.hexdigest(), "planted", describe(info, splits))
 
 
-def _world(rng: np.random.Generator, width: int, factors: int) -> tuple[np.ndarray, np.ndarray]:
-    """Marker direction (d,) and mixing matrix (factors, d), of orthonormal rows where the width allows it."""
+def best_prediction(
+    info: CorpusInfo, design: str, factors: dict[str, np.ndarray], modalities: tuple[str, ...], draws: int = 2048
+) -> np.ndarray:
+    """The best prediction (N,) from the factors that the modalities see: the mean over those they do not.
+
+    The mean is taken over a fixed low-discrepancy sample of the unseen factors.
+    """
+    plan = DESIGNS[design]
+    seen = {f for m in modalities for f in SEEN[m]}
+    unseen = [f for f in plan.weight if f not in seen]
+    known = {f: factors[f][:, None] for f in seen}
+    if unseen:
+        sample = stats.norm.ppf(stats.qmc.Sobol(len(unseen), seed=0).random(draws)).T
+        known |= {f: column[None] for f, column in zip(unseen, sample, strict=True)}
+    return _on_scale(info, plan, plan.response(known).mean(1)).astype(np.float32)
+
+
+def _world(rng: np.random.Generator, width: int, loudness: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Marker direction (d,) and mixing matrix (factors, d): rows as long as the factors are loud, orthogonal where the
+    width allows it."""
+    factors = len(loudness)
     basis = rng.standard_normal((width, width))
     basis = np.linalg.qr(basis)[0].astype(np.float32)
     rows = basis[1 : 1 + factors] if width > factors else _spread(rng, factors, basis[1:])
-    return basis[0], rows
+    return basis[0], rows * np.float32(loudness)[:, None]
 
 
 def _spread(rng: np.random.Generator, factors: int, rows: np.ndarray) -> np.ndarray:
@@ -81,26 +175,28 @@ def _spread(rng: np.random.Generator, factors: int, rows: np.ndarray) -> np.ndar
     return np.concatenate([rows, extra @ rows])
 
 
-def _split(rng: np.random.Generator, info: CorpusInfo, world: dict, name: str, size: int) -> Split:
+def _split(rng: np.random.Generator, info: CorpusInfo, plan: Design, world: dict, name: str, size: int) -> Split:
     factors = {f: rng.standard_normal(size).astype(np.float32) for f in FACTORS}
     frames = {
-        m: _frames(rng, np.stack([factors[f] for f in SEEN[m]], 1), *world[m], longest)
+        m: _frames(rng, np.stack([factors[f] for f in SEEN[m]], 1), *world[m], longest, plan.cue_share)
         for m, longest in zip(MODALITIES, info.max_frames, strict=True)
     }
-    clean = _response(factors, FACTORS)
-    label, oracle = _label(rng, info, clean)
+    clean = plan.response(factors)
+    label, oracle = _label(rng, info, plan, clean)
     unimodal = None
     if info.unimodal_labels:
-        unimodal = {m: _label(rng, info, _response(factors, SEEN[m]))[0] for m in MODALITIES}
+        unimodal = {m: _label(rng, info, plan, plan.response(factors, SEEN[m]))[0] for m in MODALITIES}
     ids = [f"planted_{name}$_${i}" for i in range(size)]
     return Split(frames, label, ids, [""] * size, unimodal, {**factors, "oracle": oracle})
 
 
-def _frames(rng: np.random.Generator, seen: np.ndarray, marker: np.ndarray, mix: np.ndarray, longest: int) -> Frames:
+def _frames(
+    rng: np.random.Generator, seen: np.ndarray, marker: np.ndarray, mix: np.ndarray, longest: int, cue_share: float
+) -> Frames:
     """Cue and other frames of one modality; ``seen`` (N, k) are the factors it sees."""
     # lengths: from 5 frames up, a third of the longest on average
     length = np.clip(np.round(longest * rng.beta(1.5, 3.0, len(seen))), min(5, longest), longest).astype(np.int64)
-    cues = np.maximum(1, np.round(CUE_SHARE * length)).astype(np.int64)
+    cues = np.maximum(1, np.round(cue_share * length)).astype(np.int64)
     owner = np.repeat(np.arange(len(seen)), length)
     total = len(owner)
     # the cues of an utterance are the frames with the smallest random keys
@@ -113,29 +209,31 @@ def _frames(rng: np.random.Generator, seen: np.ndarray, marker: np.ndarray, mix:
     content = np.where(is_cue, seen[owner], rng.standard_normal((total, seen.shape[1]), dtype=np.float32))
     values = rng.standard_normal((total, len(marker)), dtype=np.float32)
     values *= NOISE
-    values += CONTENT * content @ mix
+    values += content @ mix
     values += np.where(is_cue, np.float32(MARKER), 0) * marker
     return Frames.from_lengths(values, length)
 
 
-def _response(factors: dict[str, np.ndarray], seen: tuple[str, ...]) -> np.ndarray:
-    """The label before noise and scaling, in (-1, 1), from the factors that are seen."""
-    total = sum(WEIGHT[f] * factors[f] for f in seen if f in WEIGHT)
-    if "s" in seen and "v" in seen:
-        total = total + 0.15 * factors["s"] * factors["v"]
-    if "t" in seen and "a" in seen:
-        total = total + 0.15 * factors["t"] * factors["a"]
-    return np.tanh(0.6 * total)
-
-
-def _label(rng: np.random.Generator, info: CorpusInfo, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _label(
+    rng: np.random.Generator, info: CorpusInfo, plan: Design, clean: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels on the corpus's scale, and the best prediction of them from the factors."""
+    oracle = _on_scale(info, plan, clean)
     if info.metric == "humor":
-        # a steep logistic keeps the classes nearly, not wholly, determined by the factors
-        oracle = 1 / (1 + np.exp(-12 * clean))
         return (rng.random(len(clean)) < oracle).astype(np.float32), oracle.astype(np.float32)
-    noisy = clean + OFFSET[info.metric] + LABEL_NOISE * rng.standard_normal(len(clean))
+    noisy = clean + _offset(info, plan) + LABEL_NOISE * plan.spread * rng.standard_normal(len(clean))
     half = (info.label_high - info.label_low) / 2
     label = np.round(np.clip(noisy, -1, 1) * half / info.label_step) * info.label_step
-    oracle = half * (clean + OFFSET[info.metric])
     return label.astype(np.float32), oracle.astype(np.float32)
+
+
+def _on_scale(info: CorpusInfo, plan: Design, clean: np.ndarray) -> np.ndarray:
+    """The expected label for a response: on the corpus's scale, or the probability of class 1."""
+    if info.metric == "humor":
+        # a steep logistic keeps the classes nearly, not wholly, determined by the factors
+        return 1 / (1 + np.exp(-12 * clean))
+    return (info.label_high - info.label_low) / 2 * (clean + _offset(info, plan))
+
+
+def _offset(info: CorpusInfo, plan: Design) -> float:
+    return OFFSET[info.metric] if plan.offset is None else plan.offset
