@@ -102,7 +102,11 @@ def select(options: Options, only: str | None) -> tuple[list[str], list[str]]:
         t for t, number in TABLES.items()
         if not missing.get(CORPUS_OF[number]) or (number in (5, 6) and options.source.startswith("public"))
     ]  # fmt: skip
-    chosen_notebooks = [n for n, corpora in NOTEBOOKS.items() if not any(missing.get(c) for c in corpora or ())]
+    chosen_notebooks = [
+        n for n, corpora in NOTEBOOKS.items()
+        if not any(missing.get(c) for c in corpora or ())
+        and (n not in TABLE_OF or f"table{TABLE_OF[n]}" in chosen_tables)
+    ]  # fmt: skip
     if only is not None:
         chosen_tables, chosen_notebooks = ([n for n in c if n == only] for c in (chosen_tables, chosen_notebooks))
     elif options.source.startswith("public"):

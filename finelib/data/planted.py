@@ -74,7 +74,7 @@ class Design:
 
 # text carries most, as in the real corpora
 WEIGHT = {"s": 0.75, "t": 0.65, "a": 0.3, "v": 0.35, "ta": 0.2, "tv": 0.2, "av": 0.15}
-SMALL = {"sizes": (800, 200, 1000), "widths": (32, 16, 20), "max_frames": (16, 32, 32)}
+SMALL = {"sizes": (640, 160, 1000), "widths": (32, 16, 20), "max_frames": (12, 24, 24)}
 DESIGNS = {
     "corpus": Design("the corpus's own sizes, widths and lengths", WEIGHT, ((0.15, "s", "v"), (0.15, "t", "a"))),
     "modalities": Design(
@@ -84,7 +84,7 @@ DESIGNS = {
     "components": Design("a little of everything", WEIGHT, ((0.15, "s", "v"), (0.15, "t", "a")), **SMALL),
     "cues": Design(
         "a single cue frame per modality, at a place of its own, in sequences twice as long",
-        WEIGHT, cue_share=0.02, **SMALL | {"max_frames": (32, 64, 64)},
+        WEIGHT, cue_share=0.02, **SMALL | {"max_frames": (24, 48, 48)},
     ),
     "redundancy": Design(
         "a loud factor that all modalities share and that says nothing about the label",
@@ -94,8 +94,8 @@ DESIGNS = {
         "the label is in what each modality has to itself", {"t": 0.6, "a": 0.6, "v": 0.6}, cue_share=0.3, **SMALL,
     ),
     "imbalance": Design(
-        "two thirds of the labels in one class, few utterances", WEIGHT, cue_share=0.3, spread=0.45, offset=0.28,
-        **SMALL | {"sizes": (400, 200, 1000)},
+        "two thirds of the labels in one class, few utterances", WEIGHT, cue_share=0.3, spread=0.27, offset=1 / 3,
+        **SMALL | {"sizes": (320, 160, 1000)},
     ),
     "plain": Design(
         "text alone, the same in every frame: nothing for any component to do", {"t": 1.0}, cue_share=1.0, **SMALL,
