@@ -230,11 +230,11 @@ def simulate(
     worse = noise * stats.norm.ppf(0.83 - gap)
     count = {"false positives": 0, "coverage": 0, "power": 0, "power (Holm)": 0}
     for _ in range(repeats):
-        shared = rng.standard_normal(utterances)
-        own = item_sd * rng.standard_normal((rows + 1, 1, utterances))
-        luck = seed_sd * rng.standard_normal((rows + 1, seeds, 1))
-        luck = luck + item_sd * rng.standard_normal((rows + 1, seeds, utterances))
-        latent = shared + own + luck
+        shared, own, luck, chance = (
+            rng.standard_normal(shape, dtype=np.float32)
+            for shape in ((utterances,), (rows + 1, 1, utterances), (rows + 1, seeds, 1), (rows + 1, seeds, utterances))
+        )
+        latent = shared + item_sd * own + seed_sd * luck + item_sd * chance
         for name, level in (("equal", centre), ("worse", worse)):
             right = latent + level > 0
             found = family_intervals(right[1:].astype(float) - (latent[0] + centre > 0))
