@@ -123,10 +123,11 @@ def blocks(number: int, options: Options) -> list[Block]:
 
 
 def _planted_block(design: str, rows: list[Variant], options: Options) -> Block:
-    base = RunSpec(
-        "FINE", DataConfig(CORPUS, scale=presets.GRID_SCALE[options.preset], design=design), presets.GRID,
-        presets.GRID_TRAIN[options.preset], 0,
-    )  # fmt: skip
+    data_config = DataConfig(CORPUS, scale=presets.GRID_SCALE[options.preset], design=design)
+    train = presets.GRID_TRAIN[options.preset]
+    if design == "imbalance":
+        train = replace(train, **presets.SMALL_BATCHES)
+    base = RunSpec("FINE", data_config, presets.GRID, train, 0)
     return Block(tuple(rows), base, planted.DESIGNS[design].about)
 
 
@@ -158,6 +159,11 @@ def build(number: int, options: Options) -> Table:
     table = Table(number, tuple(rows + [row for block in measured for row in block]), notes(number, measured))
     tables.write(table, options.figures)
     return table
+
+
+def design_of(row: Row) -> str:
+    """Name of the planted design that a row was measured on; "" for real data."""
+    return next((name for name, plan in planted.DESIGNS.items() if row.block.endswith(f": {plan.about}")), "")
 
 
 def _modalities_printed(record: dict[str, str]) -> str:

@@ -38,6 +38,7 @@ GRID_TRAIN = {
     name: TrainConfig(epochs=epochs, patience=epochs, batch_size=64, lr=4e-3, lr_critic=2e-2)
     for name, epochs in (("smoke", 1), ("demo", 6), ("paper", 20))
 }
+SMALL_BATCHES = {"batch_size": 16, "lr": 2e-3, "lr_critic": 1e-2}  # where the queue should matter
 # Real MOSI, frozen sentence encoder. Loss, rate and dropout were chosen by 3-fold cross-validation, grouped by video,
 # inside the training split (benchmarks/public_recipes.json).
 PUBLIC_MODEL = replace(DEMO, dropout=0.2, loss="l1")

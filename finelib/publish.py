@@ -15,6 +15,7 @@ from pathlib import Path
 from finelib.presets import ROOT
 
 PUBLISHED = ROOT / "figures" / "published"
+LARGEST = 1_000_000  # bytes; interactive figures carry their own plotly.js and are made by run_all.sh
 
 
 def publish(figures: Path, names: list[str]) -> None:
@@ -22,6 +23,9 @@ def publish(figures: Path, names: list[str]) -> None:
     PUBLISHED.mkdir(parents=True, exist_ok=True)
     for name, _, published_name in (entry.partition("=") for entry in names):
         for file in sorted(figures.glob(f"{name}.*")):
+            if file.stat().st_size > LARGEST:
+                print(f"{file.name}: left out, {file.stat().st_size / 1e6:.1f} MB")
+                continue
             shutil.copy(file, PUBLISHED / f"{published_name or name}{file.suffix}")
     readme = ROOT / "README.md"
     readme.write_text(with_tables(readme.read_text()))

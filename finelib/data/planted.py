@@ -94,8 +94,8 @@ DESIGNS = {
         "the label is in what each modality has to itself", {"t": 0.6, "a": 0.6, "v": 0.6}, cue_share=0.3, **SMALL,
     ),
     "imbalance": Design(
-        "two thirds of the labels in one class, few utterances", WEIGHT, cue_share=0.3, spread=0.27, offset=1 / 3,
-        **SMALL | {"sizes": (320, 160, 1000)},
+        "two thirds of the labels in one class, few utterances, batches of 16",
+        WEIGHT, cue_share=0.3, spread=0.27, offset=1 / 3, **SMALL | {"sizes": (320, 160, 1000)},
     ),
     "plain": Design(
         "text alone, the same in every frame: nothing for any component to do", {"t": 1.0}, cue_share=1.0, **SMALL,
