@@ -166,7 +166,9 @@ def execute_all(names: list[str], options: Options) -> None:
     """Run notebooks, as many at a time as training runs; everything they need has been trained."""
     folder = Path(options.out) / "runs" / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
-    workers = options.jobs or len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0))
+    workers = options.jobs or cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))  # for the kernels, which inherit it
     with _errors_to(folder / "kernels.log"), ThreadPoolExecutor(workers) as pool:
         started = time.monotonic()
         running = {pool.submit(execute, name, options): name for name in names}
