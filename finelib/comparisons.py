@@ -32,10 +32,9 @@ def columns(found: dict[str, dict] | None) -> dict[str, str]:
         return {}
     corr, accuracy = found["corr"], found["acc2_nonzero"]
     spread = "" if corr["low"] is None else f" [{corr['low']:+.3f}, {corr['high']:+.3f}]"
-    samples = accuracy["mean"] * accuracy["utterances"]
     return {
         "Δ Corr": f"{corr['mean']:+.3f}{spread}", "p (Holm)": _p(corr["p_holm"]),
-        "Δ ACC-2 (samples)": f"{100 * accuracy['mean']:+.2f} ({samples:+.1f} of {accuracy['utterances']})",
+        "Δ ACC-2 (samples)": f"{100 * accuracy['mean']:+.2f} ({accuracy['mean'] * accuracy['utterances']:+.0f})",
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ PRESETS = ("smoke", "demo", "paper")
 PAPER_SEEDS = (3585, 7154, 8757, 1111, 2222)
 SEEDS = {"smoke": 2, "demo": 3, "paper": 5}
 
-# share of each corpus's split sizes that is generated: the smoke preset is for code, the demo for ten minutes
+# share of each corpus's split sizes that is generated: the smoke preset is for code, the demo for a newcomer's patience
 PLANTED_SCALE = {
     "smoke": {"mosi": 0.08, "mosei": 0.006, "ur_funny": 0.012, "ch_sims": 0.06},
     "demo": {"mosi": 0.5, "mosei": 0.05, "ur_funny": 0.1, "ch_sims": 0.5},

@@ -151,7 +151,7 @@ def test_components_are_found_again(rng):
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_whole_procedure_keeps_its_promises(seeds):
-    found = statistics.simulate(seeds, 1000, 18, 0.03, 100, np.random.default_rng(1))
+    found = statistics.simulate(seeds, 600, 18, 0.03, 100, np.random.default_rng(1))
     assert found["false positives"] <= 0.05
     assert 0.93 <= found["coverage"] <= 0.97
     assert found["power (Holm)"] <= found["power"]
