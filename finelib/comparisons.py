@@ -33,12 +33,13 @@ def columns(found: dict[str, dict] | None) -> dict[str, str]:
     corr, accuracy = found["corr"], found["acc2_nonzero"]
     spread = "" if corr["low"] is None else f" [{corr['low']:+.3f}, {corr['high']:+.3f}]"
     return {
-        "Δ Corr": f"{corr['mean']:+.3f}{spread}", "p (Holm)": _p(corr["p_holm"]),
+        "Δ Corr": f"{corr['mean']:+.3f}{spread}", "p (Holm)": p_text(corr["p_holm"]),
         "Δ ACC-2 (samples)": f"{100 * accuracy['mean']:+.2f} ({accuracy['mean'] * accuracy['utterances']:+.0f})",
     }  # fmt: skip
 
 
-def _p(p: float | None) -> str:
+def p_text(p: float | None) -> str:
+    """A p value as tables show it."""
     if p is None:
         return "–"
     return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm.auto import tqdm
@@ -210,6 +211,9 @@ def train_one(spec: RunSpec, folder: Path, on_epoch=None) -> None:
 
     An interrupted run goes on from its last checkpoint. The record is written last and in one move, so a
     folder with record.json holds a whole run.
+
+    Raises:
+        OSError: the run cannot be written, as one sentence.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
@@ -221,10 +225,13 @@ def train_one(spec: RunSpec, folder: Path, on_epoch=None) -> None:
         checkpoint = folder / "checkpoint.pt"
         history = training.fit(model, corpus, spec.train, spec.seed, checkpoint, on_epoch)
         predictions = _all_predictions(model, corpus, spec)
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "weights.safetensors")
-        np.savez_compressed(folder / "predictions.npz", **predictions)
-        write_atomically(folder / "record.json", json.dumps(_content(spec, folder, corpus, model, history, predictions),
-                                                            indent=1))  # fmt: skip
+        content = _content(spec, folder, corpus, model, history, predictions)
+        try:
+            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "weights.safetensors")
+            np.savez_compressed(folder / "predictions.npz", **predictions)
+            write_atomically(folder / "record.json", json.dumps(content, indent=1))
+        except (OSError, SafetensorError) as error:
+            raise OSError(f"{folder}: the trained run cannot be written ({error}); finished runs are kept") from error
         checkpoint.unlink(missing_ok=True)
 
 

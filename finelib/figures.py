@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.metrics import confusion_matrix
 
+from finelib import comparisons
 from finelib.contrastive import angle_compensated_cosine
 from finelib.data.features import MODALITIES, Corpus
 from finelib.experiment import RunRecord
@@ -226,7 +227,10 @@ def forest_interactive(rows: list[Row], printed: list[Row] = ()) -> plotly.graph
         figure.add_scatter(
             x=mean, y=names, mode="markers", marker={"color": "#0173b2", "size": 8}, name=title, row=1, col=column,
             error_x={"type": "data", "array": up, "arrayminus": down},
-            text=[f"p (Holm) {f['p_holm']}, {f['seeds']} seeds, {f['utterances']} utterances" for f in found],
+            text=[
+                f"p (Holm) {comparisons.p_text(f['p_holm'])}, {f['seeds']} seeds, {f['utterances']} utterances"
+                for f in found
+            ],
         )  # fmt: skip
         figure.add_vline(0, line_color="grey", line_width=1, row=1, col=column)
         figure.update_xaxes(title=title, row=1, col=column)

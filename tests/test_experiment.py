@@ -102,3 +102,17 @@ def test_unreadable_record_is_named(out, tmp_path):
     (folder / "record.json").write_text('{"id": ')
     with pytest.raises(ValueError, match="record.json: not a run record"):
         experiment.run([SPEC], tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("step", ["save_file", "write_atomically"])
+def test_full_disk_is_one_sentence_and_leaves_no_record(tmp_path, monkeypatch, step):
+    def full(*_):
+        raise experiment.SafetensorError("No space left on device") if step == "save_file" else OSError(28, "No space")
+
+    monkeypatch.setattr(experiment, step, full)
+    with pytest.raises(OSError, match="cannot be written .*No space"):
+        experiment.run([SPEC], tmp_path, jobs=1, progress=False)
+    monkeypatch.undo()
+    assert not list(tmp_path.rglob("record.json"))
+    (record,) = experiment.run([SPEC], tmp_path, jobs=1, progress=False)  # with room again, it goes on
+    assert record.test
