@@ -45,7 +45,8 @@ def test_output_folder_that_cannot_be_written(capsys, tmp_path):
 def test_public_data_are_one_corpus(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(run.data, "available", lambda corpus, source: None)
     chosen = run.select(Options(source="public"), None)
-    assert chosen[0] == ["table1"] and "04_mosei" not in chosen[1] and "08_real_mosi" in chosen[1]
+    assert chosen[0] == ["table1", "table5"] and "04_mosei" not in chosen[1] and "08_real_mosi" in chosen[1]
+    assert run.select(Options(source="public"), "table6")[0] == ["table6"]  # long, so only when it is asked for
     with pytest.raises(run.Usage, match="table2: its data cannot be had from public"):
         run.select(Options(source="public"), "table2")
 
@@ -61,7 +62,9 @@ def test_plan_names_each_run_once_and_the_controls(monkeypatch):
     assert len(set(plan)) == len(plan)
     whole, controls = presets.term_study(options)
     assert set(whole) | {spec for runs in controls.values() for spec in runs} <= set(plan)
-    assert len(plan) == 4 * 2 + (1 + len(presets.CONTROLS)) * 2
+    of_tables = {spec for number in (5, 6) for spec in run.ablations.table_specs(number, options)}
+    assert of_tables <= set(plan)
+    assert len(plan) == 4 * 2 + (1 + len(presets.CONTROLS)) * 2 + len(of_tables)
 
 
 def test_interruption_says_how_to_go_on(capsys, monkeypatch):
