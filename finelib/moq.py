@@ -89,16 +89,23 @@ class QFormerLayer(nn.Module):
         frames: Float[Tensor, "B T f"], bias: Float[Tensor, "B 1 T"],
     ) -> Float[Tensor, "E m d"]:  # fmt: skip
         """softmax((q W_k^T) X^T + bias) X W_v of one modality; the bias is very negative on padding."""
+        weights = self.weights(query, key, frames, bias)
+        read = weights @ frames  # (B, E*H*l, f); zero where all frames are padding, for padding is zero
+        read = read.unflatten(1, (*key.shape[:2], self.queries)).permute(1, 2, 0, 3, 4).flatten(2, 3)
+        return (read @ value).transpose(1, 2).flatten(2)  # (E, B*l, d)
+
+    def weights(
+        self, query: Float[Tensor, "E H n c"], key: Float[Tensor, "E H c f"], frames: Float[Tensor, "B T f"],
+        bias: Float[Tensor, "B 1 T"],
+    ) -> Float[Tensor, "B m T"]:  # fmt: skip
+        """Attention to each frame, rows in the order expert, head, query."""
         folded = (query @ key).unflatten(2, (-1, self.queries))  # (E, H, b, l, f)
         folded = folded.permute(2, 0, 1, 3, 4).flatten(1, 3)  # (b, E*H*l, f)
         if len(folded) == 1:  # the same queries for every utterance: one product with all frames of the batch
             scores = (folded[0] @ frames.flatten(0, 1).T).unflatten(1, frames.shape[:2]).transpose(0, 1) + bias
         else:
             scores = torch.baddbmm(bias, folded, frames.transpose(1, 2))
-        weights = scores.softmax(-1)
-        read = weights @ frames  # (B, E*H*l, f); zero where all frames are padding, for padding is zero
-        read = read.unflatten(1, (*key.shape[:2], self.queries)).permute(1, 2, 0, 3, 4).flatten(2, 3)
-        return (read @ value).transpose(1, 2).flatten(2)  # (E, B*l, d)
+        return scores.softmax(-1)
 
 
 @dataclass(frozen=True)
