@@ -18,7 +18,7 @@ from finelib.data import planted
 from finelib.data.features import Corpus
 from finelib.metrics import correlation
 from finelib.presets import Options
-from finelib.tables import Row, Table
+from finelib.rows import Row, Table, write
 
 CORPUS = "mosei"  # the paper's Tables 5 and 6 are on CMU-MOSEI
 PRINTED, ARCHITECTURE, BEYOND = "printed in the paper", "the other reading", "beyond the paper"
@@ -157,7 +157,7 @@ def build(number: int, options: Options) -> Table:
     rows = tables.printed_rows(number, _modalities_printed if number == 5 else lambda record: record["config"])
     measured = [measure(number, block, options) for block in blocks(number, options)]
     table = Table(number, tuple(rows + [row for block in measured for row in block]), notes(number, measured))
-    tables.write(table, options.figures)
+    write(table, options.figures)
     return table
 
 

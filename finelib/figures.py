@@ -21,7 +21,7 @@ from finelib.data.features import MODALITIES, Corpus
 from finelib.experiment import RunRecord
 from finelib.moq import MoQOutput
 from finelib.probes import RAISES
-from finelib.tables import Row
+from finelib.rows import Row
 
 NAMES = {"T": "text", "A": "audio", "V": "video"}
 COLOURS = dict(zip(MODALITIES, sns.color_palette("colorblind", 3), strict=True))

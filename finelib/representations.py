@@ -155,9 +155,10 @@ def neutral_between(points: Float[np.ndarray, "N D"], label: Float[np.ndarray, "
 def separation(groups: tuple[tuple[str, str], ...], values: Float[np.ndarray, "G N w"]) -> dict[str, float]:
     """Whether modalities are apart, and STR and UTR of one modality alike.
 
-    ``modality_silhouette`` and ``modality_accuracy`` (cross-validated linear probe, folds by utterance) over all points,
-    ``kind_silhouette`` and ``kind_accuracy`` within each modality, averaged; linear CKA of two groups of one modality
-    (``cka_within``) and of two modalities (``cka_across``), averaged. Of a single modality: NaN where two are needed.
+    ``modality_silhouette`` and ``modality_accuracy`` (cross-validated linear probe, folds by utterance) are of all
+    points, ``kind_silhouette`` and ``kind_accuracy`` within each modality, averaged; ``cka_within`` is the linear CKA
+    of the two groups of a modality, ``cka_across`` of groups of two modalities, averaged. Of a single modality: NaN
+    where two are needed.
     """
     size = values.shape[1]
     utterance = np.tile(np.arange(size), len(groups))
@@ -191,9 +192,9 @@ def cka_matrix(values: Float[np.ndarray, "G N w"]) -> Float[np.ndarray, "G G"]:
 
 
 def density(values: Float[np.ndarray, "G N w"]) -> dict[str, float]:
-    """Averages over groups: ``participation``, the participation ratio (tr C)^2 / tr C^2 of the covariance, the number of
-    directions a cloud fills; ``neighbour_distance``, the mean distance to the nearest point of the same group over
-    the root mean squared distance of two points."""
+    """Averages over groups: ``participation``, the participation ratio (tr C)^2 / tr C^2 of the covariance, the number
+    of directions a cloud fills; ``neighbour_distance``, the mean distance to the nearest point of the same group
+    over the root mean squared distance of two points."""
     ratios, distances = [], []
     for points in values.astype(np.float64):
         covariance = np.cov(points.T)
@@ -249,5 +250,6 @@ def factor_contrasts(groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, 
         unique.append(utr[own] - str_[own])
         noise.append((str_[irrelevant] + utr[irrelevant]).mean() / 2)
     return {
-        "shared_in_str": float(np.mean(shared)), "unique_in_utr": float(np.mean(unique)), "noise": float(np.mean(noise)),
+        "shared_in_str": float(np.mean(shared)), "unique_in_utr": float(np.mean(unique)),
+        "noise": float(np.mean(noise)),
     }  # fmt: skip

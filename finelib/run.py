@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from finelib import ablations, data, experiment, presets, tables
+from finelib import ablations, data, experiment, presets, rows, tables
 from finelib.config import RunSpec
 from finelib.data.corpora import CORPORA
 from finelib.presets import PRESETS, ROOT, Options
 
-TABLES = {f"table{number}": number for number in tables.COLUMNS}
+TABLES = {f"table{number}": number for number in rows.COLUMNS}
 MAKERS = dict.fromkeys((1, 2, 3, 4), tables) | dict.fromkeys((5, 6), ablations)  # table -> the module that builds it
-CORPUS_OF = tables.CORPUS_OF | dict.fromkeys((5, 6), ablations.CORPUS)
+CORPUS_OF = rows.CORPUS_OF | dict.fromkeys((5, 6), ablations.CORPUS)
 # notebook -> the corpora it reads, or None where it makes its own small data or finds its own
 NOTEBOOKS = {
     "00_start_here": None, "01_method_walkthrough": None, "02_data": None, "03_mosi": ("mosi",), "04_mosei": ("mosei",),
@@ -207,7 +207,7 @@ def make(options: Options, only: str | None) -> None:
         print(f"executing {len(chosen_notebooks)} notebooks", flush=True)
         execute_all(chosen_notebooks, options)
     for name in chosen_tables:
-        print("\n" + tables.render(MAKERS[TABLES[name]].build(TABLES[name], options), "md"))
+        print("\n" + rows.render(MAKERS[TABLES[name]].build(TABLES[name], options), "md"))
     print(f"run_all.sh: done in {(time.monotonic() - began) / 60:.1f} minutes; tables in {options.figures}, executed "
           f"notebooks in {Path(options.out) / 'runs' / 'notebooks'}")  # fmt: skip
 

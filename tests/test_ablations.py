@@ -14,6 +14,7 @@ from finelib.config import FineConfig
 from finelib.data import planted
 from finelib.data.corpora import CORPORA
 from finelib.presets import Options
+from finelib.rows import Row
 
 ROWS = {v.name: v for v in (*ablations.COMPONENT_ROWS, *ablations.PANEL_ROWS.values())}
 # which parts of the model a change may touch
@@ -164,7 +165,7 @@ def test_smoke_table_has_every_row_traced_to_its_runs(number, least, tmp_path, m
 def test_order_of_subsets_by_hand():
     def row(name, oracle, low, high):
         corr = {"mean": (low + high) / 2, "sd": 0.1, "low": low, "high": high, "n": 3}
-        return tables.Row(name, "system", "planted", "", "", "", None, {"corr": corr}, beside={"oracle Corr": oracle})
+        return Row(name, "system", "planted", "", "", "", None, {"corr": corr}, beside={"oracle Corr": oracle})
 
     rows = [row("a", "0.3", 0.1, 0.2), row("b", "0.5", 0.3, 0.4), row("c", "0.8", 0.15, 0.25)]
     found = ablations.order_of_subsets(rows).set_index(["better", "worse"])["verdict"]

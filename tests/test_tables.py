@@ -8,6 +8,7 @@ import pytest
 
 from finelib import presets, tables
 from finelib.presets import Options
+from finelib.rows import Row, Table, _marks, render
 
 
 def measured(value, sd=0.01, n=3):
@@ -18,13 +19,13 @@ def row(name, acc, mae=None, kind="system", block="b"):
     scores = {"acc2_nonzero": measured(acc), "f1_nonzero": measured(acc), "acc7": measured(acc)}
     if mae is not None:
         scores |= {"mae": measured(mae), "corr": measured(acc)}
-    return tables.Row(name, kind, "planted", "planted", "T", block, None, scores, ("run",))
+    return Row(name, kind, "planted", "planted", "T", block, None, scores, ("run",))
 
 
 def test_best_and_second_within_each_block_ties_shared_and_oracle_left_out():
     rows = [row("oracle (true factors)", 0.99, 0.1), row("a", 0.8, 0.5), row("b", 0.9, 0.4), row("c", 0.9, 0.7)]
-    assert tables._marks(rows, "acc2_nonzero") == {1: "second", 2: "best", 3: "best"}
-    assert tables._marks(rows, "mae") == {1: "second", 2: "best"}
+    assert _marks(rows, "acc2_nonzero") == {1: "second", 2: "best", 3: "best"}
+    assert _marks(rows, "mae") == {1: "second", 2: "best"}
 
 
 def test_printed_rows_are_the_papers():
@@ -34,7 +35,7 @@ def test_printed_rows_are_the_papers():
     assert [(r.context, r.target) for r in third if r.name == "MuLOT"] == [(False, True), (True, True)]
     assert [len(tables.printed_rows(n)) for n in (1, 2, 3, 4)] == [13, 13, 8, 9]
     for n in (1, 2):  # the paper's bold and underlined cells
-        marks = tables._marks(tables.printed_rows(n), "acc2_nonzero")
+        marks = _marks(tables.printed_rows(n), "acc2_nonzero")
         assert {tables.printed_rows(n)[i].name for i, m in marks.items() if m == "best"} == {"FINE"}
 
 
@@ -85,8 +86,8 @@ def test_all_forms_hold_all_rows(built):
 
 
 def test_names_are_text_in_html():
-    table = tables.Table(1, (replace(row("<script>alert(1)</script>", 0.5)),), ())
-    assert "<script>" not in tables.render(table, "html")
+    table = Table(1, (replace(row("<script>alert(1)</script>", 0.5)),), ())
+    assert "<script>" not in render(table, "html")
 
 
 def test_missing_source_leaves_only_the_printed_rows(tmp_path):

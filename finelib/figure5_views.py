@@ -1,0 +1,169 @@
+"""Figure 5 as a person sees it: the printed panels and the interactive pages."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from jinja2 import Environment, PackageLoader
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from plotly.offline import get_plotlyjs
+from sklearn.manifold import TSNE
+
+from finelib import representations
+from finelib.data.features import Corpus
+from finelib.figures import NAMES
+
+if TYPE_CHECKING:
+    from finelib.figure5 import Figure5
+
+DRAWN = 2000  # utterances in the interactive page
+TSNE_POINTS = 600
+SEED = 0  # of thinning and of the projections
+# blue, grey, red as in the paper; dark, light and middling when printed in grey, and a marker each
+CLASSES = {-1: ("negative", "#0b4f9e", "v"), 0: ("neutral", "#b4b4b4", "o"), 1: ("positive", "#e0533d", "^")}
+SENTIMENT = LinearSegmentedColormap.from_list("sentiment", [colour for _, colour, _ in CLASSES.values()])
+MODALITY_STYLE = {"T": ("#0173b2", "o"), "A": ("#de8f05", "s"), "V": ("#029e73", "^")}
+
+
+class Page:
+    """A self-contained page that shows itself in a notebook, in a frame of its own."""
+
+    def __init__(self, html: str, height: int = 640):
+        self.html, self.height = html, height
+
+    def _repr_html_(self) -> str:
+        return (f'<iframe srcdoc="{escape(self.html)}" style="width: 100%; height: {self.height}px; border: 0" '
+                'title="interactive Figure 5"></iframe>')  # fmt: skip
+
+
+def draw(figure: Figure5) -> Figure:
+    """Panels (a) by class and by label, (b) by group, the PCA check below them, and the factors of planted data."""
+    planted = "factors" in figure.numbers
+    sheet = plt.figure(figsize=(7.2, 7.4 if planted else 5.2), layout="constrained")
+    parts = sheet.subfigures(2, 1, height_ratios=[5, 2.2]) if planted else [sheet]
+    with plt.rc_context({"grid.color": "0.88", "grid.linewidth": 0.4}):
+        axes = parts[0].subplots(2, 3, subplot_kw={"projection": "3d"})
+    for row, (name, projection) in zip(axes, figure.projections.items(), strict=True):
+        _classes(row[0], projection.joined, figure.features.label)
+        mappable = _continuous(row[1], projection.joined, figure.features.label, figure.corpus)
+        _groups(row[2], projection.groups, figure.features.groups)
+        for axis, title in zip(row, ("(a) by class", "(a) by label", "(b) by group"), strict=True):
+            axis.set_title(f"{title}, {name}", fontsize=8, pad=0)
+            _bare(axis)
+    bar = parts[0].colorbar(mappable, ax=axes[:, 1], orientation="horizontal", shrink=0.8, aspect=25, pad=0.02)
+    bar.ax.tick_params(labelsize=6)
+    for column in (0, 2):
+        handles, labels = axes[0, column].get_legend_handles_labels()
+        axes[1, column].legend(
+            handles, labels, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, 0.02), frameon=False, ncols=3,
+            handletextpad=0.1, columnspacing=0.8,
+        )  # fmt: skip
+    if planted:
+        _factors(parts[1], figure.numbers)
+    plt.close(sheet)
+    return sheet
+
+
+def _classes(axis, points: np.ndarray, label: np.ndarray) -> None:
+    classes = representations.sentiment_class(label)
+    for value, (name, colour, marker) in CLASSES.items():
+        axis.scatter(*points[classes == value].T, s=_size(len(points)), c=colour, marker=marker, label=name, alpha=0.8,
+                     linewidths=0, depthshade=False)  # fmt: skip
+
+
+def _continuous(axis, points: np.ndarray, label: np.ndarray, corpus: Corpus):
+    bound = max(abs(corpus.info.label_low), abs(corpus.info.label_high))
+    return axis.scatter(
+        *points.T, s=_size(len(points)), c=label, cmap=SENTIMENT, vmin=-bound, vmax=bound, linewidths=0, alpha=0.9,
+        depthshade=False,
+    )
+
+
+def _groups(axis, points: np.ndarray, groups: tuple[tuple[str, str], ...]) -> None:
+    for cloud, (m, kind) in zip(points, groups, strict=True):
+        colour, marker = MODALITY_STYLE[m]
+        face = colour if kind == "STR" else "none"
+        axis.scatter(*cloud.T, s=_size(len(cloud)), facecolors=face, edgecolors=colour, marker=marker, linewidths=0.5,
+                     label=f"{m} {kind}", alpha=0.7, depthshade=False)  # fmt: skip
+
+
+def _factors(sheet, found: dict) -> None:
+    axis = sheet.subplots()
+    factors = found["factors"]
+    sns.heatmap(np.array(factors["r2"]), annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1, ax=axis,
+                annot_kws={"fontsize": 6}, xticklabels=factors["names"],
+                yticklabels=[f"{m} {kind}" for m, kind in found["groups"]])  # fmt: skip
+    axis.tick_params(labelsize=7)
+    axis.collections[0].colorbar.ax.tick_params(labelsize=6)
+    axis.collections[0].colorbar.ax.set_ylabel("R²", fontsize=7)
+    axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
+    axis.set_title("(c) planted factors in each group: R² of a linear probe on the test split", fontsize=8)
+
+
+def _size(points: int) -> float:
+    return 7 if points < 500 else 3 if points < 2000 else 1.2
+
+
+def _bare(axis) -> None:
+    axis.set(xticklabels=[], yticklabels=[], zticklabels=[])
+    axis.tick_params(length=0, pad=-5)
+    axis.set_box_aspect(None, zoom=1.15)
+
+
+def tsne(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
+    """t-SNE with a fixed seed."""
+    return TSNE(3, random_state=SEED, init="pca", perplexity=min(30, len(points) // 4)).fit_transform(points)
+
+
+def thinned(size: int, most: int) -> np.ndarray:
+    """Rows of at most ``most`` utterances, chosen with SEED, in order."""
+    return np.sort(np.random.default_rng(SEED).permutation(size)[:most])
+
+
+def page(figure: Figure5, panel: str) -> str:
+    """Panel "a" or "b" as one self-contained page."""
+    rows = thinned(len(figure.features.label), DRAWN)
+    test, arrays = figure.corpus.splits["test"], figure.record.predictions()
+    content = {
+        "panel": panel, "ids": [str(test.ids[i]) for i in rows], "text": [test.text[i] for i in rows],
+        "label": arrays["test_label"][rows].round(3).tolist(), "prediction": arrays["test"][rows].round(3).tolist(),
+        "bound": max(abs(figure.corpus.info.label_low), abs(figure.corpus.info.label_high)),
+        "classes": [{"value": v, "name": name, "colour": colour} for v, (name, colour, _) in CLASSES.items()],
+        "clouds": _clouds(figure, panel, rows),
+        "groups": [{"name": f"{NAMES[m]} {kind}", "colour": MODALITY_STYLE[m][0], "hollow": kind == "UTR",
+                    "modality": m} for m, kind in figure.features.groups],
+    }  # fmt: skip
+    shown = f"{len(rows)} of {len(test)} test utterances"
+    shown += "" if len(rows) == len(test) else f", chosen with seed {SEED}"
+    return templates(True).get_template("figure5.html").render(
+        panel=panel, corpus=figure.corpus, run=figure.record.id, shown=shown, plotly=get_plotlyjs(), content=content,
+        tsne=min(TSNE_POINTS, len(rows)),
+    )
+
+
+def _clouds(figure: Figure5, panel: str, rows: np.ndarray) -> dict[str, list]:
+    """projection -> one list of x, y, z for (a), one for each group for (b); t-SNE of panel (a) has a subsample, None
+    elsewhere."""
+    found = {}
+    for name, projection in figure.projections.items():
+        clouds = projection.joined[None, rows] if panel == "a" else projection.groups[:, rows]
+        found[name] = [cloud.T.round(3).tolist() for cloud in clouds]
+    if panel == "a" and len(rows) >= 20:
+        some = thinned(len(rows), TSNE_POINTS)
+        points = tsne(figure.features.joined[rows[some]]).round(3)
+        columns = [[None] * len(rows) for _ in range(3)]
+        for place, point in zip(some, points.tolist(), strict=True):
+            for column, value in zip(columns, point, strict=True):
+                column[place] = value
+        found["t-SNE"] = [columns]
+    return found
+
+
+def templates(html: bool) -> Environment:
+    """The package's templates; what goes into HTML is escaped."""
+    return Environment(loader=PackageLoader("finelib"), trim_blocks=True, lstrip_blocks=True, autoescape=html)
