@@ -134,7 +134,7 @@ def page(figure: Figure5, panel: str) -> str:
         "label": arrays["test_label"][rows].round(3).tolist(), "prediction": arrays["test"][rows].round(3).tolist(),
         "bound": max(abs(figure.corpus.info.label_low), abs(figure.corpus.info.label_high)),
         "classes": [{"value": v, "name": name, "colour": colour} for v, (name, colour, _) in CLASSES.items()],
-        "clouds": _clouds(figure, panel, rows),
+        "clouds": (clouds := _clouds(figure, panel, rows)), "projections": list(clouds),
         "groups": [{"name": f"{NAMES[m]} {kind}", "colour": MODALITY_STYLE[m][0], "hollow": kind == "UTR",
                     "modality": m} for m, kind in figure.features.groups],
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -253,6 +254,13 @@ def save_forest(name: str, rows: list[Row], printed: list[Row], folder: Path) ->
         figure.savefig(folder / f"{name}.{form}", dpi=150)
     forest_interactive(rows, printed).write_html(folder / f"{name}.html", include_plotlyjs=True)
     return figure
+
+
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """The figure as a PNG file."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=dpi)
+    return out.getvalue()
 
 
 def _printed_gaps(printed: list[Row]) -> dict[str, float]:
