@@ -1,0 +1,152 @@
+"""figures/report.html: one page with every table, figure and run that lies below an output folder."""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+from finelib import experiment, figures, rows
+from finelib.experiment import RunRecord
+from finelib.figure5_views import templates
+from finelib.presets import Options
+from finelib.rows import Table
+
+# picture -> title, what it shows (None: the text beside it), and its interactive pages
+PICTURES = {
+    "figure1": ("Figure 1: one utterance", None, {}),
+    "figure2": ("Figure 2: FINE, with the shapes of one batch", None, {}),
+    "figure3": ("Figure 3: the factorisation, measured", None, {}),
+    "figure4": ("Figure 4: the factorised task-relevant encoder", None, {}),
+    "figure5": ("Figure 5: STR and UTR features", None,
+                {"figure5a": "turn panel (a) in the browser", "figure5b": "turn panel (b) in the browser"}),
+    "table5_forest": ("Table 5: differences to all modalities",
+                      "Each row minus FINE with everything its block has; 95 % intervals over seeds and utterances.",
+                      {"table5_forest": "with numbers under the pointer"}),
+    "table6_forest": ("Table 6: differences to FINE",
+                      "Each row minus FINE of the same block; 95 % intervals over seeds and utterances.",
+                      {"table6_forest": "with numbers under the pointer"}),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An embedded picture: anchor, title, data URI, alternative text, caption in HTML, pages that go with it."""
+
+    anchor: str
+    title: str
+    uri: str
+    alt: str
+    caption: str
+    links: dict[str, str]
+
+
+def build(options: Options) -> Path:
+    """Write ``options.out``/figures/report.html from what lies there; nothing is trained.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: a table or a run record that cannot be read.
+    """
+    folder = options.figures
+    tables = [rows.read(path) for n in rows.COLUMNS if (path := folder / f"table{n}.json").exists()]
+    records = _records(tables, options)
+    text = templates(True).get_template("report.html").render(
+        options=options, made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        revision=experiment.git_revision(), versions=experiment.versions(),
+        tables=[_table(table, records) for table in tables], pictures=_pictures(folder),
+        curves=_curves(tables, records), runs=[_run(record, folder) for record in records.values()],
+        blocks=_blocks(tables), notebooks=_notebooks(options),
+    )  # fmt: skip
+    path = folder / "report.html"
+    folder.mkdir(parents=True, exist_ok=True)
+    experiment.write_atomically(path, text)
+    return path
+
+
+def _records(tables: list[Table], options: Options) -> dict[str, RunRecord]:
+    """The records behind the tables, by id; those that have been deleted are left out."""
+    wanted = dict.fromkeys(run for table in tables for row in table.rows for run in row.runs)
+    folders = {run: Path(options.out) / "runs" / run for run in wanted}
+    return {run: experiment.read_record(f) for run, f in folders.items() if (f / "record.json").exists()}
+
+
+def _table(table: Table, records: dict[str, RunRecord]) -> dict:
+    places = {run: i for i, run in enumerate(records)}
+    blocks = [
+        {"title": block, "rows": [
+            row | {"runs": [places[run] for run in row["runs"] if run in places]} for row in rows.cells(table, block)
+        ]}
+        for block in dict.fromkeys(row.block for row in table.rows)
+    ]  # fmt: skip
+    return {"number": table.number, "title": table.title, "heads": rows.heads(table), "blocks": blocks,
+            "text_columns": 3 if table.number == 3 else 1, "notes": table.notes}  # fmt: skip
+
+
+def _run(record: RunRecord, folder: Path) -> dict:
+    """What the page says of a run, and a link to its record."""
+    c = record.content
+    return {
+        "id": record.id, "name": c["name"], "seed": c["seed"], "corpus": c["corpus"], "data": c["data"],
+        "encoder": c["encoder"], "modalities": " + ".join(c["modalities"]), "parameters": c["parameters"],
+        "corr": round(c["test"]["corr"], 4), "mae": round(c["test"]["mae"], 4), "epoch": c["selected_epoch"] + 1,
+        "seconds": round(c["timing"]["seconds"], 1), "finished": c["timing"]["finished"],
+        "device": c["timing"]["device"], "config_hash": c["config_hash"][:12], "data_hash": c["data_hash"][:12],
+        "code_hash": c["code_hash"][:12], "git_revision": c["git_revision"][:12],
+        "versions": ", ".join(f"{name} {number}" for name, number in c["versions"].items()),
+        "record": Path(os.path.relpath(record.folder / "record.json", folder)).as_posix(),
+    }  # fmt: skip
+
+
+def _blocks(tables: list[Table]) -> list[dict]:
+    """What was measured: table, block, systems, seeds."""
+    found = []
+    for table in tables:
+        for block in dict.fromkeys(row.block for row in table.rows if row.runs):
+            systems = [row for row in table.rows if row.block == block and row.runs]
+            found.append({"table": table.number, "block": block, "systems": len(systems),
+                          "seeds": max(len(row.runs) for row in systems)})  # fmt: skip
+    return found
+
+
+def _curves(tables: list[Table], records: dict[str, RunRecord]) -> list[Picture]:
+    """Training curves of FINE in each measured block of Tables 1 to 4."""
+    found = []
+    for table in tables:
+        for place, row in enumerate(row for row in table.rows if table.number <= 4 and row.name.startswith("FINE")):
+            runs = [records[run] for run in row.runs if run in records]
+            if runs:
+                title = f"Table {table.number}, {row.block}"
+                picture = figures.png(figures.training_curves(runs))
+                alt = f"Loss terms on train, MAE and Corr on dev over epochs, one line for each of {len(runs)} seeds."
+                found.append(Picture(f"curves-{table.number}-{place}", title, _uri(picture), alt, "", {}))
+    return found
+
+
+def _pictures(folder: Path) -> list[Picture]:
+    found = []
+    for name, (title, said, pages) in PICTURES.items():
+        if (folder / f"{name}.png").exists():
+            caption = said or (folder / f"{name}.md").read_text()
+            html = MarkdownIt("commonmark", {"html": False}).enable("table").render(caption)
+            links = {f"{page}.html": text for page, text in pages.items() if (folder / f"{page}.html").exists()}
+            uri = _uri((folder / f"{name}.png").read_bytes())
+            found.append(Picture(name, title, uri, f"{title}; the text below says what it shows.", html, links))
+    return found
+
+
+def _notebooks(options: Options) -> dict[str, str]:
+    """Executed notebooks: name -> link."""
+    folder = Path(options.out) / "runs" / "notebooks"
+    found = sorted(folder.glob("*.ipynb"))
+    return {path.stem: Path(os.path.relpath(path, options.figures)).as_posix() for path in found}
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
