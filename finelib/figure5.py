@@ -14,8 +14,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
-from finelib import experiment, metrics, presets, representations
-from finelib.config import FineConfig, RunSpec
+from finelib import experiment, factors, metrics, presets, representations
+from finelib.config import RunSpec
 from finelib.data.features import Corpus
 from finelib.data.planted import FACTORS
 from finelib.experiment import RunRecord
@@ -24,7 +24,6 @@ from finelib.figures import NAMES
 from finelib.presets import Options
 from finelib.representations import SAMPLE, Representations
 
-CORPUS = "mosei"  # the paper's
 NEIGHBOURS = 15
 MEASURES = {
     "spearman": "sentiment: rank correlation with a principal axis", "label_r2": "sentiment: R² of a linear probe",
@@ -73,8 +72,10 @@ class Figure5:
     @property
     def caption(self) -> str:
         """Markdown, every number taken from ``numbers``."""
-        return templates(False).get_template("figure5.md").render(
-            n=self.numbers, names=NAMES, measures=MEASURES, classes=CLASSES
+        return (
+            templates(False)
+            .get_template("figure5.md")
+            .render(n=self.numbers, names=NAMES, measures=MEASURES, classes=CLASSES)
         )
 
     def static(self) -> Figure:
@@ -82,19 +83,12 @@ class Figure5:
         return draw(self)
 
 
-def specs(options: Options) -> list[RunSpec]:
-    """The runs that Figure 5 reads: FINE on CMU-MOSEI as in the paper, on CMU-MOSI where the source is its public
-    features."""
-    corpus = "mosi" if options.source.startswith("public") else CORPUS
-    return [spec for spec in presets.specs(corpus, options) if isinstance(spec.model, FineConfig)]
-
-
 def build(options: Options) -> Figure5:
     """Measure every seed's features, project the best run's, write figure5* below ``options.out``/figures.
 
     Nothing is trained if the records are there.
     """
-    chosen = specs(options)
+    chosen = presets.figure5_specs(options)
     records = experiment.run(chosen, options.out, options.jobs)
     best = min(range(len(records)), key=lambda i: records[i].content["valid"]["mae"])
     corpus = experiment.load_corpus(chosen[best].data)
@@ -192,10 +186,10 @@ def factor_numbers(chosen: list[RunSpec], records: list[RunRecord], corpus: Corp
         asked = {True: {"r2": truth["train"], "control": shuffled}, False: {"untrained": truth["train"]}}
         for trained, cases in asked.items():
             train, test = (representations.extract(record, spec, split, trained) for split in ("train", "test"))
-            for name, factors in cases.items():
-                found[name].append(representations.factor_r2(train, factors, test, truth["test"]))
+            for name, values in cases.items():
+                found[name].append(factors.factor_r2(train, values, test, truth["test"]))
     contrasts = {
-        name: [representations.factor_contrasts(train.groups, r2, list(FACTORS)) for r2 in matrices]
+        name: [factors.factor_contrasts(train.groups, r2, list(FACTORS)) for r2 in matrices]
         for name, matrices in found.items()
     }
     rows = {

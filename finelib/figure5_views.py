@@ -79,7 +79,14 @@ def _classes(axis, points: np.ndarray, label: np.ndarray) -> None:
 def _continuous(axis, points: np.ndarray, label: np.ndarray, corpus: Corpus):
     bound = max(abs(corpus.info.label_low), abs(corpus.info.label_high))
     return axis.scatter(
-        *points.T, s=_size(len(points)), c=label, cmap=SENTIMENT, vmin=-bound, vmax=bound, linewidths=0, alpha=0.9,
+        *points.T,
+        s=_size(len(points)),
+        c=label,
+        cmap=SENTIMENT,
+        vmin=-bound,
+        vmax=bound,
+        linewidths=0,
+        alpha=0.9,
         depthshade=False,
     )
 
@@ -140,9 +147,18 @@ def page(figure: Figure5, panel: str) -> str:
     }  # fmt: skip
     shown = f"{len(rows)} of {len(test)} test utterances"
     shown += "" if len(rows) == len(test) else f", chosen with seed {SEED}"
-    return templates(True).get_template("figure5.html").render(
-        panel=panel, corpus=figure.corpus, run=figure.record.id, shown=shown, plotly=get_plotlyjs(), content=content,
-        tsne=min(TSNE_POINTS, len(rows)),
+    return (
+        templates(True)
+        .get_template("figure5.html")
+        .render(
+            panel=panel,
+            corpus=figure.corpus,
+            run=figure.record.id,
+            shown=shown,
+            plotly=get_plotlyjs(),
+            content=content,
+            tsne=min(TSNE_POINTS, len(rows)),
+        )
     )
 
 

@@ -76,13 +76,27 @@ class QFormerLayer(nn.Module):
         self, tokens: Float[Tensor, "S n d"], frames: FramesOf, bias: FramesOf
     ) -> Float[Tensor, "S m d"]:
         """Attention of the queries to the real frames; without any real frame, the value bias alone."""
-        query = self.cross_query(tokens).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)
-        by_modality = (query / math.sqrt(self.head_width)).chunk(len(frames))  # each (E, H, b*l, c)
         values = [
             self.read(q, self.cross_key[m], self.cross_value[m], frames[m], bias[m])
-            for q, m in zip(by_modality, frames, strict=True)
+            for q, m in zip(self.queries_of(tokens, len(frames)), frames, strict=True)
         ]
         return self.cross_out(torch.cat(values) + self.cross_value_bias)
+
+    def queries_of(self, tokens: Float[Tensor, "S n d"], modalities: int) -> tuple[Float[Tensor, "E H n c"], ...]:
+        """Scaled query vectors of each modality's experts."""
+        query = self.cross_query(tokens).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)
+        return (query / math.sqrt(self.head_width)).chunk(modalities)
+
+    def attention(
+        self, tokens: Float[Tensor, "S n d"], frames: FramesOf, bias: FramesOf
+    ) -> dict[str, Float[Tensor, "B E l T"]]:
+        """Where each expert's queries look, averaged over heads; for people, not used by ``forward``."""
+        tokens = self.norms[0](tokens + self.self_attention(tokens))
+        return {
+            m: self.weights(q, self.cross_key[m], frames[m], bias[m])
+            .unflatten(1, (-1, self.heads, self.queries)).mean(2)
+            for q, m in zip(self.queries_of(tokens, len(frames)), frames, strict=True)
+        }  # fmt: skip
 
     def read(
         self, query: Float[Tensor, "E H n c"], key: Float[Tensor, "E H c f"], value: Float[Tensor, "E H f c"],
@@ -164,6 +178,15 @@ class MoQ(nn.Module):
         for layer in self.layers:
             tokens = layer(tokens, frames, bias)
         return tokens.unflatten(1, (-1, self.queries)).unflatten(0, (len(frames), -1))
+
+    def attention(self, frames: FramesOf, mask: MaskOf) -> dict[str, Float[Tensor, "B E l T"]]:
+        """Each modality's attention to its frames in the last layer, by expert and query; rows sum to 1."""
+        frames = {m: frames[m] for m in self.router}
+        bias = {m: _padding_bias(mask[m], frames[m].dtype) for m in frames}
+        tokens = self.norm(self.query)
+        for layer in self.layers[:-1]:
+            tokens = layer(tokens, frames, bias)
+        return self.layers[-1].attention(tokens, frames, bias)
 
     def mix(self, tokens: Float[Tensor, "E B l d"], mean_frame: Float[Tensor, "B f"], m: str) -> MoQOutput:
         """The router's weighted sum of the experts' tokens."""

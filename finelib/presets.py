@@ -128,6 +128,16 @@ def specs(corpus: str, options: Options) -> list[RunSpec]:
     return [RunSpec(name, data, model, train, seed) for name, model, train in rows for seed in options.seed_list]
 
 
+def figure5_corpus(options: Options) -> str:
+    """The paper draws CMU-MOSEI; with public features there is CMU-MOSI alone."""
+    return "mosi" if options.source.startswith("public") else "mosei"
+
+
+def figure5_specs(options: Options) -> list[RunSpec]:
+    """The runs that Figure 5 reads: FINE's of its corpus's table."""
+    return [spec for spec in specs(figure5_corpus(options), options) if isinstance(spec.model, FineConfig)]
+
+
 def term_study(options: Options) -> tuple[list[RunSpec], dict[str, list[RunSpec]]]:
     """FINE on MOSI as the study of single terms trains it, and for each term the same with its coefficient at 0."""
     whole = [

@@ -24,7 +24,6 @@ from sklearn.preprocessing import StandardScaler
 from finelib import experiment
 from finelib.config import RunSpec
 from finelib.data.features import ResidentSplit
-from finelib.data.planted import SEEN
 from finelib.experiment import RunRecord
 from finelib.models import build
 from finelib.training import EVALUATION_BATCH
@@ -93,7 +92,9 @@ def sentiment_class(label: np.ndarray) -> np.ndarray:
 
 
 def measure(
-    joined: Float[np.ndarray, "N D"], groups: tuple[tuple[str, str], ...], values: Float[np.ndarray, "G N w"],
+    joined: Float[np.ndarray, "N D"],
+    groups: tuple[tuple[str, str], ...],
+    values: Float[np.ndarray, "G N w"],
     label: Float[np.ndarray, "N"],
 ) -> dict[str, float]:
     """Every number of Figure 5 in one space: the features themselves, or a projection of them.
@@ -108,8 +109,11 @@ def measure(
 
 
 def controls(
-    joined: Float[np.ndarray, "N D"], groups: tuple[tuple[str, str], ...], values: Float[np.ndarray, "G N w"],
-    label: Float[np.ndarray, "N"], seed: int = 0,
+    joined: Float[np.ndarray, "N D"],
+    groups: tuple[tuple[str, str], ...],
+    values: Float[np.ndarray, "G N w"],
+    label: Float[np.ndarray, "N"],
+    seed: int = 0,
 ) -> dict[str, float]:
     """``measure`` where there is nothing to find: labels shuffled over utterances, group names shuffled within each
     utterance, and for the density every feature shuffled over the points of its group."""
@@ -211,45 +215,3 @@ def _silhouette(points: np.ndarray, names: np.ndarray) -> float:
 def _accuracy(points: np.ndarray, names: np.ndarray, utterance: np.ndarray) -> float:
     probe = make_pipeline(StandardScaler(), RidgeClassifierCV(ALPHAS))
     return float(cross_val_score(probe, points, names, groups=utterance, cv=GroupKFold(FOLDS)).mean())
-
-
-# ---------------------------------------------------------------------------------- factors of planted data
-
-
-def factor_r2(
-    train: Representations, factors: dict[str, np.ndarray], test: Representations, truth: dict[str, np.ndarray]
-) -> Float[np.ndarray, "G F"]:
-    """R2 on the test split of a linear probe fitted on the training split, for every group and factor.
-
-    A negative R2 (worse than the mean) is reported as it is.
-    """
-    names = list(factors)
-    target, wanted = (np.stack([side[name] for name in names], 1) for side in (factors, truth))
-    rows = []
-    for x, held_out in zip(train.values, test.values, strict=True):
-        probe = make_pipeline(StandardScaler(), RidgeCV(ALPHAS, alpha_per_target=True)).fit(x, target)
-        error = ((wanted - probe.predict(held_out)) ** 2).sum(0)
-        rows.append(1 - error / ((wanted - wanted.mean(0)) ** 2).sum(0))
-    return np.stack(rows)
-
-
-def factor_contrasts(groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, "G F"], names: list[str]) -> dict:
-    """What the paper's claim is about, as differences of R2 averaged over modalities.
-
-    ``shared_in_str``: factors of the label that a modality shares, in its STR minus in its UTR; ``unique_in_utr``: the
-    factor that it alone sees, in its UTR minus in its STR; ``noise``: the irrelevant factors it sees, in both.
-    """
-    place = {group: i for i, group in enumerate(groups)}
-    at = {name: i for i, name in enumerate(names)}
-    shared, unique, noise = [], [], []
-    for m in dict.fromkeys(m for m, _ in groups):
-        str_, utr = r2[place[m, "STR"]], r2[place[m, "UTR"]]
-        several = [at[f] for f in SEEN[m] if f == "s" or (len(f) == 2 and f[0] != "r")]
-        own, irrelevant = at[m.lower()], [at["r"], at["r" + m.lower()]]
-        shared.append((str_[several] - utr[several]).mean())
-        unique.append(utr[own] - str_[own])
-        noise.append((str_[irrelevant] + utr[irrelevant]).mean() / 2)
-    return {
-        "shared_in_str": float(np.mean(shared)), "unique_in_utr": float(np.mean(unique)),
-        "noise": float(np.mean(noise)),
-    }  # fmt: skip

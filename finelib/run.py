@@ -23,11 +23,12 @@ CORPUS_OF = rows.CORPUS_OF | dict.fromkeys((5, 6), ablations.CORPUS)
 NOTEBOOKS = {
     "00_start_here": None, "01_method_walkthrough": None, "02_data": None, "03_mosi": ("mosi",), "04_mosei": ("mosei",),
     "05_ur_funny": ("ur_funny",), "06_ch_sims": ("ch_sims",), "07_tables_1_to_4": tuple(CORPORA), "08_real_mosi": None,
-    "09_table_5_modalities": None, "10_table_6_ablations": None,
+    "09_table_5_modalities": None, "10_table_6_ablations": None, "11_figure_5": None,
 }  # fmt: skip
+ALIASES = {"figure5": "11_figure_5"}
 TABLE_OF = {"09_table_5_modalities": 5, "10_table_6_ablations": 6}  # notebooks that read a table's runs
 HOURS_ON_PUBLIC = ("table6", "10_table_6_ablations")  # a hundred runs on real CMU-MOSI: only when asked for
-NAMES = (*TABLES, *NOTEBOOKS)
+NAMES = (*TABLES, *ALIASES, *NOTEBOOKS)
 
 
 class Usage(ValueError):
@@ -64,6 +65,7 @@ def parse(arguments: list[str]) -> tuple[Options, str | None]:
     only = given.pop("only")
     if only is not None and only not in NAMES:
         raise Usage(f"--only {only}: unknown{nearest(only, NAMES)}, expected one of {', '.join(NAMES)}")
+    only = ALIASES.get(only, only)
     given["out"] = given["out"].resolve()
     for key in ("source", "text_encoder"):  # notebooks run in a folder of their own
         if given[key] is not None and Path(given[key]).exists():
@@ -106,6 +108,7 @@ def select(options: Options, only: str | None) -> tuple[list[str], list[str]]:
         n for n, corpora in NOTEBOOKS.items()
         if not any(missing.get(c) for c in corpora or ())
         and (n not in TABLE_OF or f"table{TABLE_OF[n]}" in chosen_tables)
+        and (n != ALIASES["figure5"] or not missing.get(presets.figure5_corpus(options)))
     ]  # fmt: skip
     if only is not None:
         chosen_tables, chosen_notebooks = ([n for n in c if n == only] for c in (chosen_tables, chosen_notebooks))
@@ -132,6 +135,8 @@ def planned_runs(options: Options, chosen_tables: list[str], chosen_notebooks: l
             specs += ablations.table_specs(TABLE_OF[name], options)
         for corpus in NOTEBOOKS[name] or ():
             specs += presets.specs(corpus, options)
+        if name == ALIASES["figure5"]:
+            specs += presets.figure5_specs(options)
         if name == "03_mosi":
             whole, controls = presets.term_study(options)
             specs += whole + [spec for runs in controls.values() for spec in runs]
@@ -208,8 +213,12 @@ def make(options: Options, only: str | None) -> None:
         execute_all(chosen_notebooks, options)
     for name in chosen_tables:
         print("\n" + rows.render(MAKERS[TABLES[name]].build(TABLES[name], options), "md"))
-    print(f"run_all.sh: done in {(time.monotonic() - began) / 60:.1f} minutes; tables in {options.figures}, executed "
-          f"notebooks in {Path(options.out) / 'runs' / 'notebooks'}")  # fmt: skip
+    from finelib import report  # draws, so slow to import; processes that train import this module
+
+    page = report.build(options)
+    minutes, executed = (time.monotonic() - began) / 60, Path(options.out) / "runs" / "notebooks"
+    print(f"run_all.sh: done in {minutes:.1f} minutes; tables and figures in {options.figures}, executed notebooks in "
+          f"{executed}; all of it at a glance: {page}")  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

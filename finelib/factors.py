@@ -1,0 +1,101 @@
+"""What the feature groups know: planted factors, and the label (the parts of Figure 3)."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from finelib.data.planted import SEEN
+from finelib.representations import ALPHAS, Representations
+
+
+def factor_r2(
+    train: Representations, factors: dict[str, np.ndarray], test: Representations, truth: dict[str, np.ndarray]
+) -> Float[np.ndarray, "G F"]:
+    """R2 on the test split of a linear probe fitted on the training split, for every group and factor.
+
+    A negative R2 (worse than the mean) is reported as it is.
+    """
+    names = list(factors)
+    target, wanted = (np.stack([side[name] for name in names], 1) for side in (factors, truth))
+    rows = []
+    for x, held_out in zip(train.values, test.values, strict=True):
+        probe = make_pipeline(StandardScaler(), RidgeCV(ALPHAS, alpha_per_target=True)).fit(x, target)
+        error = ((wanted - probe.predict(held_out)) ** 2).sum(0)
+        rows.append(1 - error / ((wanted - wanted.mean(0)) ** 2).sum(0))
+    return np.stack(rows)
+
+
+def factor_contrasts(groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, "G F"], names: list[str]) -> dict:
+    """What the paper's claim is about, as differences of R2 averaged over modalities.
+
+    ``shared_in_str``: factors of the label that a modality shares, in its STR minus in its UTR; ``unique_in_utr``: the
+    factor that it alone sees, in its UTR minus in its STR; ``noise``: the irrelevant factors it sees, in both.
+    """
+    place = {group: i for i, group in enumerate(groups)}
+    at = {name: i for i, name in enumerate(names)}
+    shared, unique, noise = [], [], []
+    for m in dict.fromkeys(m for m, _ in groups):
+        str_, utr = r2[place[m, "STR"]], r2[place[m, "UTR"]]
+        several = [at[f] for f in SEEN[m] if f == "s" or (len(f) == 2 and f[0] != "r")]
+        own, irrelevant = at[m.lower()], [at["r"], at["r" + m.lower()]]
+        shared.append((str_[several] - utr[several]).mean())
+        unique.append(utr[own] - str_[own])
+        noise.append((str_[irrelevant] + utr[irrelevant]).mean() / 2)
+    return {
+        "shared_in_str": float(np.mean(shared)), "unique_in_utr": float(np.mean(unique)),
+        "noise": float(np.mean(noise)),
+    }  # fmt: skip
+
+
+
+
+def label_information(
+    train: Representations, test: Representations, kinds: tuple[str, ...] = ("STR", "UTR")
+) -> dict[tuple[str, ...], float]:
+    """Subset of modalities -> nats about the label that a linear probe reads from their groups of these kinds.
+
+    -0.5 ln(1 - R2) with R2 on the test split: the mutual information if errors were Gaussian, else a lower bound.
+    """
+    found = {}
+    for subset in subsets(tuple(dict.fromkeys(m for m, _ in train.groups))):
+        use = [i for i, (m, kind) in enumerate(train.groups) if m in subset and kind in kinds]
+        x, held_out = (np.concatenate(list(side.values[use]), -1) for side in (train, test))
+        probe = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(x, train.label)
+        error = ((test.label - probe.predict(held_out)) ** 2).mean() / test.label.var()
+        found[subset] = nats(1 - error)
+    return found
+
+
+def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """All non-empty ones, small ones first."""
+    return [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
+
+
+def nats(r2: float) -> float:
+    """-0.5 ln(1 - R2), 0 for a probe no better than the mean."""
+    return float(-0.5 * np.log1p(-min(max(r2, 0.0), 1 - 1e-9)))
+
+
+def information_parts(information: dict[tuple[str, ...], float]) -> dict[str, float]:
+    """Figure 3 in numbers: the whole, what each modality adds to the others, and co-information.
+
+    ``I(T;Y|A,V)`` is what T alone has; ``I(T;A;Y)`` = I(T;Y) + I(A;Y) - I(T,A;Y) is what both tell, negative where
+    the two together tell more than they do one by one.
+    """
+    whole = max(information, key=len)
+    parts = {f"I({','.join(whole)};Y)": information[whole]}
+    for m in whole:
+        rest = tuple(n for n in whole if n != m)
+        if rest:
+            parts[f"I({m};Y|{','.join(rest)})"] = information[whole] - information[rest]
+    for subset in subsets(whole):
+        if len(subset) > 1:  # inclusion and exclusion
+            signed = [(-1) ** (len(s) + 1) * value for s, value in information.items() if set(s) <= set(subset)]
+            parts[f"I({';'.join(subset)};Y)"] = float(sum(signed))
+    return parts
