@@ -1,0 +1,284 @@
+"""The report, Figure 5 and the notebooks in a browser (Debian's Chromium): drawn, usable, accessible, off-line."""
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from finelib.presets import ROOT
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage"]
+TOKEN = "test"
+
+if CHROMIUM is None and os.environ.get("CI"):
+    pytest.fail("CI needs a Chromium: apt-get install chromium", pytrace=False)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, url: str, **options):
+    """A page without network whose complaints are kept; there must be none at the end."""
+    context = browser.new_context(**options)
+    page, complaints = context.new_page(), []
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda r: complaints.append(r.url) if re.match(r"(https?|wss?):", r.url) else None)
+    page.on("requestfailed", lambda r: complaints.append(f"failed: {r.url[:100]}"))
+    context.set_offline(True)
+    try:
+        page.goto(url)
+        yield page
+        assert complaints == []
+    finally:
+        context.close()
+
+
+def colours(png: bytes) -> np.ndarray:
+    """(height, width), True where a pixel has a colour, that is, is neither white, grey nor black."""
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    return pixels.max(-1) - pixels.min(-1) > 60
+
+
+def coloured(png: bytes) -> float:
+    """Share of coloured pixels."""
+    return float(colours(png).mean())
+
+
+def serious(page) -> list[str]:
+    found = axe_playwright.Axe().run(page).response["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in found if v["impact"] in ("serious", "critical")]
+
+
+# --------------------------------------------------------------------------------------------------- report
+
+
+def test_report_sorts_by_keyboard(browser, results):
+    with opened(browser, (results.figures / "report.html").as_uri()) as page:
+        header = page.get_by_role("region", name="Table 2").get_by_role("button", name="Corr")
+        column = "#table2 + .scroll tbody:last-of-type tr td:nth-child(5)"
+
+        def values():
+            return [float(v) for v in page.locator(column).evaluate_all("cells => cells.map(c => c.dataset.value)")]
+
+        before = values()
+        header.focus()
+        page.keyboard.press("Enter")
+        assert values() == sorted(before, reverse=True)
+        page.keyboard.press("Enter")
+        assert values() == sorted(before) and len(before) >= 4
+        assert page.locator("#table2 + .scroll tbody").first.locator("tr").first.inner_text() == "printed in the paper"
+
+
+def test_report_shows_the_runs_behind_a_number(browser, results):
+    with opened(browser, (results.figures / "report.html").as_uri()) as page:
+        page.locator("button.value").first.click()
+        dialog = page.get_by_role("dialog")
+        assert dialog.locator("dl").count() == 2  # two seeds
+        for said in ("data hash", "configuration", "versions", "torch"):
+            assert said in dialog.inner_text()
+        link = dialog.get_by_role("link").first.get_attribute("href")
+        assert (results.figures / link).resolve().is_file()
+        page.keyboard.press("Escape")
+        assert not dialog.is_visible()
+
+
+def test_report_in_light_and_dark(browser, results):
+    with opened(browser, (results.figures / "report.html").as_uri(), color_scheme="light") as page:
+        background = "() => getComputedStyle(document.body).backgroundColor"
+        assert page.evaluate(background) == "rgb(255, 255, 255)"
+        assert serious(page) == []
+        page.get_by_role("button", name="Dark").click()
+        assert max(map(int, re.findall(r"\d+", page.evaluate(background)))) < 60
+        assert serious(page) == []
+    with opened(browser, (results.figures / "report.html").as_uri(), color_scheme="dark") as page:
+        assert page.get_by_role("button", name="Light").is_visible()
+
+
+@pytest.mark.parametrize("name", ["report", "figure5a", "figure5b"])
+def test_pages_fit_a_phone(browser, results, name):
+    with opened(browser, (results.figures / f"{name}.html").as_uri(), viewport={"width": 390, "height": 844}) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_pictures_of_the_report_are_drawn(browser, results):
+    with opened(browser, (results.figures / "report.html").as_uri()) as page:
+        pictures = page.locator("figure img")
+        assert pictures.count() >= 3  # Figures 3 and 5, training curves
+        for i in range(pictures.count()):
+            pictures.nth(i).scroll_into_view_if_needed()
+            page.wait_for_function("i => document.querySelectorAll('figure img')[i].naturalWidth > 300", arg=i)
+            assert pictures.nth(i).get_attribute("alt")
+            assert coloured(pictures.nth(i).screenshot()) > 0.002
+
+
+# -------------------------------------------------------------------------------------------------- Figure 5
+
+
+def drag(page, box: dict, dx: float, dy: float) -> None:
+    page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.55 + dx, box["y"] + box["height"] * 0.5 + dy, steps=6)
+    page.mouse.up()
+
+
+def hover_a_point(page, cloud) -> str:
+    """Go to coloured pixels of the cloud, away from its legend, until a point answers; what is said of it."""
+    box, places = cloud.bounding_box(), np.argwhere(colours(cloud.screenshot()))
+    for y, x in places[places[:, 1] > 0.25 * box["width"]][::11]:
+        page.mouse.move(box["x"] + float(x), box["y"] + float(y))
+        page.wait_for_timeout(60)
+        label = cloud.locator(".hovertext")
+        if label.count():
+            return label.first.text_content()
+    raise AssertionError("no point of the cloud answers to the pointer")
+
+
+@pytest.mark.parametrize("panel", ["a", "b"])
+def test_figure_5_turns_answers_and_selects(browser, results, panel):
+    url = (results.figures / f"figure5{panel}.html").as_uri()
+    with opened(browser, url, viewport={"width": 1100, "height": 700}) as page:
+        page.wait_for_selector("body[data-ready=yes]")
+        page.wait_for_timeout(1500)
+        cloud = page.locator("#cloud")
+        assert coloured(cloud.screenshot()) > 0.001, "the cloud is empty"
+        camera = "() => JSON.stringify(document.getElementById('cloud')._fullLayout.scene._scene.getCamera())"
+        before = page.evaluate(camera)
+        drag(page, cloud.bounding_box(), 160, 60)
+        assert page.evaluate(camera) != before, "the cloud does not turn"
+        assert re.search(r"label .*prediction", hover_a_point(page, cloud), re.DOTALL)
+        plane = page.locator("#plane").bounding_box()
+        page.mouse.move(plane["x"] + plane["width"] * 0.25, plane["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(plane["x"] + plane["width"] * 0.9, plane["y"] + plane["height"] * 0.8, steps=8)
+        page.mouse.up()
+        page.wait_for_function("document.getElementById('said').textContent.includes('selected')")
+        chosen = int(page.locator("#said").inner_text().split()[0])
+        drawn = page.evaluate("document.getElementById('cloud').data.at(-1).x.filter(x => x !== null).length")
+        assert drawn == chosen * (1 if panel == "a" else 6)
+        page.get_by_role("button", name="Clear selection").click()
+        assert page.evaluate("document.getElementById('cloud').data.every(trace => trace.name !== 'selected')")
+        assert serious(page) == []
+
+
+def test_figure_5_switches_projection_and_colour(browser, results):
+    with opened(browser, (results.figures / "figure5b.html").as_uri()) as page:
+        page.wait_for_selector("body[data-ready=yes]")
+        first = "() => document.getElementById('cloud').data[0].x[0]"
+        umap = page.evaluate(first)
+        page.get_by_label("Projection").select_option("PCA")
+        assert page.evaluate(first) != umap
+        assert page.evaluate("document.getElementById('cloud').data.length") == 6
+        page.get_by_label("Colour").select_option("label")
+        assert isinstance(page.evaluate("document.getElementById('cloud').data[0].marker.color"), list)
+
+
+# ------------------------------------------------------------------------------------------------ JupyterLab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, results):
+    """Address of a JupyterLab on a copy of the notebooks, set to the smoke preset and to the results made above."""
+    home = tmp_path_factory.mktemp("lab")
+    (home / "finelib").symlink_to(ROOT / "finelib")
+    (home / "notebooks").mkdir()
+    for name in ("00_start_here", "11_figure_5"):
+        notebook = stored(name)
+        (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+        cell.source += f'\npreset = "smoke"\nout = {str(results.out)!r}'
+        nbformat.write(notebook, home / "notebooks" / f"{name}.ipynb")
+    log = (home / "log").open("w")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--ip=127.0.0.1", "--allow-root",
+         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={home}", "--ServerApp.port_retries=0"],
+        stdout=log, stderr=subprocess.STDOUT, cwd=home, env=os.environ | {"JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")},
+    )  # fmt: skip
+    try:
+        yield wait_for_address(home / "log", server)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def stored(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4)
+
+
+def wait_for_address(log, server) -> str:
+    for _ in range(240):
+        if found := re.search(r"http://127\.0\.0\.1:\d+/", log.read_text()):
+            return found[0]
+        assert server.poll() is None, log.read_text()[-2000:]
+        time.sleep(0.5)
+    raise AssertionError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
+
+
+def run_all_cells(page, address: str, name: str) -> None:
+    """Open a notebook, run it through the menu, wait until the last cell is done, find no error."""
+    page.goto(f"{address}lab/tree/notebooks/{name}.ipynb?token={TOKEN}")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=90_000, state="attached")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    last = f"[{sum(c.cell_type == 'code' for c in stored(name).cells)}]:"
+    deadline, prompts = time.monotonic() + 180, []
+    while last not in prompts:  # after an error the cells that follow are not run
+        assert time.monotonic() < deadline, f"waited for {last}, found {prompts}"
+        page.wait_for_timeout(500)
+        prompts = [p.strip() for p in page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").all_inner_texts()]
+    assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+
+
+def test_start_here_runs_in_jupyterlab_and_the_explorer_answers(browser, lab):
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    run_all_cells(page, lab, "00_start_here")
+    picture = page.locator(".jp-OutputArea .widget-output img, .jp-OutputArea .jupyter-widgets img").last
+    picture.scroll_into_view_if_needed()
+    picture.wait_for(timeout=30_000)
+    assert coloured(picture.screenshot()) > 0.05
+    before = picture.get_attribute("src")
+    page.get_by_role("button", name="text", exact=True).click()
+    page.wait_for_function(
+        "before => { const all = document.querySelectorAll('.widget-output img, .jupyter-widgets img');"
+        " return all.length && all[all.length - 1].src !== before; }", arg=before, timeout=60_000,
+    )  # fmt: skip
+    page.close()
+
+
+def test_figure_5_turns_and_answers_in_jupyterlab(browser, lab):
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    run_all_cells(page, lab, "11_figure_5")
+    element = page.locator("iframe[title='interactive Figure 5']").first
+    element.scroll_into_view_if_needed()
+    frame = page.frame_locator("iframe[title='interactive Figure 5']").first
+    cloud = frame.locator("#cloud")
+    cloud.wait_for(timeout=60_000)
+    page.wait_for_timeout(2500)
+    assert coloured(cloud.screenshot()) > 0.001, "the cloud is empty"
+    camera = "e => JSON.stringify(e._fullLayout.scene._scene.getCamera())"
+    before = cloud.evaluate(camera)
+    drag(page, cloud.bounding_box(), 120, 40)
+    assert cloud.evaluate(camera) != before
+    assert "prediction" in hover_a_point(page, cloud)
+    page.close()
