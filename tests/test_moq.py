@@ -115,6 +115,24 @@ def test_equals_plain_qformer_in_values_and_gradients(layers):
                 torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_attention_is_that_of_the_last_layer_of_a_plain_qformer(layers):
+    moq = make(layers)
+    frames, mask = batch(LENGTHS)
+    found = moq.attention(frames, mask)
+    for i, m in enumerate(FRAME_WIDTHS):
+        for e in range(EXPERTS):
+            index = i * EXPERTS + e
+            plain = [PlainLayer(FRAME_WIDTHS[m]).copy(layer, m, e, index) for layer in moq.layers]
+            x = moq.norm(moq.query)[index].expand(4, -1, -1)
+            for layer in plain[:-1]:
+                x = layer(x, frames[m], ~mask[m])
+            last = plain[-1]
+            x = last.norms[0](x + last.self_attention(x, x, x)[0])
+            expected = last.cross_attention(x, frames[m], frames[m], key_padding_mask=~mask[m])[1]
+            torch.testing.assert_close(found[m][:, e].expand_as(expected), expected, atol=1e-10, rtol=0)
+
+
 def test_output_is_the_gated_sum_of_experts():
     moq = make()
     frames, mask = batch(LENGTHS)

@@ -1,5 +1,11 @@
 """Notebooks as they are stored: parameters, prose first, no outputs, short cells."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import nbformat
 import pytest
 
@@ -31,6 +37,49 @@ def test_prose_first_and_short_cells(notebook):
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
     assert all(len(cell.source.splitlines()) <= 25 for cell in code(notebook))
     assert sum(cell.cell_type == "markdown" for cell in notebook.cells) >= 3
+
+
+def test_first_screen_says_what_it_needs_and_how_long_it_takes(notebook):
+    assert re.search(r"\*\*Needs\*\* .*\*\*Takes\*\* ", notebook.cells[0].source)
+
+
+@pytest.mark.parametrize("place", ["notebooks", "."])
+def test_setup_cell_finds_the_library_from_anywhere(notebook, place, monkeypatch):
+    monkeypatch.chdir(ROOT / place)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", "..", str(ROOT))])
+    exec(code(notebook)[0].source, {})
+    assert Path.cwd() == ROOT / "notebooks" and sys.path[0] == str(ROOT)
+
+
+def test_setup_cell_fetches_what_is_missing(notebook, monkeypatch, tmp_path):
+    """Alone in an empty folder, as on Colab: without an address one sentence, with it clone and install."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    calls = []
+
+    def system(command):
+        calls.append(command)
+        (tmp_path / "fine" / "notebooks").mkdir(parents=True)
+
+    names = {"get_ipython": lambda: SimpleNamespace(system=system)}
+    monkeypatch.delenv("FINE_REPOSITORY", raising=False)
+    with pytest.raises(AssertionError, match="set REPOSITORY"):
+        exec(code(notebook)[0].source, names.copy())
+    monkeypatch.setenv("FINE_REPOSITORY", "https://example.org/fine")
+    exec(code(notebook)[0].source, names.copy())
+    (command,) = calls
+    assert "git clone --depth 1 https://example.org/fine fine" in command and "pip install" in command
+    assert Path.cwd() == tmp_path / "fine" / "notebooks"
+
+
+@pytest.mark.parametrize("cwd", [ROOT, ROOT / "notebooks"])
+def test_runs_alone_with_papermill(cwd, tmp_path):
+    """One notebook through papermill's own command, from the root and from its folder, parameters given by hand."""
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "01_method_walkthrough.ipynb"),
+               str(tmp_path / "out.ipynb"), "-p", "preset", "smoke", "-p", "out", str(tmp_path), "-k", "python3",
+               "--no-progress-bar"]  # fmt: skip
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=300)
+    assert (tmp_path / "figures" / "figure2.png").stat().st_size > 10_000
 
 
 def test_valid(notebook):

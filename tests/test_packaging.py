@@ -29,6 +29,7 @@ def lock_lines() -> list[str]:
 
 
 DIRECT = by_name(PROJECT["dependencies"] + sum((PROJECT["optional-dependencies"][e] for e in INSTALLED_EXTRAS), []))
+BROWSER = by_name(PROJECT["optional-dependencies"]["browser"])  # in the lock, not in the conda environment
 LOCK = by_name(lock_lines())
 
 
@@ -45,6 +46,12 @@ def test_direct_dependency_is_locked_within_its_range_and_in_the_conda_environme
     (pin,) = LOCK[name]
     assert pin.operator == "==" and DIRECT[name].contains(pin.version), f"{name}: {pin} is not within {DIRECT[name]}"
     assert conda()[name] == DIRECT[name]
+
+
+@pytest.mark.parametrize("name", BROWSER)
+def test_browser_extra_is_locked_within_its_range(name):
+    (pin,) = LOCK[name]
+    assert pin.operator == "==" and BROWSER[name].contains(pin.version)
 
 
 def test_conda_environment_has_nothing_else():
@@ -71,11 +78,12 @@ def test_imports_of_the_library_are_direct_dependencies():
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 imported.add(node.module.partition(".")[0])
-    distribution = {"sklearn": "scikit-learn", "yaml": "pyyaml", "umap": "umap-learn"}
+    distribution = {"sklearn": "scikit-learn", "yaml": "pyyaml", "umap": "umap-learn", "PIL": "pillow",
+                    "markdown_it": "markdown-it-py"}  # fmt: skip
     own = {"finelib"} | {file.stem for file in ROOT.glob("tests/*.py")}
     names = {canonicalize_name(distribution.get(m, m)) for m in imported - set(sys.stdlib_module_names) - own}
     optional = by_name(PROJECT["optional-dependencies"]["bench"] + PROJECT["optional-dependencies"]["cluster"])
-    assert {"torch", "numpy"} <= names <= DIRECT.keys() | optional.keys()
+    assert {"torch", "numpy"} <= names <= DIRECT.keys() | optional.keys() | BROWSER.keys()
 
 
 def test_citation_names_the_paper_and_this_version():

@@ -2,14 +2,16 @@
 
 import json
 import re
+import shutil
 
+import nbformat
 import pytest
 
 from finelib import publish
 from finelib.presets import ROOT
 
 README = (ROOT / "README.md").read_text()
-TABLES = sorted(publish.PUBLISHED.glob("*.json"))
+TABLES = [path for path in sorted(publish.PUBLISHED.glob("*.json")) if "rows" in json.loads(path.read_text())]
 
 
 def test_tables_in_readme_are_the_published_ones():
@@ -27,6 +29,21 @@ def test_published_cells_are_shown_and_traced(path):
             assert row["runs"]
             cell = row["measured"].get("acc2_nonzero") or row["measured"]["acc2"]
             assert cell["n"] == len(row["runs"]) and f"{100 * cell['mean']:.2f}" in shown
+
+
+def test_badges_and_the_address_in_the_notebooks(tmp_path):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    (tmp_path / "figures" / "published").mkdir(parents=True)
+    publish.set_repository("someone/fine", tmp_path)
+    publish.set_repository("someone-else/fine.companion", tmp_path)  # and it can be changed again
+    badges = (tmp_path / "figures" / "published" / "badges.md").read_text()
+    for path in sorted((tmp_path / "notebooks").glob("*.ipynb")):
+        first = next(c for c in nbformat.read(path, 4).cells if c.cell_type == "code")
+        assert 'environ.get("FINE_REPOSITORY", "https://github.com/someone-else/fine.companion")' in first.source
+        assert f"github/someone-else/fine.companion/blob/main/notebooks/{path.name}" in badges
+        assert f"gh/someone-else/fine.companion/main?urlpath=lab/tree/notebooks/{path.name}" in badges
+    with pytest.raises(ValueError, match="expected OWNER/NAME"):
+        publish.set_repository("https://github.com/someone/fine", tmp_path)
 
 
 def test_files_that_readme_names_exist():
