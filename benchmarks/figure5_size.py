@@ -1,0 +1,98 @@
+"""Figure 5 at CMU-MOSEI's test size: seconds of each part, size and loading time of the pages.
+
+    python benchmarks/figure5_size.py OUT
+
+OUT is the --out of a finished ``run_all.sh`` (its demo run of CMU-MOSEI gives the model). The features are those of
+4,659 planted test utterances. Writes benchmarks/figure5_size.json.
+"""
+
+import json
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from finelib import experiment, figure5, figure5_views, presets, representations
+from finelib.config import DataConfig
+from finelib.data.features import ResidentSplit
+from finelib.presets import ROOT, Options
+
+
+def features_of(model, corpus) -> representations.Representations:
+    """STR and UTR of the test split."""
+    resident = ResidentSplit(corpus.splits["test"], model.modalities, torch.device("cpu"))
+    parts = []
+    with torch.no_grad():
+        for rows in torch.arange(len(resident)).split(128):
+            f = model(resident.batch(rows)).features
+            parts.append(torch.stack([kind[m].mean(1) for m in model.modalities for kind in (f.str_, f.utr)]))
+    groups = tuple((m, kind) for m in model.modalities for kind in ("STR", "UTR"))
+    return representations.Representations(groups, torch.cat(parts, 1).numpy(), corpus.splits["test"].label)
+
+
+def loading_seconds(page: Path) -> float:
+    """Until the page says that it is drawn, in headless Chromium with software rendering."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--use-angle=swiftshader"]
+        )
+        tab = browser.new_page()
+        tab.goto("about:blank")
+        began = time.perf_counter()
+        tab.goto(page.as_uri())
+        tab.wait_for_selector("body[data-ready=yes]")
+        return time.perf_counter() - began
+
+
+def main(out: Path) -> None:
+    options = Options(out=out)
+    spec = presets.figure5_specs(options)[0]
+    (record,) = experiment.run([spec], out)
+    corpus = experiment.load_corpus(DataConfig("mosei", scale=1.0))
+    seconds = {}
+
+    def timed(name, work):
+        began = time.perf_counter()
+        result = work()
+        seconds[name] = round(time.perf_counter() - began, 2)
+        return result
+
+    features = timed("features of 4,659 utterances", lambda: features_of(experiment.load_model(record, spec), corpus))
+    projections = {
+        name: timed(f"{name} of both panels", lambda m=method: figure5._project(features, m))
+        for name, method in (("UMAP", figure5.umap), ("PCA", figure5.pca))
+    }
+    shown = figure5.Figure5(corpus, record, features, projections, {})
+    folder = Path(tempfile.mkdtemp())
+    timed("static figure as PNG", lambda: shown.static().savefig(folder / "figure5.png", dpi=200))
+    timed("static figure as PDF", lambda: shown.static().savefig(folder / "figure5.pdf"))
+    full = {"test": features.label, "test_label": features.label}  # the run's own predictions are of fewer utterances
+    object.__setattr__(shown, "record", type("Record", (), {"id": record.id, "predictions": lambda self: full})())
+    figure5_views.TSNE_POINTS, points = 10, figure5_views.TSNE_POINTS
+    pages = {panel: timed(f"page {panel}, t-SNE aside", lambda p=panel: figure5_views.page(shown, p)) for panel in "ab"}
+    figure5_views.TSNE_POINTS = points
+    timed("t-SNE of 600 points", lambda: figure5_views.tsne(features.joined[:points]))
+    sizes, loading = {}, {}
+    for panel, html in pages.items():
+        path = folder / f"figure5{panel}.html"
+        path.write_text(html)
+        sizes[panel], loading[panel] = path.stat().st_size, round(loading_seconds(path), 2)
+    total = sum(s for name, s in seconds.items() if name != "t-SNE of 600 points")
+    found = {
+        "command": "python benchmarks/figure5_size.py OUT", "points": list(features.values.shape[:2]),
+        "seconds": seconds, "seconds_in_all_tsne_aside": round(total, 1), "page_bytes": sizes,
+        "page_loading_seconds": loading, "threads": torch.get_num_threads(), "machine": platform.machine(),
+        "versions": experiment.versions(), "git_revision": experiment.git_revision(),
+    }  # fmt: skip
+    (ROOT / "benchmarks" / "figure5_size.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
