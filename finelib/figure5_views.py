@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from jaxtyping import Float
 from jinja2 import Environment, PackageLoader
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from sklearn.manifold import TSNE
 
 from finelib import representations
 from finelib.data.features import Corpus
-from finelib.figures import NAMES
+from finelib.figures import NAMES, data_uri, png
 
 if TYPE_CHECKING:
     from finelib.figure5 import Figure5
@@ -156,10 +157,26 @@ def page(figure: Figure5, panel: str) -> str:
             run=figure.record.id,
             shown=shown,
             plotly=get_plotlyjs(),
+            poster=_poster(figure, panel),
             content=content,
             tsne=min(TSNE_POINTS, len(rows)),
         )
     )
+
+
+def _poster(figure: Figure5, panel: str) -> str:
+    """A still of the panel as a data URI, for the moment before the cloud is drawn, and where it cannot be."""
+    name, projection = next(iter(figure.projections.items()))
+    still = plt.figure(figsize=(4.7, 4.7), layout="constrained")
+    with plt.rc_context({"grid.color": "0.88", "grid.linewidth": 0.4}):
+        axis = still.add_subplot(projection="3d")
+    if panel == "a":
+        _classes(axis, projection.joined, figure.features.label)
+    else:
+        _groups(axis, projection.groups, figure.features.groups)
+    _bare(axis)
+    plt.close(still)
+    return data_uri(png(still, 90))
 
 
 def _clouds(figure: Figure5, panel: str, rows: np.ndarray) -> dict[str, list]:

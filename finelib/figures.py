@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 from pathlib import Path
@@ -261,6 +262,11 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=dpi)
     return out.getvalue()
+
+
+def data_uri(picture: bytes) -> str:
+    """A PNG file as the address of an image in a self-contained page."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
 
 
 def _printed_gaps(printed: list[Row]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -128,7 +127,7 @@ def _curves(tables: list[Table], records: dict[str, RunRecord]) -> list[Picture]
                 title = f"Table {table.number}, {row.block}"
                 picture = figures.png(figures.training_curves(runs))
                 alt = f"Loss terms on train, MAE and Corr on dev over epochs, one line for each of {len(runs)} seeds."
-                found.append(Picture(f"curves-{table.number}-{place}", title, _uri(picture), alt, "", {}))
+                found.append(Picture(f"curves-{table.number}-{place}", title, figures.data_uri(picture), alt, "", {}))
     return found
 
 
@@ -139,7 +138,7 @@ def _pictures(folder: Path) -> list[Picture]:
             caption = said or (folder / f"{name}.md").read_text()
             html = MarkdownIt("commonmark", {"html": False}).enable("table").render(caption)
             links = {f"{page}.html": text for page, text in pages.items() if (folder / f"{page}.html").exists()}
-            uri = _uri((folder / f"{name}.png").read_bytes())
+            uri = figures.data_uri((folder / f"{name}.png").read_bytes())
             found.append(Picture(name, title, uri, f"{title}; the text below says what it shows.", html, links))
     return found
 
@@ -149,7 +148,3 @@ def _notebooks(options: Options) -> dict[str, str]:
     folder = Path(options.out) / "runs" / "notebooks"
     found = sorted(folder.glob("*.ipynb"))
     return {path.stem: Path(os.path.relpath(path, options.figures)).as_posix() for path in found}
-
-
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
