@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 
 from finelib import experiment, factors, metrics, presets, representations
 from finelib.config import RunSpec
@@ -24,7 +25,7 @@ from finelib.figures import NAMES
 from finelib.presets import Options
 from finelib.representations import SAMPLE, Representations
 
-NEIGHBOURS, COMPONENTS = 15, 50  # of UMAP
+NEIGHBOURS = 15
 MEASURES = {
     "spearman": "sentiment: rank correlation with a principal axis", "label_r2": "sentiment: R² of a linear probe",
     "neutral_between": "neutral points between the two centroids", "others_between": "other points between them",
@@ -122,17 +123,23 @@ def _project(features: Representations, method) -> Projection:
 
 
 def umap(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
-    """UMAP with a fixed seed, of the first COMPONENTS principal axes where there are more: neighbours are then found
-    many times faster. Of fewer than 10 points PCA, for UMAP needs neighbours."""
+    """UMAP with a fixed seed; of fewer than 10 points PCA, for UMAP needs neighbours.
+
+    The neighbours are scikit-learn's, exact: UMAP's own approximate search takes most of a minute to compile.
+    """
     if len(points) < 10:
         return pca(points)
-    if points.shape[1] > COMPONENTS < len(points):
-        points = PCA(COMPONENTS, random_state=SEED).fit_transform(points)
     import umap as package  # slow to import
 
+    count = min(NEIGHBOURS, len(points) - 1)
+    distances, neighbours = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points).kneighbors(points)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="n_jobs value")  # a fixed seed asks for one thread
-        model = package.UMAP(n_components=3, n_neighbors=min(NEIGHBOURS, len(points) - 1), random_state=SEED)
+        # that a fixed seed asks for one thread, and that new points cannot be added
+        warnings.filterwarnings("ignore", message="n_jobs value|precomputed_knn")
+        model = package.UMAP(
+            n_components=3, n_neighbors=count, random_state=SEED, precomputed_knn=(neighbours, distances),
+            force_approximation_algorithm=True,
+        )  # fmt: skip
         return model.fit_transform(points)
 
 
@@ -169,7 +176,7 @@ def numbers(chosen: list[RunSpec], records: list[RunRecord], best: int, corpus: 
         },
         "drawn_run": content["id"], "runs": [r.id for r in records], "seeds": [s.seed for s in chosen],
         "test_corr": content["test"]["corr"],
-        "projection": {"method": "UMAP", "neighbours": NEIGHBOURS, "principal_axes": COMPONENTS, "seed": SEED},
+        "projection": {"method": "UMAP", "neighbours": NEIGHBOURS, "seed": SEED},
         "provenance": {"git_revision": experiment.git_revision(), "versions": experiment.versions(),
                        "data_hash": corpus.sha256, "config_hash": content["config_hash"]},
         "measures": measured,
