@@ -14,6 +14,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
+from tqdm.auto import tqdm
 
 from finelib import experiment, factors, metrics, presets, representations
 from finelib.config import RunSpec
@@ -154,7 +155,7 @@ def pca(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
 def numbers(chosen: list[RunSpec], records: list[RunRecord], best: int, corpus: Corpus) -> dict:
     """Every measure in the feature space and in the projections: interval over seeds, controls, the untrained model."""
     spaces: dict[str, list[dict]] = {}
-    for spec, record in zip(chosen, records, strict=True):
+    for spec, record in tqdm(list(zip(chosen, records, strict=True)), desc="measuring features", unit="run"):
         few = thinned(len(corpus.splits["test"]), SAMPLE)
         features, blank = (representations.extract(record, spec, trained=t).rows(few) for t in (True, False))
         for name, shown in (("features", features), ("untrained", blank)):

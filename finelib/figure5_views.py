@@ -98,6 +98,10 @@ def _groups(axis, points: np.ndarray, groups: tuple[tuple[str, str], ...]) -> No
         face = colour if kind == "STR" else "none"
         axis.scatter(*cloud.T, s=_size(len(cloud)), facecolors=face, edgecolors=colour, marker=marker, linewidths=0.5,
                      label=f"{m} {kind}", alpha=0.7, depthshade=False)  # fmt: skip
+        # named at its outermost point: where points lie dense, a hollow marker cannot be told from a filled one
+        end = cloud[np.argmax(np.linalg.norm(cloud - points.mean((0, 1)), axis=1))]
+        axis.text(*end, f" {m} {kind}", fontsize=5.5, zorder=5)
+    axis.computed_zorder = False  # names above points
 
 
 def _factors(sheet, found: dict) -> None:

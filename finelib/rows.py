@@ -107,7 +107,7 @@ def read(path: Path) -> Table:
     """
     try:
         content = json.loads(path.read_text())
-        found = tuple(Row(**{"runs": (), **row}) for row in content["rows"])
+        found = tuple(Row(**row | {"runs": tuple(row["runs"])}) for row in content["rows"])
         return Table(content["table"], found, tuple(content["notes"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a table ({error}); delete it and build it again") from error

@@ -6,6 +6,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 from statsmodels.formula.api import ols
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from finelib import metrics, statistics
@@ -155,3 +156,12 @@ def test_whole_procedure_keeps_its_promises(seeds):
     assert found["false positives"] <= 0.05
     assert 0.93 <= found["coverage"] <= 0.97
     assert found["power (Holm)"] <= found["power"]
+
+
+def test_holm_rejects_what_statsmodels_rejects():
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 18):
+        for power in (0.3, 1, 4, 12):
+            p = rng.uniform(size=size) ** power
+            assert statistics.holm_rejections(p) == multipletests(p, method="holm")[0].sum()
+    assert statistics.holm_rejections(np.zeros(5)) == 5 and statistics.holm_rejections(np.ones(5)) == 0
