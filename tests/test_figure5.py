@@ -108,7 +108,7 @@ def test_projections_are_reproducible_and_keep_clusters():
     for shown in (first, figure5.pca(points), figure5_views.tsne(points)):
         assert shown.shape == (80, 3)
         nearest = NearestNeighbors(n_neighbors=4).fit(shown).kneighbors(shown, return_distance=False)
-        assert ((nearest < 40) == (np.arange(80) < 40)[:, None]).mean() > 0.85  # neighbours are mostly of one's own cluster
+        assert ((nearest < 40) == (np.arange(80) < 40)[:, None]).mean() > 0.85  # mostly one's own cluster
 
 
 def test_thinning_is_fixed_and_without_repetition():
