@@ -1,5 +1,7 @@
 """The explorer's numbers against the model's own."""
 
+from dataclasses import replace
+
 import ipywidgets
 import numpy as np
 import pytest
@@ -45,6 +47,10 @@ def test_a_muted_modality_no_longer_matters(model, corpus):
     assert muted.prediction == also.prediction != explorer.look(model, batch).prediction
     assert set(muted.without) == {"T", "V"}
     assert explorer.look(model, batch).without["A"] == pytest.approx(muted.prediction)
+    empty = replace(batch, features=batch.features | {"A": torch.zeros(1, 1, batch.features["A"].shape[2])},
+                    mask=batch.mask | {"A": torch.zeros(1, 1, dtype=torch.bool)})  # fmt: skip
+    with torch.no_grad():
+        assert muted.prediction == pytest.approx(float(model(empty).prediction), abs=1e-5)
     assert muted.norms["T STR"] == pytest.approx(explorer.look(model, batch).norms["T STR"])
 
 
