@@ -8,13 +8,12 @@ import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import display
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from finelib.data.features import Batch, Corpus, ResidentSplit
-from finelib.figures import COLOURS, NAMES
+from finelib.figures import COLOURS, NAMES, png
 from finelib.fine import FINE
 
 EVERYTHING = "nothing muted"
@@ -134,19 +133,16 @@ def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBo
         options=[(f"{i}: {name}", i) for i, name in enumerate(part.ids)], description="utterance"
     )
     muted = ipywidgets.ToggleButtons(options=[EVERYTHING, *(NAMES[m] for m in model.modalities)], description="mute")
-    output = ipywidgets.Output()
+    said, picture = ipywidgets.Label(), ipywidgets.Image(format="png", layout={"max_width": "100%"})
 
     def show(_change: object = None) -> None:
         chosen = tuple(m for m in model.modalities if NAMES[m] == muted.value)
         seen = look(model, resident.batch(torch.tensor([which.value])), chosen)
         label = float(part.label[which.value])
-        said = f"{part.text[which.value]} label {label:+.2f}, prediction {seen.prediction:+.2f}".strip()
-        with output:
-            output.clear_output(wait=True)
-            print(said)
-            display(draw(seen, label, corpus.info.label_low, corpus.info.label_high, model.config.queries))
+        said.value = f"{part.text[which.value]} label {label:+.2f}, prediction {seen.prediction:+.2f}".strip()
+        picture.value = png(draw(seen, label, corpus.info.label_low, corpus.info.label_high, model.config.queries), 90)
 
     for widget in (which, muted):
         widget.observe(show, "value")
     show()
-    return ipywidgets.VBox([which, muted, output])
+    return ipywidgets.VBox([which, muted, said, picture])

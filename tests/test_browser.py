@@ -256,14 +256,14 @@ def run_all_cells(page, address: str, name: str) -> None:
 def test_start_here_runs_in_jupyterlab_and_the_explorer_answers(browser, lab):
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
     run_all_cells(page, lab, "00_start_here")
-    picture = page.locator(".jp-OutputArea .widget-output img, .jp-OutputArea .jupyter-widgets img").last
+    picture = page.locator("img.widget-image").last
     picture.scroll_into_view_if_needed()
     picture.wait_for(timeout=30_000)
     assert coloured(picture.screenshot()) > 0.05
     before = picture.get_attribute("src")
     page.get_by_role("button", name="text", exact=True).click()
     page.wait_for_function(
-        "before => { const all = document.querySelectorAll('.widget-output img, .jupyter-widgets img');"
+        "before => { const all = document.querySelectorAll('img.widget-image');"
         " return all.length && all[all.length - 1].src !== before; }", arg=before, timeout=60_000,
     )  # fmt: skip
     page.close()

@@ -63,6 +63,7 @@ def test_more_than_one_utterance_is_refused(model, corpus):
 def test_widgets_follow_the_choice(model, corpus, monkeypatch):
     drawn = []
     monkeypatch.setattr(explorer, "draw", lambda seen, *_: drawn.append(seen) or "picture")
+    monkeypatch.setattr(explorer, "png", lambda *_: b"")
     box = explorer.explorer(model, corpus)
     which, muted = (w for w in box.children if isinstance(w, (ipywidgets.Dropdown, ipywidgets.ToggleButtons)))
     which.value = 3
