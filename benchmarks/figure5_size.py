@@ -13,25 +13,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
-from finelib import experiment, figure5, figure5_views, presets, representations
+from finelib import experiment, figure5, figure5_views, presets
 from finelib.config import DataConfig
-from finelib.data.features import ResidentSplit
 from finelib.presets import ROOT, Options
-
-
-def features_of(model, corpus) -> representations.Representations:
-    """STR and UTR of the test split."""
-    resident = ResidentSplit(corpus.splits["test"], model.modalities, torch.device("cpu"))
-    parts = []
-    with torch.no_grad():
-        for rows in torch.arange(len(resident)).split(128):
-            f = model(resident.batch(rows)).features
-            parts.append(torch.stack([kind[m].mean(1) for m in model.modalities for kind in (f.str_, f.utr)]))
-    groups = tuple((m, kind) for m in model.modalities for kind in ("STR", "UTR"))
-    return representations.Representations(groups, torch.cat(parts, 1).numpy(), corpus.splits["test"].label)
+from finelib.representations import features_of
 
 
 def loading_seconds(page: Path) -> dict[str, float]:
@@ -65,17 +54,18 @@ def main(out: Path) -> None:
         seconds[name] = round(time.perf_counter() - began, 2)
         return result
 
-    features = timed("features of 4,659 utterances", lambda: features_of(experiment.load_model(record, spec), corpus))
+    model = experiment.load_model(record, spec)
+    features = timed("features of 4,659 utterances", lambda: features_of(model, corpus.splits["test"]))
     projections = {
         name: timed(f"{name} of both panels", lambda m=method: figure5._project(features, m))
         for name, method in (("UMAP", figure5.umap), ("PCA", figure5.pca))
     }
-    shown = figure5.Figure5(corpus, record, features, projections, {})
+    arrays = {"test": features.label, "test_label": features.label}  # the run's own predictions are of fewer utterances
+    run = SimpleNamespace(id=record.id, predictions=lambda: arrays)
+    shown = figure5.Figure5(corpus, run, features, projections, {})
     folder = Path(tempfile.mkdtemp())
     timed("static figure as PNG", lambda: shown.static().savefig(folder / "figure5.png", dpi=200))
     timed("static figure as PDF", lambda: shown.static().savefig(folder / "figure5.pdf"))
-    full = {"test": features.label, "test_label": features.label}  # the run's own predictions are of fewer utterances
-    object.__setattr__(shown, "record", type("Record", (), {"id": record.id, "predictions": lambda self: full})())
     figure5_views.TSNE_POINTS, points = 10, figure5_views.TSNE_POINTS
     pages = {panel: timed(f"page {panel}, t-SNE aside", lambda p=panel: figure5_views.page(shown, p)) for panel in "ab"}
     figure5_views.TSNE_POINTS = points

@@ -53,8 +53,6 @@ def factor_contrasts(groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, 
     }  # fmt: skip
 
 
-
-
 def label_information(
     train: Representations, test: Representations, kinds: tuple[str, ...] = ("STR", "UTR")
 ) -> dict[tuple[str, ...], float]:

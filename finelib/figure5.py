@@ -21,10 +21,11 @@ from finelib.config import RunSpec
 from finelib.data.features import Corpus
 from finelib.data.planted import FACTORS
 from finelib.experiment import RunRecord
-from finelib.figure5_views import CLASSES, SEED, Page, draw, page, templates, thinned
+from finelib.figure5_views import CLASSES, SEED, Page, draw, page, thinned
 from finelib.figures import NAMES
 from finelib.presets import Options
 from finelib.representations import SAMPLE, Representations
+from finelib.rows import templates
 
 NEIGHBOURS = 15
 MEASURES = {
@@ -75,7 +76,7 @@ class Figure5:
     def caption(self) -> str:
         """Markdown, every number taken from ``numbers``."""
         return (
-            templates(False)
+            templates(html=False)
             .get_template("figure5.md")
             .render(n=self.numbers, names=NAMES, measures=MEASURES, classes=CLASSES)
         )
@@ -154,15 +155,15 @@ def pca(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
 
 def numbers(chosen: list[RunSpec], records: list[RunRecord], best: int, corpus: Corpus) -> dict:
     """Every measure in the feature space and in the projections: interval over seeds, controls, the untrained model."""
-    spaces: dict[str, list[dict]] = {}
+    spaces: dict[str, list[tuple[dict, dict]]] = {}
     for spec, record in tqdm(list(zip(chosen, records, strict=True)), desc="measuring features", unit="run"):
         few = thinned(len(corpus.splits["test"]), SAMPLE)
         features, blank = (representations.extract(record, spec, trained=t).rows(few) for t in (True, False))
         for name, shown in (("features", features), ("untrained", blank)):
-            _append(spaces, name, *_measured(shown, shown.joined, shown.values, spec.seed))
+            spaces.setdefault(name, []).append(_measured(shown, shown.joined, shown.values, spec.seed))
         for name, method in (("UMAP", umap), ("PCA", pca)):
             projected = _project(features, method)
-            _append(spaces, name, *_measured(features, projected.joined, projected.groups, spec.seed))
+            spaces.setdefault(name, []).append(_measured(features, projected.joined, projected.groups, spec.seed))
     measured = {
         space: {key: _row([v[key] for v, _ in pairs], [c[key] for _, c in pairs]) for key in MEASURES}
         for space, pairs in spaces.items()
@@ -214,10 +215,6 @@ def factor_numbers(chosen: list[RunSpec], records: list[RunRecord], corpus: Corp
 def _measured(features: Representations, joined: np.ndarray, groups: np.ndarray, seed: int) -> tuple[dict, dict]:
     arguments = (joined, features.groups, groups, features.label)
     return representations.measure(*arguments), representations.controls(*arguments, seed)
-
-
-def _append(spaces: dict[str, list], name: str, values: dict, control: dict) -> None:
-    spaces.setdefault(name, []).append((values, control))
 
 
 def _row(values: list[float], control: list[float]) -> dict:

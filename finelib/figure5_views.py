@@ -9,15 +9,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from jaxtyping import Float
-from jinja2 import Environment, PackageLoader
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 from sklearn.manifold import TSNE
 
 from finelib import representations
 from finelib.data.features import Corpus
-from finelib.figures import NAMES, data_uri, png
+from finelib.figures import COLOURS, NAMES, data_uri, png
+from finelib.rows import templates
 
 if TYPE_CHECKING:
     from finelib.figure5 import Figure5
@@ -28,7 +28,8 @@ SEED = 0  # of thinning and of the projections
 # blue, grey, red as in the paper; dark, light and middling when printed in grey, and a marker each
 CLASSES = {-1: ("negative", "#0b4f9e", "v"), 0: ("neutral", "#b4b4b4", "o"), 1: ("positive", "#e0533d", "^")}
 SENTIMENT = LinearSegmentedColormap.from_list("sentiment", [colour for _, colour, _ in CLASSES.values()])
-MODALITY_STYLE = {"T": ("#0173b2", "o"), "A": ("#de8f05", "s"), "V": ("#029e73", "^")}
+MARKERS = {"T": "o", "A": "s", "V": "^"}
+LINES = {"grid.color": "0.88", "grid.linewidth": 0.4}
 
 
 class Page:
@@ -47,7 +48,7 @@ def draw(figure: Figure5) -> Figure:
     planted = "factors" in figure.numbers
     sheet = plt.figure(figsize=(7.2, 7.4 if planted else 5.2), layout="constrained")
     parts = sheet.subfigures(2, 1, height_ratios=[5, 2.2]) if planted else [sheet]
-    with plt.rc_context({"grid.color": "0.88", "grid.linewidth": 0.4}):
+    with plt.rc_context(LINES):
         axes = parts[0].subplots(2, 3, subplot_kw={"projection": "3d"})
     for row, (name, projection) in zip(axes, figure.projections.items(), strict=True):
         _classes(row[0], projection.joined, figure.features.label)
@@ -94,10 +95,9 @@ def _continuous(axis, points: np.ndarray, label: np.ndarray, corpus: Corpus):
 
 def _groups(axis, points: np.ndarray, groups: tuple[tuple[str, str], ...]) -> None:
     for cloud, (m, kind) in zip(points, groups, strict=True):
-        colour, marker = MODALITY_STYLE[m]
-        face = colour if kind == "STR" else "none"
-        axis.scatter(*cloud.T, s=_size(len(cloud)), facecolors=face, edgecolors=colour, marker=marker, linewidths=0.5,
-                     label=f"{m} {kind}", alpha=0.7, depthshade=False)  # fmt: skip
+        face = COLOURS[m] if kind == "STR" else "none"
+        axis.scatter(*cloud.T, s=_size(len(cloud)), facecolors=face, edgecolors=COLOURS[m], marker=MARKERS[m],
+                     linewidths=0.5, label=f"{m} {kind}", alpha=0.7, depthshade=False)  # fmt: skip
         # named at its outermost point: where points lie dense, a hollow marker cannot be told from a filled one
         end = cloud[np.argmax(np.linalg.norm(cloud - points.mean((0, 1)), axis=1))]
         axis.text(*end, f" {m} {kind}", fontsize=5.5, zorder=5)
@@ -147,13 +147,13 @@ def page(figure: Figure5, panel: str) -> str:
         "bound": max(abs(figure.corpus.info.label_low), abs(figure.corpus.info.label_high)),
         "classes": [{"value": v, "name": name, "colour": colour} for v, (name, colour, _) in CLASSES.items()],
         "clouds": (clouds := _clouds(figure, panel, rows)), "projections": list(clouds),
-        "groups": [{"name": f"{NAMES[m]} {kind}", "colour": MODALITY_STYLE[m][0], "hollow": kind == "UTR",
+        "groups": [{"name": f"{NAMES[m]} {kind}", "colour": to_hex(COLOURS[m]), "hollow": kind == "UTR",
                     "modality": m} for m, kind in figure.features.groups],
     }  # fmt: skip
     shown = f"{len(rows)} of {len(test)} test utterances"
     shown += "" if len(rows) == len(test) else f", chosen with seed {SEED}"
     return (
-        templates(True)
+        templates(html=True)
         .get_template("figure5.html")
         .render(
             panel=panel,
@@ -172,7 +172,7 @@ def _poster(figure: Figure5, panel: str) -> str:
     """A still of the panel as a data URI, for the moment before the cloud is drawn, and where it cannot be."""
     name, projection = next(iter(figure.projections.items()))
     still = plt.figure(figsize=(4.7, 4.7), layout="constrained")
-    with plt.rc_context({"grid.color": "0.88", "grid.linewidth": 0.4}):
+    with plt.rc_context(LINES):
         axis = still.add_subplot(projection="3d")
     if panel == "a":
         _classes(axis, projection.joined, figure.features.label)
@@ -199,8 +199,3 @@ def _clouds(figure: Figure5, panel: str, rows: np.ndarray) -> dict[str, list]:
                 column[place] = value
         found["t-SNE"] = [columns]
     return found
-
-
-def templates(html: bool) -> Environment:
-    """The package's templates; what goes into HTML is escaped."""
-    return Environment(loader=PackageLoader("finelib"), trim_blocks=True, lstrip_blocks=True, autoescape=html)

@@ -11,7 +11,6 @@ from markdown_it import MarkdownIt
 
 from finelib import experiment, figures, rows
 from finelib.experiment import RunRecord
-from finelib.figure5_views import templates
 from finelib.presets import Options
 from finelib.rows import Table
 
@@ -59,7 +58,7 @@ def build(options: Options) -> Path:
     folder = options.figures
     tables = [rows.read(path) for n in rows.COLUMNS if (path := folder / f"table{n}.json").exists()]
     records = _records(tables, options)
-    text = templates(True).get_template("report.html").render(
+    text = rows.templates(html=True).get_template("report.html").render(
         options=options, made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         revision=experiment.git_revision(), versions=experiment.versions(),
         tables=[_table(table, records) for table in tables], pictures=_pictures(folder),
@@ -88,7 +87,7 @@ def _table(table: Table, records: dict[str, RunRecord]) -> dict:
         for block in dict.fromkeys(row.block for row in table.rows)
     ]  # fmt: skip
     return {"number": table.number, "title": table.title, "heads": rows.heads(table), "blocks": blocks,
-            "text_columns": 3 if table.number == 3 else 1, "notes": table.notes}  # fmt: skip
+            "text_columns": table.text_columns, "notes": table.notes}  # fmt: skip
 
 
 def _run(record: RunRecord, folder: Path) -> dict:

@@ -20,10 +20,11 @@ from sklearn.model_selection import GroupKFold, KFold, cross_val_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from finelib import experiment
 from finelib.config import RunSpec
-from finelib.data.features import ResidentSplit
+from finelib.data.features import ResidentSplit, Split
 from finelib.experiment import RunRecord
 from finelib.models import build
 from finelib.training import EVALUATION_BATCH
@@ -70,17 +71,26 @@ def extract(record: RunRecord, spec: RunSpec, split: str = "test", trained: bool
     else:
         torch.manual_seed(spec.seed)
         model = build(spec.model, corpus).eval()
-    resident = ResidentSplit(corpus.splits[split], model.modalities, torch.device("cpu"))
+    return features_of(model, corpus.splits[split])
+
+
+def features_of(model: nn.Module, part: Split) -> Representations:
+    """STR and UTR features of a split by a model.
+
+    Raises:
+        ValueError: the model has none.
+    """
+    resident = ResidentSplit(part, model.modalities, torch.device("cpu"))
     parts = []
     with torch.no_grad():
         for rows in torch.arange(len(resident)).split(EVALUATION_BATCH):
             features = model(resident.batch(rows)).features
             kinds = {kind: getattr(features, kind) for kind in KINDS}
             if not all(kinds.values()):
-                raise ValueError(f"{record.id}: its model has no STR and UTR features, Figure 5 needs both")
+                raise ValueError("Figure 5 needs STR and UTR features, this model lacks them")
             parts.append(torch.stack([kinds[kind][m].mean(1) for m in model.modalities for kind in KINDS]))
     groups = tuple((m, name) for m in model.modalities for name in KINDS.values())
-    return Representations(groups, torch.cat(parts, 1).numpy(), corpus.splits[split].label)
+    return Representations(groups, torch.cat(parts, 1).numpy(), part.label)
 
 
 def sentiment_class(label: np.ndarray) -> np.ndarray:

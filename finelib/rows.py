@@ -77,6 +77,11 @@ class Table:
         return f"{subject}: printed and measured results"
 
     @property
+    def text_columns(self) -> int:
+        """How many of the first columns are text: the model, in Table 3 also context and target."""
+        return 3 if self.number == 3 else 1
+
+    @property
     def beside(self) -> list[str]:
         """Columns beside the metrics."""
         return list(dict.fromkeys(name for row in self.rows for name in row.beside))
@@ -115,15 +120,17 @@ def read(path: Path) -> Table:
 
 def render(table: Table, form: str) -> str:
     """The table as "md", "tex" or "html"."""
-    templates = Environment(
-        loader=PackageLoader("finelib"), trim_blocks=True, lstrip_blocks=True, autoescape=form == "html"
-    )
-    templates.filters["tex"] = _tex
-    text_columns = 3 if table.number == 3 else 1
-    return templates.get_template(f"table.{form}").render(
-        number=table.number, title=table.title, notes=table.notes, text_columns=text_columns, heads=heads(table),
+    environment = templates(html=form == "html")
+    environment.filters["tex"] = _tex
+    return environment.get_template(f"table.{form}").render(
+        number=table.number, title=table.title, notes=table.notes, text_columns=table.text_columns, heads=heads(table),
         blocks=[{"title": block, "rows": cells(table, block)} for block in dict.fromkeys(r.block for r in table.rows)],
     )
+
+
+def templates(html: bool) -> Environment:
+    """The package's templates; what goes into HTML is escaped."""
+    return Environment(loader=PackageLoader("finelib"), trim_blocks=True, lstrip_blocks=True, autoescape=html)
 
 
 def heads(table: Table) -> list[str]:

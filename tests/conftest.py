@@ -1,8 +1,11 @@
-"""What several tests look at: a small finished output folder."""
+"""What several tests look at: a small finished output folder, a small corpus, a model."""
 
 import pytest
+import torch
 
 from finelib import diagrams, experiment, figure5, presets, report, tables
+from finelib.config import DataConfig
+from finelib.models import build
 from finelib.presets import Options
 
 
@@ -17,3 +20,16 @@ def results(tmp_path_factory):
     diagrams.save("figure3", *diagrams.factorisation(values, "planted data"), options.figures)
     report.build(options)
     return options
+
+
+@pytest.fixture(scope="session")
+def corpus():
+    """A small planted CMU-MOSI."""
+    return experiment.load_corpus(DataConfig("mosi", scale=0.08))
+
+
+@pytest.fixture(scope="session")
+def model(corpus):
+    """An untrained FINE for it, demo configuration."""
+    torch.manual_seed(0)
+    return build(presets.DEMO, corpus)

@@ -5,21 +5,8 @@ import pytest
 import torch
 
 from finelib import diagrams, experiment, presets
-from finelib.config import DataConfig
 from finelib.data.features import ResidentSplit
 from finelib.metrics import correlation
-from finelib.models import build
-
-
-@pytest.fixture(scope="module")
-def corpus():
-    return experiment.load_corpus(DataConfig("mosi", scale=0.08))
-
-
-@pytest.fixture(scope="module")
-def model(corpus):
-    torch.manual_seed(0)
-    return build(presets.DEMO, corpus)
 
 
 @pytest.fixture

@@ -7,21 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from finelib import experiment, explorer, presets
-from finelib.config import DataConfig
+from finelib import explorer
 from finelib.data.features import ResidentSplit
-from finelib.models import build
-
-
-@pytest.fixture(scope="module")
-def corpus():
-    return experiment.load_corpus(DataConfig("mosi", scale=0.08))
-
-
-@pytest.fixture(scope="module")
-def model(corpus):
-    torch.manual_seed(0)
-    return build(presets.DEMO, corpus)
 
 
 def one(model, corpus, row=2):
