@@ -154,7 +154,7 @@ def build(number: int, options: Options) -> Table:
     """
     if number not in (5, 6):
         raise ValueError(f"table {number}: unknown, expected 5 or 6")
-    rows = tables.printed_rows(number, _modalities_printed if number == 5 else lambda record: record["config"])
+    rows = tables.printed_rows(number, modalities_printed if number == 5 else lambda record: record["config"])
     measured = [measure(number, block, options) for block in blocks(number, options)]
     table = Table(number, tuple(rows + [row for block in measured for row in block]), notes(number, measured))
     write(table, options.figures)
@@ -166,7 +166,7 @@ def design_of(row: Row) -> str:
     return next((name for name, plan in planted.DESIGNS.items() if row.block.endswith(f": {plan.about}")), "")
 
 
-def _modalities_printed(record: dict[str, str]) -> str:
+def modalities_printed(record: dict[str, str]) -> str:
     return " + ".join(m for m in "VAT" if record[m] == "yes")
 
 

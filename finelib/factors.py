@@ -37,20 +37,51 @@ def factor_contrasts(groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, 
     ``shared_in_str``: factors of the label that a modality shares, in its STR minus in its UTR; ``unique_in_utr``: the
     factor that it alone sees, in its UTR minus in its STR; ``noise``: the irrelevant factors it sees, in both.
     """
-    place = {group: i for i, group in enumerate(groups)}
-    at = {name: i for i, name in enumerate(names)}
-    shared, unique, noise = [], [], []
+    found = factor_scores(groups, r2, names, {m: roles(m) for m, _ in groups})
+    return {
+        "shared_in_str": found["shared_in_str"]["right"] - found["shared_in_str"]["wrong"],
+        "unique_in_utr": found["unique_in_utr"]["right"] - found["unique_in_utr"]["wrong"],
+        "noise": found["noise"],
+    }  # fmt: skip
+
+
+def roles(modality: str) -> dict[str, tuple[str, ...]]:
+    """What planted factors are to a modality: "shared" and "own" ones of the label, and irrelevant ones ("noise")."""
+    return {
+        "shared": tuple(f for f in SEEN[modality] if f == "s" or (len(f) == 2 and f[0] != "r")),
+        "own": (modality.lower(),), "noise": ("r", "r" + modality.lower()),
+    }  # fmt: skip
+
+
+def factor_scores(
+    groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, "G F"], names: list[str], role: dict[str, dict]
+) -> dict[str, dict[str, float] | float]:
+    """score -> {"right", "wrong"}: R2 where the factors belong and where they do not, averaged over modalities; the
+    score is their difference, 1 for a perfect factorisation and 0 for features that know nothing.
+
+    ``shared_in_str``: shared factors in STR and in UTR; ``unique_in_utr``: own factors in UTR and in STR;
+    ``noise_in_neither``: the label's factors and the irrelevant ones, in the better of STR and UTR. "noise" is the mean
+    R2 of irrelevant factors in both.
+
+    Args:
+        role: modality -> "shared", "own" and "noise" factors that it sees (``roles``).
+    """
+    place, at = {group: i for i, group in enumerate(groups)}, {name: i for i, name in enumerate(names)}
+    parts: dict[str, list[tuple[float, float]]] = {}
+    noise = []
     for m in dict.fromkeys(m for m, _ in groups):
         str_, utr = r2[place[m, "STR"]], r2[place[m, "UTR"]]
-        several = [at[f] for f in SEEN[m] if f == "s" or (len(f) == 2 and f[0] != "r")]
-        own, irrelevant = at[m.lower()], [at["r"], at["r" + m.lower()]]
-        shared.append((str_[several] - utr[several]).mean())
-        unique.append(utr[own] - str_[own])
+        shared, own, irrelevant = ([at[f] for f in role[m][kind]] for kind in ("shared", "own", "noise"))
+        better = np.maximum(str_, utr)
+        for name, right, wrong in (
+            ("shared_in_str", str_[shared], utr[shared]), ("unique_in_utr", utr[own], str_[own]),
+            ("noise_in_neither", better[[*shared, *own]], better[irrelevant]),
+        ):  # fmt: skip
+            if len(right) and len(wrong):
+                parts.setdefault(name, []).append((right.mean(), wrong.mean()))
         noise.append((str_[irrelevant] + utr[irrelevant]).mean() / 2)
-    return {
-        "shared_in_str": float(np.mean(shared)), "unique_in_utr": float(np.mean(unique)),
-        "noise": float(np.mean(noise)),
-    }  # fmt: skip
+    found = {name: dict(zip(("right", "wrong"), map(float, np.mean(v, 0)), strict=True)) for name, v in parts.items()}
+    return found | {"noise": float(np.mean(noise))}
 
 
 def label_information(

@@ -1,7 +1,8 @@
-"""figures/report.html: one page with every table, figure and run that lies below an output folder."""
+"""figures/report.html: one page with every table, figure, claim and run that lies below an output folder."""
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,14 @@ PICTURES = {
     "table6_forest": ("Table 6: differences to FINE",
                       "Each row minus FINE of the same block; 95 % intervals over seeds and utterances.",
                       {"table6_forest": "with numbers under the pointer"}),
+    "estimators": ("The estimators against known answers",
+                   "InfoNCE and NCE-CLUB on distributions whose mutual information is known; notebook 12.", {}),
+    "estimators_conditional": ("Conditional estimators",
+                               "The label beside both sides: negatives from the batch, and from the same label.", {}),
+    "identifiability": ("Does the factorisation find the factors?",
+                        "Probes for the factors of planted data, in the features of several models; notebook 13.", {}),
+    "audit": ("The printed numbers, audited",
+              "Which printed accuracies can be counts of utterances, and gaps in standard errors; notebook 14.", {}),
 }  # fmt: skip
 
 
@@ -63,7 +72,7 @@ def build(options: Options) -> Path:
         revision=experiment.git_revision(), versions=experiment.versions(),
         tables=[_table(table, records) for table in tables], pictures=_pictures(folder),
         curves=_curves(tables, records), runs=[_run(record, folder) for record in records.values()],
-        blocks=_blocks(tables), notebooks=_notebooks(options),
+        blocks=_blocks(tables), claims=_claims(folder), notebooks=_notebooks(options),
     )  # fmt: skip
     path = folder / "report.html"
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,6 +149,12 @@ def _pictures(folder: Path) -> list[Picture]:
             uri = figures.data_uri((folder / f"{name}.png").read_bytes())
             found.append(Picture(name, title, uri, f"{title}; the text below says what it shows.", html, links))
     return found
+
+
+def _claims(folder: Path) -> dict | None:
+    """The content of claims.json, None if it has not been made."""
+    path = folder / "claims.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _notebooks(options: Options) -> dict[str, str]:

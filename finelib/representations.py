@@ -74,8 +74,11 @@ def extract(record: RunRecord, spec: RunSpec, split: str = "test", trained: bool
     return features_of(model, corpus.splits[split])
 
 
-def features_of(model: nn.Module, part: Split) -> Representations:
+def features_of(model: nn.Module, part: Split, one_for_both: bool = False) -> Representations:
     """STR and UTR features of a split by a model.
+
+    Args:
+        one_for_both: a model with one kind of features only shows it as both.
 
     Raises:
         ValueError: the model has none.
@@ -86,6 +89,8 @@ def features_of(model: nn.Module, part: Split) -> Representations:
         for rows in torch.arange(len(resident)).split(EVALUATION_BATCH):
             features = model(resident.batch(rows)).features
             kinds = {kind: getattr(features, kind) for kind in KINDS}
+            if one_for_both:
+                kinds = {kind: own or next(filter(None, kinds.values()), {}) for kind, own in kinds.items()}
             if not all(kinds.values()):
                 raise ValueError("Figure 5 needs STR and UTR features, this model lacks them")
             parts.append(torch.stack([kinds[kind][m].mean(1) for m in model.modalities for kind in KINDS]))

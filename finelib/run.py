@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from finelib import ablations, data, experiment, presets, rows, tables
+from finelib import ablations, claims, data, experiment, identifiability, presets, rows, tables
 from finelib.config import RunSpec
 from finelib.data.corpora import CORPORA
 from finelib.presets import PRESETS, ROOT, Options
@@ -23,12 +23,14 @@ CORPUS_OF = rows.CORPUS_OF | dict.fromkeys((5, 6), ablations.CORPUS)
 NOTEBOOKS = {
     "00_start_here": None, "01_method_walkthrough": None, "02_data": None, "03_mosi": ("mosi",), "04_mosei": ("mosei",),
     "05_ur_funny": ("ur_funny",), "06_ch_sims": ("ch_sims",), "07_tables_1_to_4": tuple(CORPORA), "08_real_mosi": None,
-    "09_table_5_modalities": None, "10_table_6_ablations": None, "11_figure_5": None,
+    "09_table_5_modalities": None, "10_table_6_ablations": None, "11_figure_5": None, "12_mutual_information": None,
+    "13_identifiability": None, "14_audit": None,
 }  # fmt: skip
 ALIASES = {"figure5": "11_figure_5"}
 TABLE_OF = {"09_table_5_modalities": 5, "10_table_6_ablations": 6}  # notebooks that read a table's runs
 HOURS_ON_PUBLIC = ("table6", "10_table_6_ablations")  # a hundred runs on real CMU-MOSI: only when asked for
-NAMES = (*TABLES, *ALIASES, *NOTEBOOKS)
+CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
+NAMES = (*TABLES, *ALIASES, CLAIMS, *NOTEBOOKS)
 
 
 class Usage(ValueError):
@@ -100,6 +102,8 @@ def select(options: Options, only: str | None) -> tuple[list[str], list[str]]:
         if sentence := data.available("mosi", options.source):
             raise Usage(sentence)
         missing = dict.fromkeys(set(CORPORA) - {"mosi"}, "public data are CMU-MOSI's alone")
+    if only == CLAIMS:
+        return [], []
     chosen_tables = [
         t for t, number in TABLES.items()
         if not missing.get(CORPUS_OF[number]) or (number in (5, 6) and options.source.startswith("public"))
@@ -137,6 +141,8 @@ def planned_runs(options: Options, chosen_tables: list[str], chosen_notebooks: l
             specs += presets.specs(corpus, options)
         if name == ALIASES["figure5"]:
             specs += presets.figure5_specs(options)
+        if name == "13_identifiability":
+            specs += identifiability.specs(options)
         if name == "03_mosi":
             whole, controls = presets.term_study(options)
             specs += whole + [spec for runs in controls.values() for spec in runs]
@@ -213,6 +219,7 @@ def make(options: Options, only: str | None) -> None:
         execute_all(chosen_notebooks, options)
     for name in chosen_tables:
         print("\n" + rows.render(MAKERS[TABLES[name]].build(TABLES[name], options), "md"))
+    print(f"claims: {claims.build(options)}")
     from finelib import report  # draws, so slow to import; processes that train import this module
 
     page = report.build(options)
