@@ -24,7 +24,7 @@ requirements.txt into .venv (about three minutes and 2.3 GB on disk with a CPU b
   --source NAME           planted (generated data with known answers), public (real CMU-MOSI, text and audio,
                           downloaded), public-mfn (real CMU-MOSI, three modalities, downloaded), or the folder
                           that holds the licensed feature files (data/README.md)
-  --only NAME             one table, figure or notebook: table1, figure5, 08_real_mosi
+  --only NAME             one table, figure or notebook: table1, figure5, 08_real_mosi, or claims
   --seeds N               train every model with seeds 0 to N-1
   --out DIR               where everything is written: DIR/figures, DIR/runs (default: this folder)
   --jobs N                training runs at a time

@@ -30,7 +30,7 @@ from finelib.stacked import stacked_mlp
 
 SCORES = ("shared_in_str", "unique_in_utr", "noise_in_neither")
 COMPARED = {"FINE": "FINE", "MISA-style": "w/o FTRE + MISA", "none": "w/o FTRE"}
-BETA, BATCH, SWEEP_SEEDS = (0.0, 0.1, 2.0), (16, 128), 2
+BETA, BATCH, SWEEP_SEEDS = (0.0, 0.1, 2.0), (32, 128), 2
 MARGIN = 0.1  # of a score: less is no factorisation
 BLOCK, SIZES = 6, {"smoke": (200, 60, 200), "demo": (800, 200, 1000), "paper": (4000, 500, 2000)}  # FactorCL's design
 

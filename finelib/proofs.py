@@ -182,7 +182,7 @@ def sweeps(rows: dict[str, dict]) -> Figure:
     """Scores over beta_mi, the batch size and the kind of critic."""
     panels = {
         "beta_mi": {"0": "beta_mi = 0", "0.1": "beta_mi = 0.1", "0.5": "FINE", "2": "beta_mi = 2"},
-        "batch size": {"16": "batch of 16", "64": "FINE", "128": "batch of 128"},
+        "batch size": {"32": "batch of 32", "64": "FINE", "128": "batch of 128"},
         "critic": {"dot": "FINE", "concat": "concat critics"},
     }
     figure, axes = plt.subplots(1, 3, figsize=(8.6, 2.8), layout="constrained", sharey=True, width_ratios=[4, 3, 2])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finelib import presets, run
+from finelib import identifiability, presets, run
 from finelib.presets import Options
 
 
@@ -64,7 +64,8 @@ def test_plan_names_each_run_once_and_the_controls(monkeypatch):
     assert set(whole) | {spec for runs in controls.values() for spec in runs} <= set(plan)
     of_tables = {spec for number in (5, 6) for spec in run.ablations.table_specs(number, options)}
     assert of_tables <= set(plan)
-    assert len(plan) == 4 * 2 + (1 + len(presets.CONTROLS)) * 2 + len(of_tables)
+    sweeps = (len(identifiability.BETA) + len(identifiability.BATCH)) * identifiability.SWEEP_SEEDS
+    assert len(plan) == 4 * 2 + (1 + len(presets.CONTROLS)) * 2 + len(of_tables) + sweeps
 
 
 def test_interruption_says_how_to_go_on(capsys, monkeypatch):

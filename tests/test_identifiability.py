@@ -1,0 +1,209 @@
+"""Scores of features built by hand, the second generator, and the world with closed forms."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from finelib import experiment, factors, identifiability, metrics, solutions
+from finelib.config import DataConfig
+from finelib.data.planted import FACTORS, SEEN
+from finelib.identifiability import SCORES, Probed
+from finelib.presets import Options
+from finelib.representations import Representations
+
+NAMES = list(FACTORS)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return experiment.load_corpus(DataConfig("mosei", scale=1.0, design="components"))
+
+
+def rotated(corpus, holds, width=9, seed=0):
+    """Features that hold factors as ``holds(modality, kind)`` says, rotated at random to a common width."""
+    rng = np.random.default_rng(seed)
+    turn = {g: np.linalg.qr(rng.standard_normal((width, width)))[0] for g in solutions.GROUPS}
+    parts = {}
+    for part in ("train", "test"):
+        split, values = corpus.splits[part], []
+        for m, kind in solutions.GROUPS:
+            x = np.zeros((len(split), width))
+            for j, f in enumerate(holds(m, kind)):
+                x[:, j] = split.factors[f]
+            values.append(x @ turn[m, kind] * 3 + 1)
+        parts[part] = Representations(solutions.GROUPS, np.stack(values).astype(np.float32), split.label)
+    return parts
+
+
+def perfect(m, kind):
+    return factors.roles(m)["shared" if kind == "STR" else "own"]
+
+
+def score(parts, corpus):
+    return {name: found["score"] for name, found in identifiability.probed(parts, corpus).scores.items()}
+
+
+def test_roles_divide_what_a_modality_sees():
+    assert factors.roles("A") == {"shared": ("s", "ta", "av"), "own": ("a",), "noise": ("r", "ra")}
+    for m in SEEN:
+        assert sorted(f for role in factors.roles(m).values() for f in role) == sorted(SEEN[m])
+
+
+def test_a_perfect_factorisation_scores_one(planted):
+    assert all(value == pytest.approx(1, abs=0.02) for value in score(rotated(planted, perfect), planted).values())
+
+
+def test_ends_of_the_scale(planted):
+    for seed in (0, 1):
+        ends = identifiability.ends_of_the_scale(planted, seed)
+        for name, expected in (("perfect", 1), ("chance", 0)):
+            assert all(s["score"] == pytest.approx(expected, abs=0.02) for s in ends[name].scores.values())
+
+
+def test_swapped_branches_change_the_sign(planted):
+    found = score(rotated(planted, lambda m, kind: perfect(m, "UTR" if kind == "STR" else "STR")), planted)
+    assert [found[s] for s in SCORES[:2]] == pytest.approx([-1, -1], abs=0.02)
+    assert found["noise_in_neither"] == pytest.approx(1, abs=0.02)
+
+
+def test_noise_lowers_one_score_alone(planted):
+    found = score(rotated(planted, lambda m, k: (*perfect(m, k), *(("r" + m.lower(),) if k == "UTR" else ()))), planted)
+    assert found["noise_in_neither"] == pytest.approx(0.5, abs=0.02)  # one of two irrelevant factors in all three
+    assert found["shared_in_str"] == pytest.approx(1, abs=0.02) and found["unique_in_utr"] == pytest.approx(1, abs=0.02)
+
+
+def test_everything_everywhere_scores_zero(planted):
+    assert all(abs(v) < 0.02 for v in score(rotated(planted, lambda m, k: SEEN[m]), planted).values())
+
+
+def test_mlp_probe_reads_what_a_linear_one_cannot():
+    rng = np.random.default_rng(0)
+    hidden = {part: rng.standard_normal((1500, 2)) for part in ("train", "test")}
+    parts = {
+        part: Representations((("T", "STR"),), z[None].astype(np.float32), z[:, 0]) for part, z in hidden.items()
+    }  # fmt: skip
+    known = {part: {"square": z[:, 0] ** 2 - 1, "line": z[:, 1], "none": rng.standard_normal(1500)}
+             for part, z in hidden.items()}  # fmt: skip
+    given = (parts["train"], known["train"], parts["test"], known["test"])
+    linear, mlp = factors.factor_r2(*given)[0], identifiability.mlp_r2(*given)[0]
+    assert linear[0] < 0.05 and mlp[0] > 0.8
+    assert linear[1] > 0.99 and mlp[1] > 0.9
+    assert linear[2] < 0.02 and mlp[2] < 0.02
+
+
+# --------------------------------------------------------------------------------------- the second generator
+
+
+def test_factorcl_design():
+    corpus = identifiability.factorcl((3000, 40, 50))
+    split = corpus.splits["train"]
+    x = {m: split.frames[m].values for m in "TAV"}
+    assert all(v.shape == (3000, 100) for v in x.values()) and set(split.label) == {0.0, 1.0}
+    assert split.label.mean() == pytest.approx(0.5, abs=0.04)
+    assert np.var(split.factors["t"]) == pytest.approx(0.5, abs=0.05)
+    for name, value in split.factors.items():
+        seen = {m for m in "TAV" if name in SEEN[m]}
+        for m in "TAV":  # linear in what a modality sees, nothing of what it does not
+            fit = np.linalg.lstsq(x[m][:2000], value[:2000], rcond=None)[0]
+            r2 = 1 - np.var(value[2000:] - x[m][2000:] @ fit) / np.var(value[2000:])
+            assert r2 > 0.99 if m in seen else r2 < 0.05
+    relevant = [metrics.correlation(split.factors[f], split.label) for f in ("s", "t", "ta")]
+    assert min(relevant) > 0.05 and abs(metrics.correlation(split.factors["rt"], split.label)) < 0.06
+    assert identifiability.factorcl((3000, 40, 50)).sha256 == corpus.sha256
+    assert identifiability.factorcl((3000, 40, 50), seed=1).sha256 != corpus.sha256
+
+
+# ------------------------------------------------------------------------------------ what cannot be told apart
+
+
+def test_closed_forms_of_gaussian_terms():
+    rho = 0.7
+    c = np.array([[1, rho], [rho, 1]])
+    assert solutions.information(c, [0], [1]) == pytest.approx(-0.5 * math.log(1 - rho**2))
+    assert solutions.jeffreys(c, [0], [1]) == pytest.approx(rho**2 / (1 - rho**2))
+    both = np.array([[2.0, 1, 1], [1, 2, 1], [1, 1, 1]])  # x = y + e, z = y + f with independent e, f; y last
+    assert solutions.given(both, [0, 1], [2]) == pytest.approx(np.eye(2))
+    assert solutions.jeffreys(both, [0], [1], [2]) == pytest.approx(0, abs=1e-9)
+    assert solutions.jeffreys(both, [0], [1]) > 0.1
+
+
+def test_covariance_is_that_of_samples():
+    rng, n = np.random.default_rng(0), 200_000
+    z = {f: rng.standard_normal(n) for f in FACTORS}
+    label = sum(w * z[f] for f, w in solutions.WEIGHT.items()) + solutions.LABEL_NOISE * rng.standard_normal(n)
+    seen = [z[f] + solutions.NOISE * rng.standard_normal(n) for _, f in solutions.OBSERVED]
+    assert np.cov(np.stack([label, *seen])) == pytest.approx(solutions.covariance(), abs=0.02)
+
+
+def test_two_solutions_have_equal_terms_and_others_do_not():
+    terms = {name: solutions.terms(s) for name, s in solutions.solutions().items()}
+    assert terms["own noise kept in UTR"] == pytest.approx(terms["perfect"], abs=1e-9)
+    assert terms["shared noise kept in STR"]["I_str"] > terms["perfect"]["I_str"] + 1
+    assert terms["STR and UTR swapped"]["I_sha"] < terms["perfect"]["I_sha"] - 1
+
+
+def test_the_objective_is_said_not_to_identify(planted):
+    two = identifiability._two_solutions(planted)
+    found = identifiability.findings(named(0.5), ids(), two)["objective_identifies"]
+    assert found["holds"] is False and "perfect and own noise kept in UTR" in found["says"]
+    alone = {name: two[name] for name in ("perfect", "STR and UTR swapped")}
+    assert identifiability.findings(named(0.5), ids(), alone)["objective_identifies"]["holds"] is True
+
+
+# ------------------------------------------------------------------------------------------------ findings
+
+
+def of(values):
+    return [Probed(None, None, {s: {"score": v, "right": v, "wrong": 0.0} for s in SCORES}) for v in values]
+
+
+def named(fine, other=0.0, spread=0.01):
+    jitter, nothing = np.array([-spread, 0, spread]), of([0.0] * 3)
+    return {"FINE": of(fine + jitter), "MISA-style": of(other - jitter), "none": nothing, "untrained": nothing}
+
+
+def ids():
+    return {name: [f"{name}{seed}" for seed in range(3)] for name in identifiability.COMPARED}
+
+
+@pytest.mark.parametrize(
+    ("fine", "spread", "holds"), [(0.5, 0.01, True), (0.05, 0.01, True), (0.0, 0.01, False), (0.2, 0.5, None)]
+)
+def test_a_score_holds_by_its_interval(fine, spread, holds):
+    found = identifiability.findings(named(fine, spread=spread), ids(), {})
+    assert found["shared_in_str"]["holds"] is holds
+    assert found["shared_in_str"]["runs"] == ["FINE0", "FINE1", "FINE2"]
+
+
+def test_what_training_did_not_bring_does_not_hold():
+    blank = named(0.5) | {"untrained": of([0.6] * 3)}
+    assert identifiability.findings(blank, ids(), {})["unique_in_utr"]["holds"] is None
+
+
+@pytest.mark.parametrize(("other", "holds"), [(0.1, True), (0.5, False), (0.9, False)])
+def test_order_of_methods(other, holds):
+    found = identifiability.findings(named(0.5, other), ids(), {})
+    assert found["fine_over_misa_noise_in_neither"]["holds"] is holds
+    assert found["fine_over_none_noise_in_neither"]["holds"] is True
+    assert found["fine_over_misa_noise_in_neither"]["value"] == pytest.approx(0.5 - other)
+
+
+def test_smoke_run_is_kept(tmp_path, monkeypatch):
+    """Trained, probed and written; the second time nothing is computed, and Table 6's records are the same."""
+    monkeypatch.setattr(identifiability, "BETA", (0.0,))
+    monkeypatch.setattr(identifiability, "BATCH", ())
+    rows = {name: group[:1] for name, group in identifiability.rows(Options("smoke", out=tmp_path)).items()}
+    kept = {name: rows[name] for name in (*identifiability.COMPARED.values(), "beta_mi = 0")}
+    monkeypatch.setattr(identifiability, "rows", lambda options: kept)
+    options = replace(Options("smoke", out=tmp_path), seeds=1)
+    content = identifiability.build(options)
+    assert set(content["compared"]) == {"FINE", "MISA-style", "none", "untrained", "perfect", "chance"}
+    assert set(content["factorcl"]) == set(identifiability.COMPARED) and np.shape(content["leakage"]["FINE"]) == (6, 11)
+    none = content["compared"]["none"]
+    assert none["shared_in_str"]["mean"] == none["unique_in_utr"]["mean"] == 0
+    monkeypatch.setattr(identifiability, "_content", lambda *_: pytest.fail("computed again"))
+    assert identifiability.build(options)["key"] == content["key"]
+    table6 = {s for group in identifiability.ablations.blocks(6, options)[0].specs((0,)).values() for s in group}
+    assert kept["FINE"][0] in table6
