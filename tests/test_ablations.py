@@ -37,7 +37,7 @@ def shapes(model):
 
 
 def test_all_rows_of_the_paper_are_there_in_its_order():
-    for number, rows, name in ((5, ablations.MODALITY_ROWS, ablations._modalities_printed),
+    for number, rows, name in ((5, ablations.MODALITY_ROWS, ablations.modalities_printed),
                                (6, ablations.COMPONENT_ROWS, lambda record: record["config"])):  # fmt: skip
         printed = [row.name for row in tables.printed_rows(number, name)]
         assert [v.name for v in rows if v.kind == ablations.PRINTED] == printed
