@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -26,7 +25,6 @@ from finelib.data.features import Corpus, Frames, Split
 from finelib.data.planted import FACTORS, SEEN
 from finelib.presets import Options
 from finelib.representations import Representations, features_of
-from finelib.stacked import stacked_mlp
 
 SCORES = ("shared_in_str", "unique_in_utr", "noise_in_neither")
 COMPARED = {"FINE": "FINE", "MISA-style": "w/o FTRE + MISA", "none": "w/o FTRE"}
@@ -67,56 +65,27 @@ def specs(options: Options) -> list[RunSpec]:
 # -------------------------------------------------------------------------------------------------- probes
 
 
-def mlp_r2(
-    train: Representations, known: dict[str, np.ndarray], test: Representations, truth: dict[str, np.ndarray],
-    hidden: int = 64, steps: int = 200,
-) -> Float[np.ndarray, "G F"]:
-    """As ``factors.factor_r2`` with a probe of one hidden layer, all groups side by side; the step that is best on a
-    held-out tenth of the training split is kept."""  # fmt: skip
-    target, wanted = (np.stack(list(side.values()), 1).astype(np.float32) for side in (known, truth))
-    scaled = [StandardScaler().fit(x) for x in train.values]
-    x, held_out = (
-        torch.from_numpy(np.stack([s.transform(v) for s, v in zip(scaled, side.values, strict=True)])).float()
-        for side in (train, test)
-    )
-    y = torch.from_numpy(target).expand(len(x), -1, -1)
-    cut = max(1, len(target) // 10)
-    torch.manual_seed(0)
-    probe = stacked_mlp(len(x), x.shape[-1], hidden, y.shape[-1])
-    optimiser = torch.optim.AdamW(probe.parameters(), lr=1e-2, weight_decay=0.1)
-    best, prediction = torch.full((len(x), y.shape[-1]), torch.inf), torch.zeros(*held_out.shape[:2], y.shape[-1])
-    for step in range(steps):
-        optimiser.zero_grad()
-        (probe(x[:, cut:]) - y[:, cut:]).square().mean((1, 2)).sum().backward()
-        optimiser.step()
-        if step % 10 == 9:
-            with torch.no_grad():
-                error = (probe(x[:, :cut]) - y[:, :cut]).square().mean(1)
-                better = error < best  # each factor of each group stops where it is best
-                best = torch.where(better, error, best)
-                prediction = torch.where(better[:, None], probe(held_out), prediction)
-    error = ((wanted - prediction.numpy()) ** 2).sum(1)
-    return 1 - error / ((wanted - wanted.mean(0)) ** 2).sum(0)
-
-
 @dataclass(frozen=True)
 class Probed:
-    """One model's probe matrices (G, F) and scores: score -> {"right", "wrong", "score"}."""
+    """One model's probe matrices (G, F) and scores: score -> {"right", "wrong", "score"}; those of the MLP."""
 
     r2: Float[np.ndarray, "G F"]
-    mlp: Float[np.ndarray, "G F"] | None
     scores: dict[str, dict[str, float]]
+    mlp: Probed | None = None
 
 
 def probed(parts: dict[str, Representations], corpus: Corpus, names: tuple[str, ...] = FACTORS,
-           role: dict[str, dict] | None = None, mlp: bool = False) -> Probed:  # fmt: skip
+           mlp: bool = False) -> Probed:  # fmt: skip
     """Probes fitted on the features of the training split, scored on the test split."""
     known, truth = ({f: corpus.splits[part].factors[f] for f in names} for part in ("train", "test"))
-    given = (parts["train"], known, parts["test"], truth)
-    r2, groups = factors.factor_r2(*given), parts["train"].groups
-    found = factors.factor_scores(groups, r2.clip(min=0), list(names), role or {m: factors.roles(m) for m in SEEN})
-    scored = {s: found[s] | {"score": found[s]["right"] - found[s]["wrong"]} for s in SCORES if s in found}
-    return Probed(r2, mlp_r2(*given) if mlp else None, scored)
+    given, groups = (parts["train"], known, parts["test"], truth), parts["train"].groups
+    other = _rated(groups, factors.mlp_r2(*given), names) if mlp else None
+    return replace(_rated(groups, factors.factor_r2(*given), names), mlp=other)
+
+
+def _rated(groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, "G F"], names: tuple[str, ...]) -> Probed:
+    found = factors.factor_scores(groups, r2.clip(min=0), list(names), {m: factors.roles(m) for m in SEEN})
+    return Probed(r2, {s: found[s] | {"score": found[s]["right"] - found[s]["wrong"]} for s in SCORES if s in found})
 
 
 def of_run(record, spec: RunSpec, mlp: bool = False, trained: bool = True) -> Probed:
@@ -222,21 +191,27 @@ def _content(runs: dict[str, list], options: Options) -> dict:
         for name, group in tqdm(runs.items(), desc="probing", unit="row")
     }
     named = {label: found[row] for label, row in COMPARED.items()}
-    named["untrained"] = [of_run(record, spec, trained=False) for spec, record in runs["FINE"]]
+    named["untrained"] = [of_run(record, spec, mlp=True, trained=False) for spec, record in runs["FINE"]]
     ends = [ends_of_the_scale(corpus, seed) for seed in options.seed_list]
     named |= {end: [e[end] for e in ends] for end in ("perfect", "chance")}
     ids = {label: [record.id for _, record in runs[row]] for label, row in COMPARED.items()}
     two = _two_solutions(corpus)
+    by_mlp = {name: [p.mlp for p in group] for name, group in named.items() if group[0].mlp}
     content = {
         "names": list(FACTORS), "groups": [" ".join(g) for g in solutions.GROUPS],
         "compared": {name: scored(group) for name, group in named.items()},
+        "compared_mlp": {name: scored(group) for name, group in by_mlp.items()},
         "rows": {name: scored(group) for name, group in found.items()},
         "factorcl": {name: scored(group) for name, group in on_factorcl(options).items()},
-        "leakage": {name: np.mean([p.r2 for p in group], 0).round(4).tolist() for name, group in named.items()},
-        "leakage_mlp": {n: np.mean([p.mlp for p in named[n]], 0).round(4).tolist() for n in COMPARED},
+        "leakage": {name: _mean_r2(group) for name, group in named.items()},
+        "leakage_mlp": {name: _mean_r2(group) for name, group in by_mlp.items()},
         "solutions": two,
     }  # fmt: skip
     return content | {"findings": findings(named, ids, two)}
+
+
+def _mean_r2(group: list[Probed]) -> list[list[float]]:
+    return np.mean([p.r2 for p in group], 0).round(4).tolist()
 
 
 def scored(group: list[Probed]) -> dict[str, dict]:
@@ -258,37 +233,40 @@ def _two_solutions(corpus: Corpus) -> dict[str, dict]:
             for seed, part in enumerate(("train", "test"))
         }
         scores = probed(parts, corpus).scores
-        found[name] = {"terms": solutions.terms(solution), "scores": {s: scores[s]["score"] for s in scores}}
+        terms = solutions.terms(solution)
+        found[name] = {"terms": terms, "objective": solutions.objective(terms),
+                       "scores": {s: scores[s]["score"] for s in scores}}  # fmt: skip
     return found
 
 
 def findings(named: dict[str, list[Probed]], ids: dict[str, list[str]], two: dict[str, dict]) -> dict[str, dict]:
-    """What can be said, by rule. A score of FINE holds if its interval lies above 0 and above the untrained model's
-    mean, it does not if the interval lies below ``MARGIN``, else it is open (None); the same, without the untrained
-    model, for FINE minus another over the same seeds. The objective identifies the factors if no two solutions have
-    the same value of every term and scores that differ by ``MARGIN``."""
-    found = {}
+    """What can be said, by rule.
+
+    A score of FINE holds if its interval lies above 0 and above the untrained model's mean, it does not if the interval
+    lies below ``MARGIN``, else it is open (None); the same, without the untrained model, for FINE minus another over
+    the same seeds, score by score and for the mean of the scores. There is leakage if the interval of the R2 of the
+    label's factors in the wrong branch lies above ``MARGIN``. The rules on the objective: ``solutions.findings``.
+    """
+    found, fine = {}, named["FINE"]
     for score in SCORES:
-        value = {name: [p.scores[score]["score"] for p in group] for name, group in named.items()}
-        blank = float(np.mean(value["untrained"]))
-        found[score] = _finding(metrics.interval(value["FINE"]), max(0.0, blank), ids["FINE"],
+        blank = float(np.mean(_values(named["untrained"], (score,))))
+        found[score] = _finding(metrics.interval(_values(fine, (score,))), max(0.0, blank), ids["FINE"],
                                 f"{score} of FINE, before training {blank:.2f}")  # fmt: skip
-        for other, short in (("MISA-style", "misa"), ("none", "none")):
-            difference = metrics.paired(value["FINE"], value[other])[0]
-            found[f"fine_over_{short}_{score}"] = _finding(
-                difference, 0.0, ids["FINE"] + ids[other], f"{score} of FINE minus {other}"
+    for other, short in (("MISA-style", "misa"), ("none", "none")):
+        for which in (*((score,) for score in SCORES), SCORES):
+            name, said = (f"_{which[0]}", which[0]) if len(which) == 1 else ("", "mean of the three scores")
+            difference = metrics.paired(_values(fine, which), _values(named[other], which))[0]
+            found[f"fine_over_{short}{name}"] = _finding(
+                difference, 0.0, ids["FINE"] + ids[other], f"{said} of FINE minus {other}"
             )
-    same = [
-        (a, b) for a, b in combinations(two, 2)
-        if all(abs(two[a]["terms"][t] - two[b]["terms"][t]) < 1e-9 for t in two[a]["terms"])
-    ]  # fmt: skip
-    gap = max((abs(two[a]["scores"][s] - two[b]["scores"][s]) for a, b in same for s in SCORES), default=0.0)
-    said = "; ".join(f"{a} and {b}" for a, b in same) or "none"
-    found["objective_identifies"] = {
-        "value": gap, "low": None, "high": None, "holds": gap < MARGIN, "runs": [],
-        "says": f"solutions with every term of Eq. 12 equal: {said}; their scores differ by {gap:.2f}",
-    }  # fmt: skip
-    return found
+    leaked = metrics.interval(_values(fine, SCORES[:2], "wrong"))
+    found["leakage"] = _finding(leaked, MARGIN, ids["FINE"], "R2 of the label's factors in FINE's wrong branch")
+    return found | solutions.findings(two, MARGIN)
+
+
+def _values(group: list[Probed], which: tuple[str, ...], part: str = "score") -> list[float]:
+    """Of each seed, the mean of some scores, or of their parts."""
+    return [float(np.mean([p.scores[score][part] for score in which])) for p in group]
 
 
 def _finding(interval: metrics.Interval, above: float, runs: list[str], says: str) -> dict:

@@ -13,11 +13,13 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
+from finelib.config import FineConfig
 from finelib.data.planted import FACTORS, SEEN, WEIGHT
 from finelib.factors import roles
 from finelib.representations import Representations
 
 NOISE, LABEL_NOISE = 0.3, 0.3
+WEIGHTS = FineConfig()
 GROUPS = tuple((m, kind) for m in SEEN for kind in ("STR", "UTR"))
 OBSERVED = [(m, f) for m, seen in SEEN.items() for f in seen]  # coordinates of the world after the label
 
@@ -42,11 +44,14 @@ def perfect() -> Solution:
 
 
 def solutions() -> dict[str, Solution]:
-    """The perfect one; one with every modality's own noise in its UTR; two that the objective does tell apart."""
+    """The perfect one; one with every modality's own noise in its UTR; one in which modalities divide the shared
+    factors among them, so that each is in the STR of one; two more that the objective does tell apart."""
     best = perfect()
+    divided = {"T": ("s", "ta"), "A": ("av",), "V": ("tv",)}
     return {
         "perfect": best,
         "own noise kept in UTR": replace(best, utr=best.unique),
+        "shared factors divided": replace(best, str_=divided),
         "shared noise kept in STR": replace(best, str_=best.shared),
         "STR and UTR swapped": Solution(best.unique, best.shared, best.utr, best.str_),
     }
@@ -60,7 +65,8 @@ def covariance() -> Float[np.ndarray, "v v"]:
 
 
 def terms(solution: Solution) -> dict[str, float]:
-    """Every term of Eq. 12 and the error of the best linear prediction from all STR and UTR features.
+    """Every term of Eq. 12, and the errors of the best linear predictions of Eq. 14 from STR and UTR features: of all
+    modalities (L_MP) and of each (L_UP).
 
     Sums over pairs and modalities as in Eq. 3 and 5; information in nats, errors are variances.
     """
@@ -70,7 +76,7 @@ def terms(solution: Solution) -> dict[str, float]:
         return [1 + OBSERVED.index((m, f)) for f in kind[m]]
 
     pairs = list(combinations(SEEN, 2))
-    every = [i for m in SEEN for kind in (solution.str_, solution.utr) for i in at(kind, m)]
+    task = {m: sorted({*at(solution.str_, m), *at(solution.utr, m)}) for m in SEEN}
     recon = sum(np.trace(given(c, at(SEEN, m), at(solution.shared, m) + at(solution.unique, m))) for m in SEEN)
     return {
         "I_sha": sum(information(c, at(solution.shared, m), at(solution.shared, n)) for m, n in pairs),
@@ -78,8 +84,16 @@ def terms(solution: Solution) -> dict[str, float]:
         "I_str": sum(jeffreys(c, at(solution.str_, m), at(solution.str_, n), label) for m, n in pairs),
         "I_utr": sum(information(c, at(solution.utr, m), label) for m in SEEN),
         "L_recon": float(recon),
-        "L_MP": float(given(c, label, sorted(set(every)))[0, 0]),
+        "L_MP": float(given(c, label, sum(task.values(), []))[0, 0]),
+        "L_UP": float(sum(given(c, label, known)[0, 0] for known in task.values())),
     }  # fmt: skip
+
+
+def objective(found: dict[str, float], weights: FineConfig = WEIGHTS) -> float:
+    """L_MP + lambda_up L_UP + beta_mi L_MI (Eq. 12, 14) of the ``terms`` of a solution; the queue and the router's
+    balance have no part in this world."""
+    information = found["I_uni"] + found["I_str"] - found["I_sha"] - found["I_utr"] + found["L_recon"]
+    return found["L_MP"] + weights.lambda_up * found["L_UP"] + weights.beta_mi * information
 
 
 def given(c: Float[np.ndarray, "v v"], of: list[int], known: list[int]) -> Float[np.ndarray, "k k"]:
@@ -114,3 +128,38 @@ def features(
         for j, f in enumerate((solution.str_ if kind == "STR" else solution.utr)[m]):
             values[g, :, j] = observed[m, f]
     return Representations(GROUPS, values, label)
+
+
+def findings(found: dict[str, dict], margin: float) -> dict[str, dict]:
+    """What solutions say of the objective, by rule.
+
+    ``objective_identifies`` holds if no two solutions have the same value of every term and a score that differs by
+    ``margin``; ``objective_prefers_perfect`` if none with a lower objective than the perfect one has a score lower by
+    ``margin``.
+
+    Args:
+        found: name -> "terms", "objective" and "scores" of a solution.
+    """
+
+    def lost(a: str, b: str) -> float:
+        return max(found[a]["scores"][s] - found[b]["scores"][s] for s in found[a]["scores"])
+
+    same = [
+        (a, b) for a, b in combinations(found, 2)
+        if all(abs(value - found[b]["terms"][term]) < 1e-9 for term, value in found[a]["terms"].items())
+    ]  # fmt: skip
+    gap = max((max(lost(a, b), lost(b, a)) for a, b in same), default=0.0)
+    said = "; ".join(f"{a} and {b}" for a, b in same) or "none"
+    rules = {"objective_identifies": (gap, f"solutions with every term equal: {said}; scores differ by {gap:.2f}")}
+    if "perfect" in found:
+        best = found["perfect"]["objective"]
+        lower = {name: x["objective"] - best for name, x in found.items() if x["objective"] < best - 1e-9}
+        gap = max((lost("perfect", name) for name in lower), default=0.0)
+        said = "; ".join(f"{name} ({value:.2f})" for name, value in lower.items()) or "none"
+        rules["objective_prefers_perfect"] = (
+            gap, f"solutions with a lower objective than the perfect one: {said}; a score is lower by {gap:.2f}"
+        )  # fmt: skip
+    return {
+        name: {"value": value, "low": None, "high": None, "holds": value < margin, "runs": [], "says": says}
+        for name, (value, says) in rules.items()
+    }

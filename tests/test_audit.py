@@ -100,7 +100,7 @@ def test_gaps_by_hand():
 
 def test_files(tmp_path):
     options = Options("smoke", out=tmp_path)
-    audit.build(options)
+    assert audit.alarm_rates(audit.build(options)["false_alarms"]).axes
     content = json.loads((options.figures / "audit.json").read_text())
     assert set(content) == {"cells", "summary", "false_alarms", "gaps"} and len(content["false_alarms"]) == 35
     assert (options.figures / "audit.png").stat().st_size > 20_000 and (options.figures / "audit.pdf").exists()

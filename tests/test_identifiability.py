@@ -1,15 +1,19 @@
 """Scores of features built by hand, the second generator, and the world with closed forms."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from scipy import stats
 
-from finelib import experiment, factors, identifiability, metrics, solutions
+from finelib import experiment, factors, identifiability, metrics, presets, solutions
 from finelib.config import DataConfig
 from finelib.data.planted import FACTORS, SEEN
 from finelib.identifiability import SCORES, Probed
+from finelib.mutual_information import info_nce, nce_club
 from finelib.presets import Options
 from finelib.representations import Representations
 
@@ -87,7 +91,7 @@ def test_mlp_probe_reads_what_a_linear_one_cannot():
     known = {part: {"square": z[:, 0] ** 2 - 1, "line": z[:, 1], "none": rng.standard_normal(1500)}
              for part, z in hidden.items()}  # fmt: skip
     given = (parts["train"], known["train"], parts["test"], known["test"])
-    linear, mlp = factors.factor_r2(*given)[0], identifiability.mlp_r2(*given)[0]
+    linear, mlp = factors.factor_r2(*given)[0], factors.mlp_r2(*given)[0]
     assert linear[0] < 0.05 and mlp[0] > 0.8
     assert linear[1] > 0.99 and mlp[1] > 0.9
     assert linear[2] < 0.02 and mlp[2] < 0.02
@@ -129,6 +133,32 @@ def test_closed_forms_of_gaussian_terms():
     assert solutions.jeffreys(both, [0], [1]) > 0.1
 
 
+def optimal_scores(c, sizes, rng, batches=300, n=64):
+    """log p(x, y) / p(x) p(y) of Gaussian pairs by scipy's densities, (batches, n, n)."""
+    k = sizes[0]
+    z = rng.multivariate_normal(np.zeros(sum(sizes)), c, (batches, n))
+    x, y = z[..., :k], z[..., k:]
+    pairs = np.concatenate([x[:, :, None].repeat(n, 2), y[:, None].repeat(n, 1)], -1)
+    both, own_x, own_y = (stats.multivariate_normal(np.zeros(len(v)), v) for v in (c, c[:k, :k], c[k:, k:]))
+    return torch.from_numpy(both.logpdf(pairs) - own_x.logpdf(x)[:, :, None] - own_y.logpdf(y)[:, None])
+
+
+@pytest.mark.parametrize("known", [(), (0,)])
+def test_closed_forms_agree_with_the_sample_estimators(known):
+    """With the optimal critic InfoNCE comes to the mutual information from below (the bias of 64 samples) and NCE-CLUB
+    to the Jeffreys divergence within Monte-Carlo error; the same given the label."""
+    c, at = solutions.covariance(), solutions.OBSERVED.index
+    x, y = [1 + at(("T", f)) for f in ("ta", "t")], [1 + at(("A", f)) for f in ("ta", "a")]
+    joint = solutions.given(c, x + y, list(known))
+    scores = optimal_scores(joint, (2, 2), np.random.default_rng(0))
+    lower, upper = info_nce(scores), nce_club(scores)
+    error = [3.5 * float(v.std()) / math.sqrt(len(v)) for v in (lower, upper)]
+    truth = solutions.information(joint, [0, 1], [2, 3])
+    assert truth - 0.1 - error[0] < float(lower.mean()) < truth + error[0]
+    assert float(upper.mean()) == pytest.approx(solutions.jeffreys(c, x, y, list(known)), abs=error[1])
+    assert error[1] < 0.3 < solutions.jeffreys(c, x, y, list(known)) - truth
+
+
 def test_covariance_is_that_of_samples():
     rng, n = np.random.default_rng(0), 200_000
     z = {f: rng.standard_normal(n) for f in FACTORS}
@@ -140,23 +170,49 @@ def test_covariance_is_that_of_samples():
 def test_two_solutions_have_equal_terms_and_others_do_not():
     terms = {name: solutions.terms(s) for name, s in solutions.solutions().items()}
     assert terms["own noise kept in UTR"] == pytest.approx(terms["perfect"], abs=1e-9)
+    assert terms["shared factors divided"]["I_str"] < terms["perfect"]["I_str"] - 1
     assert terms["shared noise kept in STR"]["I_str"] > terms["perfect"]["I_str"] + 1
     assert terms["STR and UTR swapped"]["I_sha"] < terms["perfect"]["I_sha"] - 1
 
 
+def test_errors_of_linear_predictions_are_those_of_least_squares(planted):
+    """L_MP and L_UP against a fit on samples of the same world."""
+    rng, n = np.random.default_rng(0), 40_000
+    z = {f: rng.standard_normal(n) for f in FACTORS}
+    label = sum(w * z[f] for f, w in solutions.WEIGHT.items()) + solutions.LABEL_NOISE * rng.standard_normal(n)
+    solution = solutions.solutions()["shared factors divided"]
+    made, terms = solutions.features(solution, z, label, 1).values, solutions.terms(solution)
+
+    def error(groups):
+        x = np.concatenate([made[g] for g in groups], -1)
+        return np.var(label - x @ np.linalg.lstsq(x, label, rcond=None)[0])
+
+    assert error(range(6)) == pytest.approx(terms["L_MP"], rel=0.03)
+    assert sum(error((2 * m, 2 * m + 1)) for m in range(3)) == pytest.approx(terms["L_UP"], rel=0.03)
+
+
+def test_objective_adds_up_by_hand():
+    terms = {"I_sha": 3.0, "I_uni": 1.0, "I_str": 2.0, "I_utr": 0.5, "L_recon": 4.0, "L_MP": 0.25, "L_UP": 10.0}
+    assert solutions.objective(terms) == pytest.approx(0.25 + 0.4 * 10 + 0.5 * (1 + 2 + 4 - 3 - 0.5))
+
+
 def test_the_objective_is_said_not_to_identify(planted):
     two = identifiability._two_solutions(planted)
-    found = identifiability.findings(named(0.5), ids(), two)["objective_identifies"]
-    assert found["holds"] is False and "perfect and own noise kept in UTR" in found["says"]
-    alone = {name: two[name] for name in ("perfect", "STR and UTR swapped")}
-    assert identifiability.findings(named(0.5), ids(), alone)["objective_identifies"]["holds"] is True
+    found = identifiability.findings(named(0.5), ids(), two)
+    same, lower = found["objective_identifies"], found["objective_prefers_perfect"]
+    assert same["holds"] is False and "perfect and own noise kept in UTR" in same["says"]
+    assert lower["holds"] is False and "shared factors divided" in lower["says"]
+    alone = identifiability.findings(
+        named(0.5), ids(), {name: two[name] for name in ("perfect", "STR and UTR swapped")}
+    )  # fmt: skip
+    assert alone["objective_identifies"]["holds"] is True and alone["objective_prefers_perfect"]["holds"] is True
 
 
 # ------------------------------------------------------------------------------------------------ findings
 
 
 def of(values):
-    return [Probed(None, None, {s: {"score": v, "right": v, "wrong": 0.0} for s in SCORES}) for v in values]
+    return [Probed(None, {s: {"score": v, "right": v, "wrong": 0.0} for s in SCORES}) for v in values]
 
 
 def named(fine, other=0.0, spread=0.01):
@@ -188,6 +244,22 @@ def test_order_of_methods(other, holds):
     assert found["fine_over_misa_noise_in_neither"]["holds"] is holds
     assert found["fine_over_none_noise_in_neither"]["holds"] is True
     assert found["fine_over_misa_noise_in_neither"]["value"] == pytest.approx(0.5 - other)
+    assert found["fine_over_misa"]["holds"] is holds and found["fine_over_misa"]["low"] < 0.5 - other
+
+
+def test_leakage_is_of_the_wrong_places_of_shared_and_own_factors():
+    parts = {"shared_in_str": 0.6, "unique_in_utr": 0.2, "noise_in_neither": 0.9}
+    fine = [Probed(None, {s: {"score": 0.0, "right": v, "wrong": v} for s, v in parts.items()})] * 3
+    found = identifiability.findings(named(0.5) | {"FINE": fine}, ids(), {})["leakage"]
+    assert found["value"] == pytest.approx(0.4) and found["holds"] is True
+    assert identifiability.findings(named(0.5), ids(), {})["leakage"]["holds"] is False
+
+
+def test_every_finding_that_a_claim_asks_for_is_made():
+    claims = (presets.ROOT / "data/paper/claims.csv").read_text()
+    asked = re.findall(r"file='identifiability', names=\['(\w+)'\]", claims)
+    two = {"perfect": {"terms": {}, "objective": 0.0, "scores": {}}}
+    assert len(asked) > 3 and set(asked) <= set(identifiability.findings(named(0.5), ids(), two))
 
 
 def test_smoke_run_is_kept(tmp_path, monkeypatch):
@@ -200,6 +272,7 @@ def test_smoke_run_is_kept(tmp_path, monkeypatch):
     options = replace(Options("smoke", out=tmp_path), seeds=1)
     content = identifiability.build(options)
     assert set(content["compared"]) == {"FINE", "MISA-style", "none", "untrained", "perfect", "chance"}
+    assert set(content["compared_mlp"]) == {"FINE", "MISA-style", "none", "untrained"}
     assert set(content["factorcl"]) == set(identifiability.COMPARED) and np.shape(content["leakage"]["FINE"]) == (6, 11)
     none = content["compared"]["none"]
     assert none["shared_in_str"]["mean"] == none["unique_in_utr"]["mean"] == 0
