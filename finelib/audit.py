@@ -250,8 +250,8 @@ def alarm_rates(rates: pd.DataFrame) -> Figure:
     sizes = sorted(set(rates.n))
     for place, (what, group) in enumerate(rates.groupby("what", sort=False)):
         ends = np.clip([group.off - group.low, group.high - group.off], 0, None)  # an end may miss 0 by rounding
-        axis.errorbar(np.arange(len(sizes)) + 0.12 * (place - 2), group.off, ends, fmt="osD^v"[place], label=what, markersize=5,
-                      linewidth=1, color=sns.color_palette("colorblind")[place])  # fmt: skip
+        axis.errorbar(np.arange(len(sizes)) + 0.12 * (place - 2), group.off, ends, fmt="osD^v"[place], label=what,
+                      markersize=5, linewidth=1, color=sns.color_palette("colorblind")[place])  # fmt: skip
     axis.axhline(0, color="0.8", linewidth=1, zorder=0)
     axis.set(xlabel="test utterances n", ylabel='share found "off the lattice"', ylim=(-0.03, 1.03))
     axis.set_xticks(range(len(sizes)), [str(n) for n in sizes])
