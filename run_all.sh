@@ -9,12 +9,12 @@ VENV="${FINE_VENV:-$ROOT/.venv}"
 readonly VENV
 readonly STAMP="$VENV/.finelib-lock" # made before anything else; holds the lock's hash once all is installed
 readonly SWITCHES=(--finetune-text --setup --test --help)
-readonly WITH_VALUE=(--preset --source --only --seeds --out --jobs --text-encoder)
+readonly WITH_VALUE=(--preset --source --only --seeds --out --jobs --text-encoder --tune)
 
 help() {
     cat <<'HELP'
 usage: run_all.sh [--preset smoke|demo|paper] [--source planted|public|DIR] [--only NAME] [--seeds N] [--out DIR]
-                  [--jobs N] [--text-encoder NAME_OR_FOLDER] [--finetune-text] [--setup] [--test] [--help]
+                  [--jobs N] [--text-encoder NAME_OR_FOLDER] [--finetune-text] [--tune N] [--setup] [--test] [--help]
 
 Rebuilds the paper's tables and figures and runs every notebook. The first call installs the pinned packages of
 requirements.txt into .venv (about three minutes and 2.3 GB on disk with a CPU build of PyTorch); nothing is installed elsewhere.
@@ -31,6 +31,7 @@ requirements.txt into .venv (about three minutes and 2.3 GB on disk with a CPU b
   --text-encoder NAME     for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or
                           files (the source's own text features)
   --finetune-text         train the text encoder with the model
+  --tune N                Tables 1-4: try N settings of every system, FINE too, and take the best on the dev split
   --setup                 only set up the environment
   --test                  set up the environment and run the tests
   --help                  this text

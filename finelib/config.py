@@ -6,6 +6,7 @@ Symbols are the paper's. Where the paper is silent the value is our choice; READ
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class TrainConfig:
         epochs, patience: at most ``epochs``; stop after ``patience`` without a better dev MAE.
         keep_last: keep the last epoch's weights instead of those with the smallest dev MAE, and do not stop early.
         batch_size, accumulate: utterances per step and steps per update.
+        bucket: make batches of utterances of like length, for systems whose cost grows with the square of it.
         lr, lr_critic, lr_text: learning rates of the model, of the NCE-CLUB critics, of a fine-tuned text encoder.
         weight_decay: AdamW's, on matrices only.
         warmup: share of all updates over which the rate rises linearly; it then falls along a cosine.
@@ -133,6 +135,7 @@ class TrainConfig:
     keep_last: bool = False
     batch_size: int = 32
     accumulate: int = 1
+    bucket: bool = False
     lr: float = 1e-3
     lr_critic: float = 1e-3
     lr_text: float = 5e-5
@@ -145,10 +148,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One training run: data, model, training, seed. ``name`` is the row it belongs to."""
+    """One training run: data, model, training, seed. ``name`` is the row it belongs to.
+
+    ``model`` is a FineConfig, an EncoderConfig, or the ``Config`` of a compared system (``baselines``).
+    """
 
     name: str
     data: DataConfig
-    model: FineConfig | EncoderConfig
+    model: Any
     train: TrainConfig
     seed: int

@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 
+from finelib.baselines import SYSTEMS
+from finelib.baselines.common import Inputs
 from finelib.baselines.encoder_alone import EncoderAlone
 from finelib.config import EncoderConfig, FineConfig
 from finelib.data.features import Corpus, Frames
@@ -19,10 +23,14 @@ from finelib.text import TextEncoder
 STATISTICS_FRAMES = 200_000
 
 
-def build(config: FineConfig | EncoderConfig, corpus: Corpus) -> nn.Module:
+def build(config: Any, corpus: Corpus) -> nn.Module:
     """Build the configured model for a corpus, with statistics of its training split.
 
+    Args:
+        config: a FineConfig, an EncoderConfig, or the ``Config`` of a file in ``baselines.SYSTEMS``.
+
     Raises:
+        TypeError: for any other configuration.
         ValueError: if the configuration asks for a modality that the corpus does not have.
     """
     missing = [m for m in config.modalities if m not in corpus.modalities]
@@ -40,7 +48,12 @@ def build(config: FineConfig | EncoderConfig, corpus: Corpus) -> nn.Module:
     if isinstance(config, EncoderConfig):
         return EncoderAlone(config, widths["T"], text_encoder)
     standardise = {m: statistics(train.frames[m]) for m in widths if train.frames[m].values.ndim == 2}
-    return FINE(config, corpus.info, widths, class_counts(corpus), standardise, text_encoder)
+    if isinstance(config, FineConfig):
+        return FINE(config, corpus.info, widths, class_counts(corpus), standardise, text_encoder)
+    for system in SYSTEMS.values():
+        if isinstance(config, system.Config):
+            return system.Model(config, Inputs(widths, standardise, text_encoder, config.frames), corpus)
+    raise TypeError(f"models.build: {type(config).__name__} is no model's configuration")
 
 
 def class_counts(corpus: Corpus) -> list[int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from finelib.baselines import SYSTEMS
 from finelib.config import DataConfig, EncoderConfig, FineConfig, RunSpec, TrainConfig
 from finelib.data.corpora import CORPORA
 
@@ -46,6 +48,8 @@ PUBLIC_TRAIN = TrainConfig(epochs=12, patience=5, lr=5e-4, lr_critic=5e-4)
 FINETUNED_MODEL = PUBLIC_MODEL
 FINETUNED_TRAIN = TrainConfig(epochs=8, patience=8, lr=5e-4, lr_critic=5e-4, lr_text=5e-5)
 ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
+# The compared systems on real data: their published rates and batches (``TRAIN`` of each), MMSA's early stop.
+COMPARED_TRAIN = TrainConfig(epochs=30, patience=8, lr_text=5e-5)
 
 # The study of single terms in notebook 03: label -> the coefficient that is 0 in the control. In it the terms are
 # summed over pairs and modalities as in Eq. 3 and 5, where the objective averages (three each, so weight 3), the
@@ -72,6 +76,7 @@ class Options:
         jobs: training processes; None for one per core.
         text_encoder: None for the source's own text features (raw text: all-MiniLM-L6-v2).
         finetune_text: train the text encoder with the model.
+        tune: settings tried for each system of Tables 1-4 (``tuning``); None: none but its own.
     """
 
     preset: str = "demo"
@@ -81,6 +86,7 @@ class Options:
     jobs: int | None = None
     text_encoder: str | None = None
     finetune_text: bool = False
+    tune: int | None = None
 
     @property
     def figures(self) -> Path:
@@ -128,6 +134,34 @@ def specs(corpus: str, options: Options) -> list[RunSpec]:
     return [RunSpec(name, data, model, train, seed) for name, model, train in rows for seed in options.seed_list]
 
 
+def compared_specs(corpus: str, options: Options) -> list[RunSpec]:
+    """The runs of the compared systems, with the seeds and the data of ``specs``.
+
+    Smoke and demo shrink every system (``DEMO`` of its file), as they do FINE, and train it like FINE. Real data get
+    the published settings. With a fine-tuned text encoder, systems whose authors do not train one get the source's
+    own text features, or are left out where the source has none (public data).
+    """
+    data, small = data_config(corpus, options), options.source == "planted" and options.preset != "paper"
+    found = []
+    for name, system in SYSTEMS.items():
+        features = data
+        if data.finetune_text and not system.FINETUNED:
+            if options.source == "public":
+                continue
+            features = replace(data, text_encoder="files", finetune_text=False)
+        if small:
+            model, train = system.Config(**system.DEMO), replace(TRAIN[options.preset], bucket=True)
+        else:
+            train = TRAIN["paper"] if options.preset == "paper" else COMPARED_TRAIN
+            model, train = system.Config(), replace(train, **system.TRAIN)
+        if options.source == "public":
+            model = _modalities(model, ("T", "A"))
+        if options.preset == "smoke":
+            train = replace(train, epochs=2)
+        found += [RunSpec(name, features, model, train, seed) for seed in options.seed_list]
+    return found
+
+
 def figure5_corpus(options: Options) -> str:
     """The paper draws CMU-MOSEI; with public features there is CMU-MOSI alone."""
     return "mosi" if options.source.startswith("public") else "mosei"
@@ -153,5 +187,6 @@ def term_study(options: Options) -> tuple[list[RunSpec], dict[str, list[RunSpec]
     }
 
 
-def _modalities(model: FineConfig | EncoderConfig, available: tuple[str, ...]) -> FineConfig | EncoderConfig:
+def _modalities(model: Any, available: tuple[str, ...]) -> Any:
+    """The configuration with those of its modalities that are available."""
     return replace(model, modalities=tuple(m for m in model.modalities if m in available))

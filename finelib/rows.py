@@ -38,8 +38,8 @@ class Row:
         measured: metric -> {"mean", "sd", "low", "high", "n"}.
         runs: ids of the run records behind it; none for a reference.
         context, target: Table 3 only: what of an utterance was used.
-        beside: Tables 5 and 6: column -> text, what stands beside the metrics.
-        differences: Tables 5 and 6: metric -> ``statistics.Difference`` to the block's FINE, as a dict.
+        beside: column -> text, what stands beside the metrics.
+        differences: metric -> ``statistics.Difference`` to the block's FINE, as a dict.
     """
 
     name: str

@@ -24,9 +24,10 @@ NOTEBOOKS = {
     "00_start_here": None, "01_method_walkthrough": None, "02_data": None, "03_mosi": ("mosi",), "04_mosei": ("mosei",),
     "05_ur_funny": ("ur_funny",), "06_ch_sims": ("ch_sims",), "07_tables_1_to_4": tuple(CORPORA), "08_real_mosi": None,
     "09_table_5_modalities": None, "10_table_6_ablations": None, "11_figure_5": None, "12_mutual_information": None,
-    "13_identifiability": None, "14_audit": None,
+    "13_identifiability": None, "14_audit": None, "15_compare": ("mosi",),
 }  # fmt: skip
 ALIASES = {"figure5": "11_figure_5"}
+TABLES_IN = {"07_tables_1_to_4": (1, 2, 3, 4), "15_compare": (1,)}  # notebooks that read all systems of a table
 TABLE_OF = {"09_table_5_modalities": 5, "10_table_6_ablations": 6}  # notebooks that read a table's runs
 HOURS_ON_PUBLIC = ("table6", "10_table_6_ablations")  # a hundred runs on real CMU-MOSI: only when asked for
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
@@ -63,6 +64,7 @@ def parse(arguments: list[str]) -> tuple[Options, str | None]:
     parser.add_argument("--jobs", type=positive, metavar="N", help="training runs at a time")
     parser.add_argument("--text-encoder", metavar="NAME_OR_FOLDER")
     parser.add_argument("--finetune-text", action="store_true")
+    parser.add_argument("--tune", type=positive, metavar="N", help="settings tried for each system of Tables 1-4")
     given = vars(parser.parse_args(arguments))
     only = given.pop("only")
     if only is not None and only not in NAMES:
@@ -137,6 +139,8 @@ def planned_runs(options: Options, chosen_tables: list[str], chosen_notebooks: l
     for name in chosen_notebooks:
         if name in TABLE_OF:
             specs += ablations.table_specs(TABLE_OF[name], options)
+        for number in TABLES_IN.get(name, ()):
+            specs += tables.table_specs(number, options)
         for corpus in NOTEBOOKS[name] or ():
             specs += presets.specs(corpus, options)
         if name == ALIASES["figure5"]:
@@ -165,7 +169,7 @@ def execute(name: str, options: Options) -> Path:
     import papermill  # slow to import, and not needed for a table alone
 
     target = Path(options.out) / "runs" / "notebooks" / f"{name}.ipynb"
-    parameters = {**vars(options), "out": str(options.out)}
+    parameters = {name: value for name, value in vars(options).items() if value is not None} | {"out": str(options.out)}
     papermill.execute_notebook(
         ROOT / "notebooks" / f"{name}.ipynb", target, parameters, cwd=ROOT / "notebooks", kernel_name="python3",
         progress_bar=False,

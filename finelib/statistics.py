@@ -55,7 +55,7 @@ class Difference:
 def contributions(metric: str, prediction: Float[np.ndarray, "N"], label: Float[np.ndarray, "N"]) -> np.ndarray:
     """What each utterance adds to a metric, so that the mean over utterances is the metric.
 
-    ACC-2 (non-zero labels; "acc2" keeps all and cuts labels in {0, 1} at .5), ACC-7 and MAE are means already. For
+    ACC-2 ("acc2_nonzero" without labels of 0, "acc2" with all, cut above 0), ACC-7 and MAE are means already. For
     Corr: r plus the influence of the utterance, z_p z_y - r (z_p^2 + z_y^2) / 2, whose mean is 0.
 
     Raises:
@@ -64,6 +64,8 @@ def contributions(metric: str, prediction: Float[np.ndarray, "N"], label: Float[
     if metric == "acc2_nonzero":
         kept = label != 0
         return ((prediction[kept] > 0) == (label[kept] > 0)).astype(float)
+    if metric == "acc2":
+        return ((prediction > 0) == (label > 0)).astype(float)
     if metric == "acc7":
         return (np.round(prediction.clip(-3, 3)) == np.round(label.clip(-3, 3))).astype(float)
     if metric == "mae":
@@ -73,7 +75,7 @@ def contributions(metric: str, prediction: Float[np.ndarray, "N"], label: Float[
                     for x in (prediction.astype(float), label.astype(float)))  # fmt: skip
         r = (z_p * z_y).mean()
         return r + z_p * z_y - r / 2 * (z_p**2 + z_y**2)
-    raise ValueError(f"metric {metric!r}: found no contributions, expected acc2_nonzero, acc7, mae or corr")
+    raise ValueError(f"metric {metric!r}: found no contributions, expected acc2_nonzero, acc2, acc7, mae or corr")
 
 
 def differences(

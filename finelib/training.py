@@ -21,6 +21,7 @@ from finelib.data.features import Corpus, ResidentSplit, Split
 
 EVALUATION_BATCH = 128
 CHECKPOINT_SECONDS = 20
+POOL_BATCHES = 16  # batches that are cut from one pool of random utterances, sorted by length
 
 
 class Diverged(RuntimeError):
@@ -160,7 +161,7 @@ class _Run:
     def epoch(self, train: ResidentSplit) -> dict[str, float]:
         """One pass in random order; every utterance contributes to an update, left-over batches included."""
         self.model.train()
-        batches = torch.randperm(len(train), generator=self.order).split(self.config.batch_size)
+        batches = self.batches_of(train)
         sums: dict[str, Tensor] = {}
         for first in range(0, len(batches), self.config.accumulate):
             group = batches[first : first + self.config.accumulate]
@@ -175,6 +176,16 @@ class _Run:
         means = {name: float(value) / len(train) for name, value in sums.items()}
         self._check_finite(means)
         return means | {"lr": self.optimiser.param_groups[0]["lr"]}
+
+    def batches_of(self, train: ResidentSplit) -> list[Tensor]:
+        """An epoch's batches in random order; with ``bucket`` cut from pools that are sorted by length."""
+        order, size = torch.randperm(len(train), generator=self.order), self.config.batch_size
+        if not self.config.bucket:
+            return list(order.split(size))
+        length = sum(train.length.values())
+        sorted_pools = [pool[length[pool].argsort()] for pool in order.split(size * POOL_BATCHES)]
+        batches = torch.cat(sorted_pools).split(size)
+        return [batches[i] for i in torch.randperm(len(batches), generator=self.order)]
 
     def step(self) -> None:
         """Clip each group, set the rates, update."""

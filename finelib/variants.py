@@ -52,13 +52,21 @@ class FrameEncoder(nn.Module):
         return out
 
 
-def stretches(x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"], count: int) -> Float[Tensor, "B l d"]:
-    """Means over ``count`` equal stretches of the real frames; where there are fewer frames, stretches overlap."""
+def stretches(
+    x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"], count: int, own: Int[Tensor, "B"] | None = None
+) -> Float[Tensor, "B l d"]:
+    """Means over ``count`` equal stretches of the real frames; where there are fewer frames, stretches overlap.
+
+    With ``own`` (at most ``count`` and at least 1) each utterance has its own number of stretches, zeros after them.
+    """
     place, length = mask.cumsum(1) - 1, mask.sum(1, keepdim=True)  # place of each real frame among the real ones
     i = torch.arange(count, device=x.device)[None, :, None]
-    first = i * length[..., None] // count
-    last = torch.maximum(((i + 1) * length[..., None] + count - 1) // count, first + 1)
+    parts = count if own is None else own[:, None, None]
+    first = i * length[..., None] // parts
+    last = torch.maximum(((i + 1) * length[..., None] + parts - 1) // parts, first + 1)
     inside = (place[:, None] >= first) & (place[:, None] < last) & mask[:, None]  # (B, l, T)
+    if own is not None:
+        inside &= i < parts
     return (inside / inside.sum(-1, keepdim=True).clamp(min=1)) @ x
 
 

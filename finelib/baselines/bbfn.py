@@ -1,0 +1,172 @@
+"""BBFN: Bi-Bimodal Fusion Network (Han et al., ICMI 2021), on word-aligned steps.
+
+Text is fused with audio and with video, in two modules of gated Transformers. In each layer both sequences of a pair
+attend to each other; two gates, made of the pair's pooled vectors, weigh what is kept and what is new:
+
+    x <- r * x + c * attention(x -> y),   r = sigmoid(W_r [h_x; h_y]),   c = sigmoid(W_c [h_x; h_y])
+
+and a discriminator that must tell h_x from h_y keeps the modalities' feature spaces apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from finelib.baselines.common import Attention, Baseline, BothWays, Inputs, aligned
+from finelib.data.features import Batch, Corpus
+from finelib.moq import masked_mean
+from finelib.stacked import ByteDropout
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults: the authors' repository (github.com/declare-lab/BBFN, src/main.py).
+
+    Not as there: no dropout of attention weights (0.1), which the fused kernel cannot do.
+
+    Attributes:
+        modalities: two or three of {T, A, V}; the first is paired with each other one.
+        width, heads, layers: of the gated Transformers.
+        kernel: of the convolution in front.
+        dropout, relu_dropout, output_dropout: after attention and feed-forward; inside the latter; in the output
+            network.
+        discriminator: weight of the feature-space loss.
+        frames: see ``common.Inputs``.
+        loss: "l1" or "mse".
+    """
+
+    modalities: tuple[str, ...] = ("T", "A", "V")
+    width: int = 40
+    heads: int = 5
+    layers: int = 5
+    kernel: int = 3
+    dropout: float = 0.1
+    relu_dropout: float = 0.1
+    output_dropout: float = 0.0
+    discriminator: float = 0.1
+    frames: int = 0
+    loss: str = "l1"
+
+
+TRAIN = {"batch_size": 24, "lr": 5e-4, "weight_decay": 0.0, "clip": 0.8, "bucket": True}  # same source, but bucket
+FINETUNED = True
+DEMO = {"width": 32, "heads": 4, "layers": 1}
+SPACE = {"layers": (1, 2, 5), "dropout": (0.1, 0.3), "output_dropout": (0.0, 0.3), "discriminator": (0.01, 0.1)}
+
+
+@dataclass(frozen=True)
+class Output:
+    """prediction: (B,); belief: per pair and layer, logits (2, B) that its two vectors are the first modality's."""
+
+    prediction: Float[Tensor, "B"]
+    belief: list[Float[Tensor, "2 B"]]
+
+
+class Gated(nn.Module):
+    """One direction of a layer: x attends to y; gates weigh x and what it got; feed-forward."""
+
+    def __init__(self, c: Config):
+        super().__init__()
+        self.attention = Attention(c.width, c.heads)
+        self.retain, self.compound = nn.Linear(2 * c.width, c.width), nn.Linear(2 * c.width, c.width)
+        self.norm, self.norm_ff = nn.LayerNorm(c.width), nn.LayerNorm(c.width)
+        self.wide, self.narrow = nn.Linear(c.width, 4 * c.width), nn.Linear(4 * c.width, c.width)
+        self.dropout, self.relu_dropout = ByteDropout(c.dropout), ByteDropout(c.relu_dropout)
+
+    def forward(
+        self, x: Float[Tensor, "B n d"], y: Float[Tensor, "B n d"], control: Float[Tensor, "B 2d"],
+        mask: Bool[Tensor, "B n"],
+    ) -> Float[Tensor, "B n d"]:  # fmt: skip
+        new = self.dropout(self.attention(self.norm(x), self.norm(y), mask))
+        x = torch.sigmoid(self.retain(control))[:, None] * x + torch.sigmoid(self.compound(control))[:, None] * new
+        inner = self.relu_dropout(torch.relu(self.wide(self.norm_ff(x))))
+        return x + self.dropout(self.narrow(inner))
+
+
+class Pooled(nn.Module):
+    """A sequence's vector h: a linear map of its mean in the first layer, a GRU's mean state in later ones."""
+
+    def __init__(self, width: int, first: bool):
+        super().__init__()
+        self.map = nn.Linear(width, width) if first else None
+        self.gru = None if first else BothWays(nn.GRU, width, width)
+
+    def forward(self, x: Float[Tensor, "B n d"], mask: Bool[Tensor, "B n"]) -> Float[Tensor, "B d"]:
+        if self.gru is None:
+            return self.map(masked_mean(x, mask))
+        ahead, back = self.gru(x, mask)[0].chunk(2, -1)
+        return masked_mean((ahead + back) / 2, mask)
+
+
+class Layer(nn.Module):
+    """Both directions of a pair, their pooled vectors and the discriminator."""
+
+    def __init__(self, c: Config, first: bool):
+        super().__init__()
+        self.pool = nn.ModuleList(Pooled(c.width, first) for _ in range(2))
+        self.gated = nn.ModuleList(Gated(c) for _ in range(2))
+        self.tell = nn.Sequential(nn.Linear(c.width, 4 * c.width), nn.ReLU(), nn.Linear(4 * c.width, 1))
+
+    def forward(
+        self, x: Float[Tensor, "B n d"], y: Float[Tensor, "B n d"], mask: Bool[Tensor, "B n"]
+    ) -> tuple[Float[Tensor, "B n d"], Float[Tensor, "B n d"], Float[Tensor, "2 B"]]:
+        h = [pool(sequence, mask) for pool, sequence in zip(self.pool, (x, y), strict=True)]
+        control = torch.cat(h, -1)
+        belief = self.tell(torch.stack(h))[..., 0]
+        return self.gated[0](x, y, control, mask), self.gated[1](y, x, control, mask), belief
+
+
+class Model(Baseline):
+    """Two bimodal fusion modules around one modality, text where there is text.
+
+    Raises:
+        ValueError: for a single modality, which has no pair.
+    """
+
+    def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
+        super().__init__(config, inputs, corpus)
+        if len(self.modalities) < 2:
+            alone = self.modalities[0]
+            raise ValueError(f"BBFN: fuses pairs of modalities, found {alone} alone; expected two or three")
+        self.convolve = nn.ModuleDict({
+            m: nn.Conv1d(d, config.width, config.kernel, padding=config.kernel // 2, bias=False)
+            for m, d in inputs.widths.items()
+        })  # fmt: skip
+        self.pairs = nn.ModuleDict({
+            m: nn.ModuleList(Layer(config, i == 0) for i in range(config.layers)) for m in self.modalities[1:]
+        })  # fmt: skip
+        combined = 2 * len(self.pairs) * config.width
+        self.hidden = nn.Sequential(
+            nn.Linear(combined, combined), nn.ReLU(), nn.Dropout(config.output_dropout), nn.Linear(combined, combined)
+        )
+        self.head = nn.Linear(combined, 1)
+
+    def forward(self, batch: Batch) -> Output:
+        frames, mask = aligned(self.inputs(batch))
+        x = {m: self.convolve[m](f.transpose(1, 2)).transpose(1, 2) * mask[..., None] for m, f in frames.items()}
+        ends, belief = [], []
+        for m, layers in self.pairs.items():
+            first, second = x[self.modalities[0]], x[m]
+            for layer in layers:
+                first, second, told = layer(first, second, mask)
+                belief.append(told)
+            ends += [first[:, 0], second[:, 0]]  # the first token, [CLS] where a BERT made the features
+        end = torch.cat(ends, -1)
+        return Output(self.head(end + self.hidden(end))[:, 0], belief)
+
+    def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """Prediction loss and the discriminators' "disc", weighted in "total"."""
+        belief = torch.stack(output.belief)  # (pairs * layers, 2, B)
+        truth = torch.zeros_like(belief)
+        truth[:, 0] = 1
+        terms = {
+            "mp": self.prediction_loss(output.prediction, batch.label),
+            "disc": F.binary_cross_entropy_with_logits(belief, truth),
+        }
+        terms["total"] = terms["mp"] + self.config.discriminator * terms["disc"]
+        return terms

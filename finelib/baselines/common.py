@@ -1,0 +1,223 @@
+"""What the compared systems share: their inputs, recurrent states at an utterance's true end, the prediction loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from finelib.data.features import MODALITIES, Batch, Corpus
+from finelib.fine import Standardise
+from finelib.moq import masked_mean
+from finelib.variants import stretches
+
+Sequences = dict[str, tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]]
+
+
+@dataclass(frozen=True)
+class Output:
+    """prediction: (B,)."""
+
+    prediction: Float[Tensor, "B"]
+
+
+class Inputs(nn.Module):
+    """Frames and masks of a batch as every system gets them: standardised, text ids through the text encoder.
+
+    Args:
+        widths: modality -> d_m, of the modalities that are used.
+        standardise: modality -> Standardise; a modality without one is taken as it is.
+        text_encoder: for text that arrives as token ids.
+        frames: audio and video are averaged over at most this many equal stretches; 0 keeps every frame.
+    """
+
+    def __init__(
+        self, widths: dict[str, int], standardise: dict[str, Standardise], text_encoder: nn.Module | None = None,
+        frames: int = 0,
+    ):  # fmt: skip
+        super().__init__()
+        self.widths = {m: widths[m] for m in MODALITIES if m in widths}
+        self.standardise = nn.ModuleDict(standardise)
+        self.text_encoder, self.frames = text_encoder, frames
+
+    def forward(self, batch: Batch) -> Sequences:
+        """modality -> (x (B, T, d_m), mask (B, T)); x is 0 on padding."""
+        return {m: self.sequence(batch.features[m], batch.mask[m], m) for m in self.widths}
+
+    def sequence(
+        self, x: Tensor, mask: Bool[Tensor, "B T"], m: str
+    ) -> tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]:
+        """One modality of ``forward``."""
+        if x.ndim == 2:
+            return self.text_encoder(x, mask) * mask[..., None], mask
+        if m in self.standardise:
+            x = self.standardise[m](x, mask)
+        if self.frames and m != "T" and x.shape[1] > self.frames:
+            own = mask.sum(1).clamp(min=1, max=self.frames)
+            x = stretches(x, mask, self.frames, own)
+            mask = (torch.arange(self.frames, device=x.device) < own[:, None]) & mask.any(1, keepdim=True)
+        return x, mask
+
+
+class Baseline(nn.Module):
+    """A compared system: subclasses give ``forward`` and, where they have more than a prediction loss, ``losses``.
+
+    Args:
+        config: the system's own settings, among them ``modalities`` and ``loss``.
+        inputs: see ``Inputs``.
+        corpus: its label range, classes and number of training utterances may be used, never its labels.
+    """
+
+    def __init__(self, config: Any, inputs: Inputs, corpus: Corpus):
+        super().__init__()
+        self.config, self.inputs, self.info = config, inputs, corpus.info
+        self.modalities = tuple(inputs.widths)
+
+    @property
+    def text_encoder(self) -> nn.Module | None:
+        """The fine-tuned text encoder, None for features."""
+        return self.inputs.text_encoder
+
+    def prediction_loss(self, prediction: Float[Tensor, "B"], label: Float[Tensor, "B"]) -> Float[Tensor, ""]:
+        """Mean absolute or squared error."""
+        return (F.l1_loss if self.config.loss == "l1" else F.mse_loss)(prediction, label)
+
+    def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """The prediction loss, as "mp" and "total"."""
+        loss = self.prediction_loss(output.prediction, batch.label)
+        return {"mp": loss, "total": loss}
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm that takes its running statistics for a batch of one utterance, which has no variance."""
+
+    def forward(self, x: Float[Tensor, "B d"]) -> Float[Tensor, "B d"]:
+        if self.training and len(x) == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)
+
+
+class MeanNet(nn.Module):
+    """TFN's network for audio and video: mean frame, batch norm, three layers with ReLU."""
+
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.layers = nn.Sequential(
+            BatchNorm(width), nn.Dropout(dropout), nn.Linear(width, hidden), nn.ReLU(),
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(),
+        )  # fmt: skip
+
+    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B h"]:
+        return self.layers(masked_mean(x, mask))
+
+
+class LastState(nn.Module):
+    """TFN's network for text: an LSTM's state at the last real token, then a linear map."""
+
+    def __init__(self, width: int, hidden: int, out: int):
+        super().__init__()
+        self.lstm = nn.LSTM(width, hidden, batch_first=True)
+        self.out = nn.Linear(hidden, out)
+
+    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B o"]:
+        return self.out(at_end(self.lstm(x)[0], mask))
+
+
+def unimodal_nets(inputs: Inputs, hidden: tuple[int, int, int], text_out: int, dropout: float) -> nn.ModuleDict:
+    """TFN's embedding networks, which LMF and LF-DNN use too: ``LastState`` for text, ``MeanNet`` for the others."""
+    sizes = dict(zip(MODALITIES, hidden, strict=True))
+    return nn.ModuleDict({
+        m: LastState(width, sizes[m], text_out) if m == "T" else MeanNet(width, sizes[m], dropout)
+        for m, width in inputs.widths.items()
+    })  # fmt: skip
+
+
+def unimodal_widths(modalities: tuple[str, ...], hidden: tuple[int, int, int], text_out: int) -> dict[str, int]:
+    """Widths of what ``unimodal_nets`` gives."""
+    return {m: text_out if m == "T" else h for m, h in zip(MODALITIES, hidden, strict=True) if m in modalities}
+
+
+def at_end(x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+    """The row of each utterance's last real frame.
+
+    What comes after it cannot reach a one-directional recurrent state, so a padded sequence gives the same numbers
+    as a packed one, and the whole-sequence kernels are several times faster.
+    """
+    last = (mask.sum(1) - 1).clamp(min=0)
+    return x[torch.arange(len(x), device=x.device), last] * mask.any(1, keepdim=True)
+
+
+def reversed_frames(x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+    """Each utterance's real frames in reverse order, padding where it was."""
+    length = mask.sum(1, keepdim=True)
+    steps = torch.arange(x.shape[1], device=x.device)
+    order = torch.where(steps < length, length - 1 - steps, steps)
+    return x.gather(1, order[..., None].expand_as(x))
+
+
+class BothWays(nn.Module):
+    """A bidirectional LSTM or GRU over the real frames alone.
+
+    Args:
+        kind: nn.LSTM or nn.GRU.
+        width, hidden: features per frame; hidden width of each direction.
+    """
+
+    def __init__(self, kind: type[nn.RNNBase], width: int, hidden: int):
+        super().__init__()
+        self.ahead = kind(width, hidden, batch_first=True)
+        self.back = kind(width, hidden, batch_first=True)
+
+    def forward(
+        self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]
+    ) -> tuple[Float[Tensor, "B T 2h"], Float[Tensor, "B 2h"]]:
+        """States at every frame (of padding: arbitrary), and each direction's last state."""
+        ahead, back = self.ahead(x)[0], self.back(reversed_frames(x, mask))[0]
+        states = torch.cat([ahead, reversed_frames(back, mask)], -1)
+        return states, torch.cat([at_end(ahead, mask), at_end(back, mask)], -1)
+
+
+def aligned(sequences: Sequences) -> tuple[dict[str, Float[Tensor, "B n d"]], Bool[Tensor, "B n"]]:
+    """All modalities on the steps of the first: each step is the mean of its stretch of the others' real frames.
+
+    For systems that were defined on word-aligned features; files that are aligned already come through unchanged.
+    """
+    (first, (x, mask)), *others = sequences.items()
+    out, own = {first: x}, mask.sum(1).clamp(min=1)
+    for m, (y, there) in others:
+        out[m] = stretches(y, there, x.shape[1], own)
+    return out, mask
+
+
+def key_bias(mask: Bool[Tensor, "B T"], queries: int, dtype: torch.dtype) -> Float[Tensor, "B 1 q T"]:
+    """-inf on padding, to be added to attention scores; an utterance without frames attends to its padding (zeros)."""
+    allowed = mask | ~mask.any(1, keepdim=True)
+    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~allowed, float("-inf"))
+    return bias[:, None, None].expand(-1, 1, queries, -1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of queries to a padded sequence, by the fused kernel.
+
+    The kernel drops no attention weights on a CPU, so where a paper does, dropout stands after the attention.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, queries: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B q d"]:
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, x in ((self.query, queries), (self.key, keys), (self.value, keys))
+        )
+        attended = F.scaled_dot_product_attention(q, k, v, key_bias(mask, queries.shape[1], q.dtype))
+        return self.out(attended.transpose(1, 2).flatten(2))

@@ -1,0 +1,209 @@
+"""ConFEDE: Contrastive Feature Decomposition (Yang et al., ACL 2023).
+
+Each modality's vector is split into a similarity and a dissimilarity feature. Contrastive pairs of utterance i
+(text stands for the first modality that is used):
+
+    positive   its text similarity feature and those of the other modalities;
+               a modality's similarity features of i and of like utterances j
+    negative   its text similarity feature and each of its dissimilarity features;
+               a modality's similarity features of i and of unlike utterances j
+
+Each positive pair's loss is NT-Xent against the negatives of its anchor. All features predict the label together,
+and each on its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from finelib.baselines.common import Baseline, Inputs
+from finelib.data.features import Batch, Corpus
+from finelib.moq import masked_mean
+
+PARTNERS = 2  # of each kind: like, unlike though near, unlike and far
+NOTHING = -1e4  # a score that adds nothing to a sum of exponentials; with -inf a row without negatives has no gradient
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults: the authors' repository (github.com/XpastaX/ConFEDE, MOSI/config.py and TVA_fusion.py).
+
+    Not as there: trained in one stage, without encoders trained for each modality beforehand; like and unlike
+    utterances come from the batch instead of the whole training split; no mask of future frames; no dropout of
+    attention weights, which the fused kernel cannot do; text is averaged over its tokens.
+
+    Attributes:
+        modalities: any subset of {T, A, V}.
+        width, heads, layers: of the audio and video Transformers; features are width / 2.
+        dropout: in the Transformers and after the feature projections.
+        contrast, mono: weights of the contrastive loss and of the single features' predictions.
+        temperature: of NT-Xent.
+        frames: see ``common.Inputs``.
+        loss: "mse" or "l1".
+    """
+
+    modalities: tuple[str, ...] = ("T", "A", "V")
+    width: int = 768
+    heads: int = 8
+    layers: int = 2
+    dropout: float = 0.5
+    contrast: float = 0.1
+    mono: float = 0.01
+    temperature: float = 0.5
+    frames: int = 0
+    loss: str = "mse"
+
+
+TRAIN = {"batch_size": 16, "lr": 1e-4, "weight_decay": 1e-3, "bucket": True}  # same source, but bucket
+FINETUNED = True
+DEMO = {"width": 64, "heads": 4, "layers": 1, "dropout": 0.1}
+SPACE = {"width": (128, 256), "dropout": (0.1, 0.3, 0.5), "contrast": (0.05, 0.1, 0.2)}
+
+
+@dataclass(frozen=True)
+class Output:
+    """prediction: (B,); similar, dissimilar: modality -> (B, width / 2); pooled: mean frames side by side (B, d)."""
+
+    prediction: Float[Tensor, "B"]
+    similar: dict[str, Float[Tensor, "B h"]]
+    dissimilar: dict[str, Float[Tensor, "B h"]]
+    pooled: Float[Tensor, "B d"]
+
+
+class Read(nn.Module):
+    """A [CLS] vector in front of the frames, learned positions, a Transformer; the [CLS] row.
+
+    Of the last layer only that row is read, so only it is computed.
+    """
+
+    def __init__(self, features: int, frames: int, c: Config):
+        super().__init__()
+        self.project = nn.Linear(features, c.width)
+        self.cls = nn.Parameter(torch.ones(1, 1, c.width))
+        self.position = nn.Parameter(torch.zeros(1, frames + 1, c.width))
+        self.dropout = nn.Dropout(c.dropout)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(c.width, c.heads, features, c.dropout, activation="gelu", batch_first=True)
+            for _ in range(c.layers)
+        )
+        for layer in self.layers:
+            layer.self_attn.dropout = 0.0
+
+    def forward(self, x: Float[Tensor, "B T f"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+        x = torch.cat([self.cls.expand(len(x), -1, -1), self.project(x)], 1) + self.position[:, : x.shape[1] + 1]
+        padding = F.pad(~mask, (1, 0), value=False)
+        x = self.dropout(x)
+        *first, last = self.layers
+        for layer in first:
+            x = layer(x, src_key_padding_mask=padding)
+        return self.at_cls(last, x, padding)
+
+    def at_cls(
+        self, layer: nn.TransformerEncoderLayer, x: Float[Tensor, "B T d"], padding: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B d"]:
+        """A layer's output (attention and feed-forward, each normed after it is added) at the [CLS] row alone."""
+        attended = layer.self_attn(x[:, :1], x, x, key_padding_mask=padding, need_weights=False)[0]
+        cls = layer.norm1(x[:, :1] + layer.dropout1(attended))
+        inner = layer.dropout(F.gelu(layer.linear1(cls)))
+        return layer.norm2(cls + layer.dropout2(layer.linear2(inner)))[:, 0]
+
+
+class Model(Baseline):
+    """Decomposed features of each modality, all of them fused by an MLP."""
+
+    def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
+        super().__init__(config, inputs, corpus)
+        longest = {m: max(int(split.frames[m].length.max()) for split in corpus.splits.values()) for m in inputs.widths}
+        self.read = nn.ModuleDict({m: Read(d, longest[m], config) for m, d in inputs.widths.items() if m != "T"})
+        if "T" in inputs.widths:
+            self.text = nn.Linear(inputs.widths["T"], config.width)
+        half = config.width // 2
+        self.similar, self.dissimilar = (
+            nn.ModuleDict({m: _projector(config.width, half, config.dropout) for m in inputs.widths}) for _ in range(2)
+        )
+        self.head = _regressor(2 * len(self.modalities) * half, (2 * half, half, half // 2, half // 4))
+        self.mono = _regressor(half, (half // 2, half // 4))
+        self.register_buffer("class_edges", torch.tensor(corpus.info.class_edges))
+
+    def forward(self, batch: Batch) -> Output:
+        sequences = self.inputs(batch)
+        means = {m: masked_mean(x, mask) for m, (x, mask) in sequences.items()}
+        whole = {m: self.text(means[m]) if m == "T" else self.read[m](*sequences[m]) for m in sequences}
+        similar = {m: self.similar[m](x) for m, x in whole.items()}
+        dissimilar = {m: self.dissimilar[m](x) for m, x in whole.items()}
+        prediction = self.head(torch.cat([*similar.values(), *dissimilar.values()], -1))[:, 0]
+        return Output(prediction, similar, dissimilar, torch.cat(list(means.values()), -1).detach())
+
+    def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """Prediction "mp", contrast "cl", and "up", each feature's own prediction; on CH-SIMS with unimodal labels."""
+        label, own = batch.label, batch.unimodal_labels or {}
+        single = torch.stack([self.mono(x)[:, 0] for x in (*output.similar.values(), *output.dissimilar.values())])
+        targets = [label] * len(self.modalities) + [own.get(m, label) for m in self.modalities]
+        like, unlike = partners(output.pooled, torch.bucketize(label, self.class_edges))
+        terms = {
+            "mp": self.prediction_loss(output.prediction, label),
+            "cl": contrastive_loss(output.similar, output.dissimilar, like, unlike, self.config.temperature),
+            "up": self.prediction_loss(single, torch.stack(targets)),
+        }
+        terms["total"] = terms["mp"] + self.config.contrast * terms["cl"] + self.config.mono * terms["up"]
+        return terms
+
+
+def partners(
+    pooled: Float[Tensor, "B d"], classes: Int[Tensor, "B"], count: int = PARTNERS
+) -> tuple[Bool[Tensor, "B B"], Bool[Tensor, "B B"]]:
+    """Like and unlike utterances of each, by cosine of their mean frames.
+
+    Like: the ``count`` nearest of the same class. Unlike: of the other classes the ``count`` nearest and farthest.
+    """
+    unit = F.normalize(pooled, dim=-1)
+    cosine, same = unit @ unit.T, classes[:, None] == classes
+    itself = torch.eye(len(pooled), dtype=torch.bool, device=pooled.device)
+    return _top(cosine, same & ~itself, count), _top(cosine, ~same, count) | _top(-cosine, ~same, count)
+
+
+def _top(score: Float[Tensor, "B B"], among: Bool[Tensor, "B B"], count: int) -> Bool[Tensor, "B B"]:
+    """True at each row's ``count`` largest scores among the allowed ones, or at all where there are fewer."""
+    best = score.masked_fill(~among, float("-inf")).topk(min(count, len(score)), dim=-1).indices
+    return torch.zeros_like(among).scatter_(1, best, True) & among
+
+
+def contrastive_loss(
+    similar: dict[str, Float[Tensor, "B h"]], dissimilar: dict[str, Float[Tensor, "B h"]],
+    like: Bool[Tensor, "B B"], unlike: Bool[Tensor, "B B"], temperature: float,
+) -> Float[Tensor, ""]:  # fmt: skip
+    """Mean NT-Xent over all positive pairs; 0 where there are none."""
+    unit, other = ({m: F.normalize(x, dim=-1) for m, x in kind.items()} for kind in (similar, dissimilar))
+    total, pairs = like.new_zeros((), dtype=torch.float32), 0
+    for place, (m, anchor) in enumerate(unit.items()):
+        between = anchor @ anchor.T / temperature  # (B, B)
+        positive, negative = [between], [between.masked_fill(~unlike, NOTHING)]
+        real = [like]
+        if place == 0:  # the first modality's similarity feature also meets the utterance's own others
+            within = [(anchor * x).sum(-1, keepdim=True) / temperature for n, x in unit.items() if n != m]
+            positive += within
+            real += [torch.ones_like(like[:, :1])] * len(within)
+            negative += [(anchor * x).sum(-1, keepdim=True) / temperature for x in other.values()]
+        positive, real = torch.cat(positive, 1), torch.cat(real, 1)
+        against = torch.cat(negative, 1).logsumexp(1, keepdim=True)
+        losses = F.softplus(against - positive)  # -log(e^p / (e^p + sum e^n))
+        total = total + losses.masked_fill(~real, 0).sum()
+        pairs = pairs + real.sum()
+    return total / pairs.clamp(min=1)
+
+
+def _projector(width: int, out: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out), nn.Tanh(), nn.Dropout(dropout))
+
+
+def _regressor(width: int, hidden: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.GELU()]
+        width = size
+    return nn.Sequential(*layers, nn.Linear(width, 1))

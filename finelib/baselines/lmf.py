@@ -1,0 +1,66 @@
+"""LMF: Low-rank Multimodal Fusion (Liu et al., ACL 2018).
+
+TFN's outer product, multiplied by a weight tensor of rank r per output, without ever being formed:
+
+    h = sum_i w_i * prod_m W_m^(i) [z_m; 1] + b
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from finelib.baselines.common import Baseline, Inputs, Output, unimodal_nets, unimodal_widths
+from finelib.baselines.tfn import with_one
+from finelib.data.features import Batch, Corpus
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults: MMSA 2.2.1, config_regression.json, lmf on CMU-MOSI.
+
+    Attributes:
+        modalities: any subset of {T, A, V}; the product is over those.
+        hidden: width of each embedding network, for T, A, V.
+        text_out: width of the text embedding.
+        rank: r.
+        dropout: in the embedding networks.
+        frames: see ``common.Inputs``.
+        loss: "l1" or "mse".
+    """
+
+    modalities: tuple[str, ...] = ("T", "A", "V")
+    hidden: tuple[int, int, int] = (128, 128, 16)
+    text_out: int = 64
+    rank: int = 3
+    dropout: float = 0.3
+    frames: int = 0
+    loss: str = "l1"
+
+
+TRAIN = {"batch_size": 64, "lr": 1e-3, "weight_decay": 0.005, "bucket": True}  # same source, but bucket
+FINETUNED = False
+DEMO = {"hidden": (64, 32, 32), "text_out": 32, "dropout": 0.1}
+SPACE = {"rank": (2, 4, 8, 16), "text_out": (32, 64, 128), "dropout": (0.1, 0.3, 0.5)}
+
+
+class Model(Baseline):
+    """Low-rank fusion."""
+
+    def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
+        super().__init__(config, inputs, corpus)
+        self.nets = unimodal_nets(inputs, config.hidden, config.text_out, config.dropout)
+        widths = unimodal_widths(self.modalities, config.hidden, config.text_out)
+        self.factor = nn.ParameterDict(
+            {m: nn.init.xavier_normal_(torch.empty(config.rank, width + 1)) for m, width in widths.items()}
+        )
+        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(1, config.rank))[0])
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, batch: Batch) -> Output:
+        product = self.weight  # (r,), then (B, r)
+        for m, (x, mask) in self.inputs(batch).items():
+            product = product * (with_one(self.nets[m](x, mask)) @ self.factor[m].T)
+        return Output(product.sum(-1) + self.bias)

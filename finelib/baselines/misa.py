@@ -1,0 +1,147 @@
+"""MISA: Modality-Invariant and -Specific Representations (Hazarika, Zimmermann and Poria, ACM MM 2020).
+
+One shared encoder for all modalities and a private one for each; the six vectors pass a Transformer and a linear
+fusion. Loss: prediction + alpha * difference + beta * similarity (CMD) + gamma * reconstruction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from finelib.baselines.common import Baseline, BothWays, Inputs
+from finelib.data.features import Batch, Corpus
+from finelib.moq import masked_mean
+from finelib.variants import central_moment_discrepancy, orthogonality
+
+Vectors = dict[str, Float[Tensor, "B d"]]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults: the authors' repository (github.com/declare-lab/MISA, config.py and solver.py) on CMU-MOSI.
+
+    Attributes:
+        modalities: any subset of {T, A, V}; with one alone there is nothing to be similar to.
+        width: of common, shared and private vectors.
+        heads: of the fusing Transformer, of one layer.
+        lstm: hidden width of the audio and video LSTMs, 0 for the number of features.
+        dropout: in the fusion.
+        difference, similarity, reconstruction: alpha, beta, gamma.
+        frames: see ``common.Inputs``.
+        loss: "mse" or "l1".
+    """
+
+    modalities: tuple[str, ...] = ("T", "A", "V")
+    width: int = 128
+    heads: int = 2
+    lstm: int = 0
+    dropout: float = 0.5
+    difference: float = 0.3
+    similarity: float = 1.0
+    reconstruction: float = 1.0
+    frames: int = 0
+    loss: str = "mse"
+
+
+TRAIN = {"batch_size": 64, "lr": 1e-4, "weight_decay": 0.0, "bucket": True}  # same source, but bucket
+FINETUNED = True
+DEMO = {"width": 64, "lstm": 16, "dropout": 0.1, "frames": 32}
+SPACE = {"width": (64, 128), "dropout": (0.1, 0.3, 0.5), "difference": (0.1, 0.3), "similarity": (0.3, 0.7, 1.0)}
+
+
+@dataclass(frozen=True)
+class Output:
+    """prediction: (B,); common, shared, private and decoded vectors: modality -> (B, width)."""
+
+    prediction: Float[Tensor, "B"]
+    common: Vectors
+    shared: Vectors
+    private: Vectors
+    decoded: Vectors
+
+
+class TwoLSTMs(nn.Module):
+    """Two bidirectional LSTMs with a layer norm between; the last states of both, concatenated."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.first, self.norm = BothWays(nn.LSTM, width, hidden), nn.LayerNorm(2 * hidden)
+        self.second = BothWays(nn.LSTM, 2 * hidden, hidden)
+
+    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B 4h"]:
+        states, end = self.first(x, mask)
+        return torch.cat([end, self.second(self.norm(states), mask)[1]], -1)
+
+
+class Model(Baseline):
+    """Shared and private vectors of each modality, fused."""
+
+    def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
+        super().__init__(config, inputs, corpus)
+        hidden = {m: config.lstm or d for m, d in inputs.widths.items()}
+        self.read = nn.ModuleDict({m: TwoLSTMs(d, hidden[m]) for m, d in inputs.widths.items() if m != "T"})
+        self.project = nn.ModuleDict({
+            m: nn.Sequential(
+                nn.Linear(d if m == "T" else 4 * hidden[m], config.width), nn.ReLU(), nn.LayerNorm(config.width)
+            )
+            for m, d in inputs.widths.items()
+        })  # fmt: skip
+        self.shared = nn.Sequential(nn.Linear(config.width, config.width), nn.Sigmoid())
+        self.private = nn.ModuleDict(
+            {m: nn.Sequential(nn.Linear(config.width, config.width), nn.Sigmoid()) for m in inputs.widths}
+        )
+        self.decoder = nn.ModuleDict({m: nn.Linear(config.width, config.width) for m in inputs.widths})
+        self.fuse = nn.TransformerEncoderLayer(config.width, config.heads, 2048, batch_first=True)
+        vectors = 2 * len(self.modalities)
+        self.head = nn.Sequential(
+            nn.Linear(vectors * config.width, vectors * config.width // 2), nn.Dropout(config.dropout), nn.ReLU(),
+            nn.Linear(vectors * config.width // 2, 1),
+        )  # fmt: skip
+
+    def forward(self, batch: Batch) -> Output:
+        sequences = self.inputs(batch)
+        common = {
+            m: self.project[m](masked_mean(x, mask) if m == "T" else self.read[m](x, mask))
+            for m, (x, mask) in sequences.items()
+        }
+        shared = {m: self.shared(x) for m, x in common.items()}
+        private = {m: self.private[m](x) for m, x in common.items()}
+        decoded = {m: self.decoder[m](shared[m] + private[m]) for m in common}
+        fused = self.fuse(torch.stack([*private.values(), *shared.values()], 1))
+        return Output(self.head(fused.flatten(1))[:, 0], common, shared, private, decoded)
+
+    def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """The prediction loss and MISA's three others; "total" is their weighted sum."""
+        terms = {
+            "mp": self.prediction_loss(output.prediction, batch.label), "diff": difference(output),
+            "cmd": similarity(output.shared), "recon": reconstruction(output),
+        }  # fmt: skip
+        c = self.config
+        terms["total"] = (
+            terms["mp"] + c.difference * terms["diff"] + c.similarity * terms["cmd"] + c.reconstruction * terms["recon"]
+        )
+        return terms
+
+
+def difference(output: Output) -> Float[Tensor, ""]:
+    """Orthogonality of each private vector to its shared one and to the other private ones, summed."""
+    parts = [orthogonality(output.private[m], output.shared[m]) for m in output.private]
+    parts += [orthogonality(output.private[m], output.private[n]) for m, n in combinations(output.private, 2)]
+    return torch.stack(parts).sum()
+
+
+def similarity(shared: Vectors) -> Float[Tensor, ""]:
+    """Mean CMD over pairs of shared vectors; 0 for one modality."""
+    pairs = [central_moment_discrepancy(shared[m], shared[n]) for m, n in combinations(shared, 2)]
+    return torch.stack(pairs).mean() if pairs else next(iter(shared.values())).new_zeros(())
+
+
+def reconstruction(output: Output) -> Float[Tensor, ""]:
+    """Mean squared error between decoded and common vectors, averaged over modalities."""
+    return torch.stack([F.mse_loss(output.decoded[m], output.common[m]) for m in output.common]).mean()

@@ -1,0 +1,147 @@
+"""MulT: Multimodal Transformer for unaligned sequences (Tsai et al., ACL 2019).
+
+Each modality attends to each other one through a stack of cross-modal blocks; what it got from the others is
+concatenated and passed through a self-attention stack, whose last real frame is read.
+
+    Z^[0] = own frames;  Z^[i] = Z^[i-1] + CM(LN Z^[i-1] -> LN other frames);  Z^[i] += FF(LN Z^[i])
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from finelib.baselines.common import Attention, Baseline, Inputs, Output, at_end
+from finelib.data.features import Batch, Corpus
+from finelib.stacked import ByteDropout
+from finelib.variants import positions
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults: MMSA 2.2.1, config_regression.json, mult on CMU-MOSI.
+
+    Not as there: sinusoidal positions, as in the paper; no mask of future frames, of which the paper says nothing;
+    no dropout of attention weights (0.3 and 0.2 there), which the fused kernel cannot do.
+
+    Attributes:
+        modalities: any subset of {T, A, V}; one alone has only the self-attention stack.
+        width, heads: d and attention heads of the cross-modal blocks.
+        layers: blocks of each stack; the self-attention stacks have at least 3.
+        memory_layers: blocks of the self-attention stacks, 0 for max(layers, 3).
+        kernel: of the temporal convolution in front, for T, A, V alike.
+        text_dropout, embed_dropout, residual_dropout, output_dropout: on text features, on the stacks' inputs, after
+            attention and feed-forward, in the output network.
+        frames: see ``common.Inputs``.
+        loss: "l1" or "mse".
+    """
+
+    modalities: tuple[str, ...] = ("T", "A", "V")
+    width: int = 50
+    heads: int = 10
+    layers: int = 4
+    memory_layers: int = 0
+    kernel: int = 5
+    text_dropout: float = 0.5
+    embed_dropout: float = 0.2
+    residual_dropout: float = 0.0
+    output_dropout: float = 0.5
+    frames: int = 0
+    loss: str = "l1"
+
+
+TRAIN = {"batch_size": 16, "lr": 2e-3, "weight_decay": 0.005, "clip": 0.6, "bucket": True}  # same source, but bucket
+FINETUNED = False
+DEMO = {"width": 32, "heads": 4, "layers": 1, "memory_layers": 1, "text_dropout": 0.1, "output_dropout": 0.1,
+        "frames": 32}  # fmt: skip
+SPACE = {"width": (32, 50, 64), "heads": (2,), "layers": (1, 2, 4), "text_dropout": (0.2, 0.5),
+         "output_dropout": (0.1, 0.5)}  # fmt: skip
+
+
+class Block(nn.Module):
+    """One cross-modal block, or a self-attention block where keys are the queries' own sequence."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.attention = Attention(width, heads)
+        self.norm, self.norm_ff = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.dropout = ByteDropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B q d"]:
+        normed = self.norm(x)
+        x = x + self.dropout(self.attention(normed, normed if keys is x else self.norm(keys), mask))
+        return x + self.dropout(self.narrow(torch.relu(self.wide(self.norm_ff(x)))))
+
+
+class Stack(nn.Module):
+    """Blocks, then a layer norm; frames are scaled by sqrt(d) and given positions before."""
+
+    def __init__(self, width: int, config: Config, layers: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.residual_dropout) for _ in range(layers))
+        self.norm, self.dropout = nn.LayerNorm(width), ByteDropout(config.embed_dropout)
+
+    def forward(
+        self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B q d"]:
+        """x attending to keys."""
+        x, keys = self.embed(x), self.embed(keys)
+        for block in self.blocks:
+            x = block(x, keys, mask)
+        return self.norm(x)
+
+    def last(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+        """x attending to itself, at the last real frame; of the last block only that row is computed."""
+        x = self.embed(x)
+        *first, final = self.blocks
+        for block in first:
+            x = block(x, x, mask)
+        return self.norm(final(at_end(x, mask)[:, None], x, mask))[:, 0]
+
+    def embed(self, x: Float[Tensor, "B T d"]) -> Float[Tensor, "B T d"]:
+        return self.dropout(x * sqrt(x.shape[-1]) + positions(x.shape[1], x.shape[2], x))
+
+
+class Model(Baseline):
+    """Cross-modal attention between every ordered pair of modalities."""
+
+    def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
+        super().__init__(config, inputs, corpus)
+        others = max(1, len(self.modalities) - 1)
+        width, combined = others * config.width, len(self.modalities) * others * config.width
+        self.text_dropout = ByteDropout(config.text_dropout)
+        self.convolve = nn.ModuleDict({
+            m: nn.Conv1d(d, config.width, config.kernel, padding=config.kernel // 2, bias=False)
+            for m, d in inputs.widths.items()
+        })  # fmt: skip
+        self.cross = nn.ModuleDict({
+            m + n: Stack(config.width, config, config.layers) for m in inputs.widths for n in inputs.widths if m != n
+        })  # fmt: skip
+        depth = config.memory_layers or max(config.layers, 3)
+        self.memory = nn.ModuleDict({m: Stack(width, config, depth) for m in inputs.widths})
+        self.hidden = nn.Sequential(
+            nn.Linear(combined, combined), nn.ReLU(), nn.Dropout(config.output_dropout), nn.Linear(combined, combined)
+        )
+        self.head = nn.Linear(combined, 1)
+
+    def forward(self, batch: Batch) -> Output:
+        sequences = {m: (self.frames(m, x, mask), mask) for m, (x, mask) in self.inputs(batch).items()}
+        ends = []
+        for m, (x, mask) in sequences.items():
+            seen = [self.cross[m + n](x, *keys) for n, keys in sequences.items() if n != m] or [x]
+            ends.append(self.memory[m].last(torch.cat(seen, -1), mask))
+        end = torch.cat(ends, -1)
+        return Output(self.head(end + self.hidden(end))[:, 0])
+
+    def frames(self, m: str, x: Float[Tensor, "B T f"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+        """The temporal convolution; zeros on padding."""
+        if m == "T":
+            x = self.text_dropout(x)
+        return self.convolve[m](x.transpose(1, 2)).transpose(1, 2) * mask[..., None]

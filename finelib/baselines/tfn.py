@@ -1,0 +1,81 @@
+"""TFN: Tensor Fusion Network (Zadeh et al., EMNLP 2017).
+
+    z = [z_T; 1] x [z_A; 1] x [z_V; 1]   (outer product: all products of up to three features)
+
+then a network on the flattened tensor, and a sigmoid stretched to the label range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from finelib.baselines.common import Baseline, Inputs, Output, unimodal_nets, unimodal_widths
+from finelib.data.features import Batch, Corpus
+from finelib.stacked import ByteDropout
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults: MMSA 2.2.1, config_regression.json, tfn on CMU-MOSI.
+
+    Attributes:
+        modalities: any subset of {T, A, V}; the product is over those.
+        hidden: width of each embedding network, for T, A, V.
+        text_out: width of the text embedding.
+        post_fusion: width of the layers after fusion.
+        dropout, post_dropout: in the embedding networks; on the fusion tensor.
+        frames: see ``common.Inputs``.
+        loss: "l1" or "mse".
+    """
+
+    modalities: tuple[str, ...] = ("T", "A", "V")
+    hidden: tuple[int, int, int] = (128, 128, 32)
+    text_out: int = 32
+    post_fusion: int = 64
+    dropout: float = 0.3
+    post_dropout: float = 0.5
+    frames: int = 0
+    loss: str = "l1"
+
+
+TRAIN = {"batch_size": 32, "lr": 1e-3, "weight_decay": 0.0, "bucket": True}  # same source, but bucket
+FINETUNED = False
+DEMO = {"hidden": (64, 16, 16), "text_out": 16, "post_fusion": 32, "dropout": 0.1, "post_dropout": 0.2}
+SPACE = {"post_fusion": (32, 64, 128), "text_out": (16, 32, 64), "dropout": (0.1, 0.3), "post_dropout": (0.2, 0.5)}
+
+
+class Model(Baseline):
+    """Tensor fusion."""
+
+    def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
+        super().__init__(config, inputs, corpus)
+        self.nets = unimodal_nets(inputs, config.hidden, config.text_out, config.dropout)
+        widths = unimodal_widths(self.modalities, config.hidden, config.text_out)
+        self.dropout = ByteDropout(config.post_dropout)
+        self.head = nn.Sequential(
+            nn.Linear(prod(width + 1 for width in widths.values()), config.post_fusion), nn.ReLU(),
+            nn.Linear(config.post_fusion, config.post_fusion), nn.ReLU(), nn.Linear(config.post_fusion, 1),
+        )  # fmt: skip
+
+    def forward(self, batch: Batch) -> Output:
+        fused = tensor_fusion([self.nets[m](x, mask) for m, (x, mask) in self.inputs(batch).items()])
+        share = torch.sigmoid(self.head(self.dropout(fused))[:, 0])
+        return Output(self.info.label_low + (self.info.label_high - self.info.label_low) * share)
+
+
+def tensor_fusion(embedded: list[Float[Tensor, "B _"]]) -> Float[Tensor, "B p"]:
+    """Flattened outer product of all [z; 1], the last modality's index running fastest."""
+    fused = with_one(embedded[0])
+    for z in embedded[1:]:
+        fused = (fused[:, :, None] * with_one(z)[:, None]).flatten(1)
+    return fused
+
+
+def with_one(z: Float[Tensor, "B d"]) -> Float[Tensor, "B d+1"]:
+    """[z; 1]."""
+    return torch.cat([z, z.new_ones(len(z), 1)], 1)
