@@ -160,6 +160,16 @@ def test_frames_are_averaged_over_stretches_only_where_there_are_more():
     assert inputs.sequence(x, mask, "T")[0] is x
 
 
+def test_convolution_is_that_of_pytorch():
+    own, x = common.Convolution(7, 4, 5), torch.randn(2, 9, 7)
+    reference = nn.Conv1d(7, 4, 5, padding=2, bias=False)
+    reference.weight = nn.Parameter(own.weight.permute(2, 0, 1))
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    torch.testing.assert_close(own(x, mask), reference(x.transpose(1, 2)).transpose(1, 2))
+    mask[1, 6:] = False
+    assert not own(x, mask)[1, 6:].any()
+
+
 def test_buckets_hold_every_utterance_once_and_like_lengths(corpus):
     model = demo("LF-DNN", corpus)
     resident = ResidentSplit(corpus.splits["train"], corpus.modalities, torch.device("cpu"))

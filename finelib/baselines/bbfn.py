@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Attention, Baseline, BothWays, Inputs, aligned
+from finelib.baselines.common import Attention, Baseline, BothWays, Convolution, Inputs, aligned
 from finelib.data.features import Batch, Corpus
 from finelib.moq import masked_mean
 from finelib.stacked import ByteDropout
@@ -133,10 +133,9 @@ class Model(Baseline):
         if len(self.modalities) < 2:
             alone = self.modalities[0]
             raise ValueError(f"BBFN: fuses pairs of modalities, found {alone} alone; expected two or three")
-        self.convolve = nn.ModuleDict({
-            m: nn.Conv1d(d, config.width, config.kernel, padding=config.kernel // 2, bias=False)
-            for m, d in inputs.widths.items()
-        })  # fmt: skip
+        self.convolve = nn.ModuleDict(
+            {m: Convolution(d, config.width, config.kernel) for m, d in inputs.widths.items()}
+        )
         self.pairs = nn.ModuleDict({
             m: nn.ModuleList(Layer(config, i == 0) for i in range(config.layers)) for m in self.modalities[1:]
         })  # fmt: skip
@@ -148,7 +147,7 @@ class Model(Baseline):
 
     def forward(self, batch: Batch) -> Output:
         frames, mask = aligned(self.inputs(batch))
-        x = {m: self.convolve[m](f.transpose(1, 2)).transpose(1, 2) * mask[..., None] for m, f in frames.items()}
+        x = {m: self.convolve[m](f, mask) for m, f in frames.items()}
         ends, belief = [], []
         for m, layers in self.pairs.items():
             first, second = x[self.modalities[0]], x[m]

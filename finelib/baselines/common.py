@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from finelib.data.features import MODALITIES, Batch, Corpus
 from finelib.fine import Standardise
 from finelib.moq import masked_mean
+from finelib.stacked import uniform_parameter
 from finelib.variants import stretches
 
 Sequences = dict[str, tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]]
@@ -198,6 +199,24 @@ def key_bias(mask: Bool[Tensor, "B T"], queries: int, dtype: torch.dtype) -> Flo
     allowed = mask | ~mask.any(1, keepdim=True)
     bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~allowed, float("-inf"))
     return bias[:, None, None].expand(-1, 1, queries, -1)
+
+
+class Convolution(nn.Module):
+    """A convolution over time with as many steps out as in, zeros on padding and beyond both ends, no bias.
+
+    All taps are one product, added up with shifts: for wide text features much quicker than ``nn.Conv1d``.
+    """
+
+    def __init__(self, width_in: int, width_out: int, kernel: int):
+        super().__init__()
+        self.weight = uniform_parameter(width_in * kernel, width_in, kernel, width_out)
+
+    def forward(self, x: Float[Tensor, "B T f"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+        kernel, steps = self.weight.shape[1], x.shape[1]
+        taps = (x @ self.weight.flatten(1)).unflatten(-1, (kernel, -1))  # (B, T, kernel, d)
+        taps = F.pad(taps, (0, 0, 0, 0, kernel // 2, kernel // 2))
+        out = sum(taps[:, j : j + steps, j] for j in range(kernel))
+        return out * mask[..., None]
 
 
 class Attention(nn.Module):

@@ -51,7 +51,7 @@ class Config:
 
 TRAIN = {"batch_size": 64, "lr": 1e-4, "weight_decay": 0.0, "bucket": True}  # same source, but bucket
 FINETUNED = True
-DEMO = {"width": 64, "lstm": 16, "dropout": 0.1, "frames": 32}
+DEMO = {"width": 64, "lstm": 16, "dropout": 0.1, "frames": 24}
 SPACE = {"width": (64, 128), "dropout": (0.1, 0.3, 0.5), "difference": (0.1, 0.3), "similarity": (0.3, 0.7, 1.0)}
 
 

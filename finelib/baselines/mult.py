@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Attention, Baseline, Inputs, Output, at_end
+from finelib.baselines.common import Attention, Baseline, Convolution, Inputs, Output, at_end
 from finelib.data.features import Batch, Corpus
 from finelib.stacked import ByteDropout
 from finelib.variants import positions
@@ -57,7 +57,7 @@ class Config:
 TRAIN = {"batch_size": 16, "lr": 2e-3, "weight_decay": 0.005, "clip": 0.6, "bucket": True}  # same source, but bucket
 FINETUNED = False
 DEMO = {"width": 32, "heads": 4, "layers": 1, "memory_layers": 1, "text_dropout": 0.1, "output_dropout": 0.1,
-        "frames": 32}  # fmt: skip
+        "frames": 24}  # fmt: skip
 SPACE = {"width": (32, 50, 64), "heads": (2,), "layers": (1, 2, 4), "text_dropout": (0.2, 0.5),
          "output_dropout": (0.1, 0.5)}  # fmt: skip
 
@@ -117,10 +117,9 @@ class Model(Baseline):
         others = max(1, len(self.modalities) - 1)
         width, combined = others * config.width, len(self.modalities) * others * config.width
         self.text_dropout = ByteDropout(config.text_dropout)
-        self.convolve = nn.ModuleDict({
-            m: nn.Conv1d(d, config.width, config.kernel, padding=config.kernel // 2, bias=False)
-            for m, d in inputs.widths.items()
-        })  # fmt: skip
+        self.convolve = nn.ModuleDict(
+            {m: Convolution(d, config.width, config.kernel) for m, d in inputs.widths.items()}
+        )
         self.cross = nn.ModuleDict({
             m + n: Stack(config.width, config, config.layers) for m in inputs.widths for n in inputs.widths if m != n
         })  # fmt: skip
@@ -132,16 +131,12 @@ class Model(Baseline):
         self.head = nn.Linear(combined, 1)
 
     def forward(self, batch: Batch) -> Output:
-        sequences = {m: (self.frames(m, x, mask), mask) for m, (x, mask) in self.inputs(batch).items()}
+        sequences = {}
+        for m, (x, mask) in self.inputs(batch).items():
+            sequences[m] = self.convolve[m](self.text_dropout(x) if m == "T" else x, mask), mask
         ends = []
         for m, (x, mask) in sequences.items():
             seen = [self.cross[m + n](x, *keys) for n, keys in sequences.items() if n != m] or [x]
             ends.append(self.memory[m].last(torch.cat(seen, -1), mask))
         end = torch.cat(ends, -1)
         return Output(self.head(end + self.hidden(end))[:, 0])
-
-    def frames(self, m: str, x: Float[Tensor, "B T f"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
-        """The temporal convolution; zeros on padding."""
-        if m == "T":
-            x = self.text_dropout(x)
-        return self.convolve[m](x.transpose(1, 2)).transpose(1, 2) * mask[..., None]

@@ -53,7 +53,7 @@ class Config:
 # same source, but bucket; there audio and video learn at 5e-3
 TRAIN = {"batch_size": 16, "lr": 1e-3, "weight_decay": 0.001, "bucket": True}
 FINETUNED = True
-DEMO = {"frames": 32}
+DEMO = {"frames": 24}
 SPACE = {"post_fusion": (32, 64, 128), "post": ((32, 16, 32), (64, 16, 32)),
          "dropout": ((0.1, 0.1, 0.0), (0.3, 0.1, 0.1))}  # fmt: skip
 
