@@ -161,9 +161,9 @@ def notes(number: int, rows: list[Row]) -> tuple[str, ...]:
     sources = {row.data for row in rows}
     if any(row.data == "planted" and row.name in SYSTEMS for row in rows):
         said.append("All systems share one protocol: data, seeds, epochs, selection. In the smoke and demo presets all "
-                    "are small, and MulT, MISA and Self-MM get audio and video averaged over 24 stretches. Planted data "
-                    "hide the factors in few frames, which attention can find; a system that averages frames or reads "
-                    "the last one cannot.")  # fmt: skip
+                    "are small, and MulT, MISA and Self-MM get audio and video averaged over 24 stretches. Planted "
+                    "data hide the factors in few frames, which attention can find; a system that averages frames or "
+                    "reads the last one cannot.")  # fmt: skip
     if "planted" in sources:
         said.append("Planted data are generated: their rows say nothing about the real corpus, only how far a method "
                     "gets from the floor to the oracle, the best prediction given the true factors.")  # fmt: skip

@@ -1,7 +1,10 @@
 """The compared systems: one contract for all, and for each what defines it against something independent."""
 
+import re
+import sys
 from dataclasses import replace
 from itertools import product
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -9,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from finelib import models, training
+from finelib import models, presets, tables, training, tuning
 from finelib.baselines import SYSTEMS, bbfn, common, confede, lmf, mfn, misa, mult, self_mm, tfn
 from finelib.config import TrainConfig
 from finelib.data.features import Batch, ResidentSplit
+from finelib.presets import Options
 
 SUBSETS = ["TAV", "TA", "AV", "T", "V"]
 
@@ -451,3 +455,19 @@ def test_mfn_memory_is_gated(corpus):
             out.weight.zero_()
             out.bias.fill_(bias)
     assert model.memory(torch.randn(2, 6, 12)).abs().max() < 1e-6
+
+
+def test_the_readme_system_is_a_tenth_row(corpus, monkeypatch):
+    """The file and the line that README shows: it trains, is in the tables, and can be tuned."""
+    blocks = re.findall(r"```python\n(.*?)```", (presets.ROOT / "README.md").read_text(), re.DOTALL)
+    file = next(block for block in blocks if block.startswith("# finelib/baselines/mean_pool.py"))
+    module = ModuleType("mean_pool")
+    monkeypatch.setitem(sys.modules, "mean_pool", module)
+    exec(file, module.__dict__)
+    line = next(block for block in blocks if block.startswith("# finelib/baselines/__init__.py"))
+    monkeypatch.setitem(SYSTEMS, *eval("{" + line.split("\n", 1)[1] + "}", {"mean_pool": module}).popitem())
+    options = Options(preset="smoke", seeds=1)
+    spec = next(s for s in tables.block_specs(1, options, options) if s.name == "Mean pool")
+    model = models.build(spec.model, corpus)
+    assert training.fit(model, corpus, spec.train, 0).curves[-1]["dev_mae"] < 3
+    assert len(tuning.candidates(spec, 4)) == 4
