@@ -48,8 +48,8 @@ PUBLIC_TRAIN = TrainConfig(epochs=12, patience=5, lr=5e-4, lr_critic=5e-4)
 FINETUNED_MODEL = PUBLIC_MODEL
 FINETUNED_TRAIN = TrainConfig(epochs=8, patience=8, lr=5e-4, lr_critic=5e-4, lr_text=5e-5)
 ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
-# The compared systems on real data: their published rates and batches (``TRAIN`` of each), MMSA's early stop.
-COMPARED_TRAIN = TrainConfig(epochs=30, patience=8, lr_text=5e-5)
+# The compared systems on real data: their published rates and batches (``TRAIN`` of each), FINE's patience.
+COMPARED_TRAIN = TrainConfig(epochs=15, patience=5, lr_text=5e-5)
 
 # The study of single terms in notebook 03: label -> the coefficient that is 0 in the control. In it the terms are
 # summed over pairs and modalities as in Eq. 3 and 5, where the objective averages (three each, so weight 3), the
