@@ -219,9 +219,24 @@ def test_against_printed_rows(low, high, verdict, tmp_path, monkeypatch):
     spans = dict.fromkeys(rows.SENTIMENT, {"mean": (low + high) / 2, "sd": 0.0, "low": low, "high": high, "n": 3})
     row = replace(measured("FINE"), measured=spans)
     options = folder(tmp_path, row, replace(row, data="public"), number=1)
-    assert measure("beats_printed(tables=[1])", options).verdict == verdict
-    assert measure("beats_printed(tables=[1])", options, "public").verdict == NOT_RUN
-    assert measure("beats_printed(tables=[1, 2])", options).verdict == NOT_RUN
+    assert measure("beats_others(tables=[1])", options).verdict == verdict
+    assert measure("beats_others(tables=[1])", options, "public").verdict == NOT_RUN
+    assert measure("beats_others(tables=[1, 2])", options).verdict == NOT_RUN
+
+
+@pytest.mark.parametrize(
+    ("gaps", "verdict"),
+    [((-0.2, -0.1), HOLDS), ((-0.2, 0.2), DOES_NOT), ((-0.2, -0.01), OPEN)],
+)
+def test_beats_others_on_planted_data_means_the_compared_systems(gaps, verdict, tmp_path):
+    """A row's difference is its Corr minus FINE's, here with a half-width of 0.05."""
+    def row(name, gap):
+        spans = gap and {"corr": {"mean": gap, "low": gap - 0.05, "high": gap + 0.05}}
+        return replace(measured(name), data="planted", differences=spans)
+
+    fine, *others = (row(*pair) for pair in zip(("FINE", "MulT", "MISA"), (None, *gaps), strict=True))
+    options = folder(tmp_path, fine, *others, number=1)
+    assert measure("beats_others(tables=[1])", options, "planted").verdict == verdict
 
 
 def spread(mean, half=0.1, beyond="no", control=0.0):
