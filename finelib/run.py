@@ -169,7 +169,7 @@ def execute(name: str, options: Options) -> Path:
     import papermill  # slow to import, and not needed for a table alone
 
     target = Path(options.out) / "runs" / "notebooks" / f"{name}.ipynb"
-    parameters = {name: value for name, value in vars(options).items() if value is not None} | {"out": str(options.out)}
+    parameters = {**vars(options), "out": str(options.out)}
     papermill.execute_notebook(
         ROOT / "notebooks" / f"{name}.ipynb", target, parameters, cwd=ROOT / "notebooks", kernel_name="python3",
         progress_bar=False,

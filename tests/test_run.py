@@ -3,6 +3,7 @@
 import pytest
 
 from finelib import identifiability, presets, run
+from finelib.baselines import SYSTEMS
 from finelib.presets import Options
 
 
@@ -65,7 +66,7 @@ def test_plan_names_each_run_once_and_the_controls(monkeypatch):
     of_tables = {spec for number in (5, 6) for spec in run.ablations.table_specs(number, options)}
     assert of_tables <= set(plan)
     sweeps = (len(identifiability.BETA) + len(identifiability.BATCH)) * identifiability.SWEEP_SEEDS
-    assert len(plan) == 4 * 2 + (1 + len(presets.CONTROLS)) * 2 + len(of_tables) + sweeps
+    assert len(plan) == 4 * 2 * (1 + len(SYSTEMS)) + (1 + len(presets.CONTROLS)) * 2 + len(of_tables) + sweeps
 
 
 def test_interruption_says_how_to_go_on(capsys, monkeypatch):
