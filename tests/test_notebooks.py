@@ -11,7 +11,7 @@ import pytest
 
 from finelib.presets import ROOT
 
-PARAMETERS = ["preset", "source", "seeds", "out", "jobs", "text_encoder", "finetune_text"]
+PARAMETERS = ["preset", "source", "seeds", "out", "jobs", "text_encoder", "finetune_text", "tune"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
