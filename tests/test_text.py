@@ -9,9 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from finelib import text
+from finelib import text, training
+from finelib.baselines import SYSTEMS
+from finelib.config import TrainConfig
 from finelib.data.corpora import CORPORA
-from finelib.data.features import Corpus, Split
+from finelib.data.features import Corpus, Frames, ResidentSplit, Split
+from finelib.models import build
 from finelib.text import MINILM, TextEncoder, encode_corpus, encoder_folder
 
 SENTENCES = {
@@ -242,3 +245,27 @@ def test_no_synchronisation_on_cuda():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.testing.assert_close(found.cpu(), on_host(ids, mask), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["MISA", "Self-MM", "BBFN", "ConFEDE", "TFN"])
+def test_a_compared_system_trains_an_encoder_of_any_width(name, small):
+    """From raw text and audio: the gradient reaches the encoder, which has a learning rate of its own."""
+    raw = encode_corpus(corpus(), small, finetune=True)
+    rng = np.random.default_rng(0)
+    splits = {}
+    for s, split in raw.splits.items():
+        length = rng.integers(1, 5, len(split))
+        audio = Frames.from_lengths(rng.standard_normal((int(length.sum()), 3), dtype=np.float32), length)
+        label = rng.uniform(-3, 3, len(split)).astype(np.float32)
+        splits[s] = replace(split, frames={**split.frames, "A": audio}, label=label)
+    heard = replace(raw, splits=splits)
+    system = SYSTEMS[name]
+    config = system.Config(**system.DEMO | {"modalities": ("T", "A"), "frames": 0})
+    model = build(config, heard)
+    assert model.inputs.widths == {"T": 16, "A": 3}
+    resident = ResidentSplit(heard.splits["train"], ("T", "A"), torch.device("cpu"))
+    batch = resident.batch(torch.arange(4))
+    model.losses(model(batch), batch)["total"].backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.text_encoder.parameters())
+    groups = training.make_optimiser(model, TrainConfig(lr_text=3e-5)).param_groups
+    assert {group["lr"] for group in groups if group["role"] == "text"} == {3e-5}
