@@ -39,7 +39,7 @@ NAMES = {"mult": "MulT", "tfn": "TFN", "lmf": "LMF", "lf_dnn": "LF-DNN", "mfn": 
 SIZES, FRAMES, WIDTHS = (1284, 229, 686), (50, 375, 500), (768, 5, 20)
 SLOW = ("mult",)  # timed on a part of the rows; the time of a step does not depend on how many there are
 SLOW_ROWS = (256, 32, 32)
-ACCURACY_ROWS, ACCURACY_EPOCHS = (400, 100, 400), 8
+ACCURACY_ROWS = (400, 100, 400)
 SIGNAL = 0.04  # shift of every frame per unit of the label, in a random direction of length sqrt(d)
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
 SPEED_SECONDS, SPEED_BATCHES = 8, 2  # a peer is timed for so long, and for so many batches at least
@@ -142,13 +142,13 @@ def peer_speed(model_name: str, folder: Path) -> dict:
     return {"samples_per_s": seen / seconds, "parameters": count(model), "batch_size": args.batch_size}
 
 
-def peer_scores(model_name: str, folder: Path, seed: int) -> dict:
+def peer_scores(model_name: str, folder: Path, seed: int, epochs: int) -> dict:
     """Test MAE and Corr of MMSA's model at the epoch with the smallest validation MAE."""
     import torch
 
     args, loaders, model = peer_parts(model_name, folder, seed)
     optimiser, best, scores = peer_optimiser(args, model), np.inf, {}
-    for _ in range(ACCURACY_EPOCHS):
+    for _ in range(epochs):
         model.train()
         for batch in loaders["train"]:
             peer_step(model, optimiser, batch, args.get("grad_clip", -1.0))
@@ -190,13 +190,13 @@ def our_speed(name: str, folder: Path, aligned: bool, threads: int, epochs: int)
     return {"samples_per_s": history.samples_per_second, "parameters": count(model), "batch_size": train.batch_size}
 
 
-def our_scores(name: str, folder: Path, aligned: bool, threads: int, seed: int) -> dict:
+def our_scores(name: str, folder: Path, aligned: bool, threads: int, seed: int, epochs: int) -> dict:
     """Test MAE and Corr at the epoch with the smallest validation MAE."""
     import torch
 
     from finelib import models, training
 
-    corpus, config, train = our_parts(name, folder, aligned, threads, ACCURACY_EPOCHS)
+    corpus, config, train = our_parts(name, folder, aligned, threads, epochs)
     torch.manual_seed(seed)
     model = models.build(config, corpus)
     training.fit(model, corpus, train, seed)
@@ -221,9 +221,10 @@ def work(job: dict) -> dict:
     torch.set_num_threads(job["threads"])
     folder, side = Path(job["folder"]), job["side"]
     if side == "peer":
-        found = peer_scores(job["model"], folder, job["seed"]) if "seed" in job else peer_speed(job["model"], folder)
+        name = job["model"]
+        found = peer_scores(name, folder, job["seed"], job["epochs"]) if "seed" in job else peer_speed(name, folder)
     elif "seed" in job:
-        found = our_scores(side, folder, job["aligned"], job["threads"], job["seed"])
+        found = our_scores(side, folder, job["aligned"], job["threads"], job["seed"], job["epochs"])
     else:
         found = our_speed(side, folder, job["aligned"], job["threads"], job["epochs"])
     return found | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
@@ -275,7 +276,7 @@ def accuracy(job: dict, seeds: int) -> dict:
     for seed in range(1111, 1111 + seeds):
         for side, found in scores.items():
             found.append(in_process(job | {"side": side, "seed": seed}))
-    result: dict = {"epochs": ACCURACY_EPOCHS, "seeds": seeds}
+    result: dict = {"epochs": job["epochs"], "seeds": seeds}
     for metric, better in (("mae", -1), ("corr", 1)):
         peer, ours = ([run[metric] for run in found] for found in scores.values())
         half = float(stats.t.ppf(0.975, seeds - 1)) * statistics.stdev(peer) / seeds**0.5
@@ -295,6 +296,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--accuracy", action="store_true", help="test scores instead of speed")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=8, help="with --accuracy")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -309,7 +311,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         lengths = write_file(Path(folder), rows, options.lengths, aligned)
         job = {"model": options.model, "folder": folder, "aligned": aligned, "threads": options.threads,
-               "epochs": 1 if slow else 3}  # fmt: skip
+               "epochs": options.epochs if options.accuracy else 1 if slow else 3}  # fmt: skip
         found = accuracy(job, options.seeds) if options.accuracy else speed(job, 1 if slow else 3)
     result = {"model": options.model, "data": "planted", "rows": rows, "lengths": lengths, "threads": options.threads,
               **found, "versions": {name: version(name) for name in ("torch", "mmsa")},

@@ -141,7 +141,7 @@ def planned_runs(options: Options, chosen_tables: list[str], chosen_notebooks: l
             specs += ablations.table_specs(TABLE_OF[name], options)
         for number in TABLES_IN.get(name, ()):
             specs += tables.table_specs(number, options)
-        for corpus in NOTEBOOKS[name] or ():
+        for corpus in () if name in TABLES_IN else NOTEBOOKS[name] or ():
             specs += presets.specs(corpus, options)
         if name == ALIASES["figure5"]:
             specs += presets.figure5_specs(options)
