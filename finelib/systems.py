@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from finelib import metrics, references
 from finelib.data.features import Corpus
@@ -53,8 +54,13 @@ def against_cost(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Fi
         _names(axis, table, cost, metric)
         _reference(axis, corpus, metric, horizontal=True)
         axis.set(xscale="log", xlabel=title)
+        axis.margins(x=0.16)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel(LABELS[metric])
     figure.suptitle(f"{corpus.info.title}, {corpus.data} data, {' + '.join(corpus.modalities)}: what a score costs")
+    plt.close(figure)
     return figure
 
 
@@ -70,6 +76,7 @@ def over_seeds(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Figu
     _reference(axis, corpus, metric, horizontal=False)
     axis.set(xlabel=f"{LABELS[metric]}; dot: a seed, bar: their mean", ylabel="")
     axis.grid(axis="x", alpha=0.3)
+    plt.close(figure)
     return figure
 
 
@@ -91,15 +98,15 @@ def _log_gap(a: float, b: float) -> float:
 
 
 def _reference(axis: Axes, corpus: Corpus, metric: str, horizontal: bool) -> None:
-    """The ridge regression on mean features as a dashed line, where the text has features."""
-    found = {name: p for name, p in references.references(corpus).items() if name.startswith("ridge")}
-    if not found:
-        return
-    name, prediction = next(iter(found.items()))
-    value = metrics.score(corpus.info.metric, prediction, corpus.splits["test"].label)[metric]
-    (axis.axhline if horizontal else axis.axvline)(value, color="grey", ls="--", lw=1)
-    if horizontal:
-        axis.text(0.01, value, name, transform=axis.get_yaxis_transform(), va="bottom", color="grey", fontsize=8)
-    else:
-        axis.text(value, 1.0, name, transform=axis.get_xaxis_transform(), ha="center", va="bottom", color="grey",
-                  fontsize=8)  # fmt: skip
+    """The ridge regressions on mean features as dashed lines, where there are any."""
+    label = corpus.splits["test"].label
+    for name, prediction in references.references(corpus).items():
+        if not name.startswith("ridge"):
+            continue
+        value = metrics.score(corpus.info.metric, prediction, label)[metric]
+        (axis.axhline if horizontal else axis.axvline)(value, color="grey", ls="--", lw=1, zorder=0)
+        if horizontal:
+            axis.text(0.01, value, name, transform=axis.get_yaxis_transform(), va="bottom", color="grey", fontsize=8)
+        else:
+            axis.text(value, 1.0, name, transform=axis.get_xaxis_transform(), ha="center", va="bottom", color="grey",
+                      fontsize=8)  # fmt: skip
