@@ -268,6 +268,17 @@ def test_mult_has_a_stack_for_every_ordered_pair_and_each_matters(corpus):
         stack.norm.weight.data.mul_(0.5)
 
 
+def test_mult_queries_come_from_one_modality_and_keys_from_the_other(corpus):
+    model, batch, seen = demo("MulT", corpus, frames=0).eval(), batch_of(corpus), {}
+    for name, stack in model.cross.items():
+        stack.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given}))
+    model(batch)
+    for (own, other), (x, keys, mask) in seen.items():
+        assert x.shape[1] == batch.mask[own].shape[1] and torch.equal(mask, batch.mask[other])
+        torch.testing.assert_close(keys, model.convolve[other](*model.inputs(batch)[other]))
+    assert len(seen) == 6
+
+
 def test_misa_losses_by_hand(corpus):
     model, batch = demo("MISA", corpus), batch_of(corpus)
     with torch.no_grad():
