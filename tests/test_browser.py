@@ -75,7 +75,7 @@ def serious(page) -> list[str]:
 
 def test_report_sorts_by_keyboard(browser, results):
     with opened(browser, (results.figures / "report.html").as_uri()) as page:
-        header = page.get_by_role("region", name="Table 2").get_by_role("button", name="Corr")
+        header = page.get_by_role("region", name="Table 2").get_by_role("button", name="Corr", exact=True)
         column = "#table2 + .scroll tbody:last-of-type tr td:nth-child(5)"
 
         def values():

@@ -67,7 +67,7 @@ def test_help_needs_no_environment(checkout):
     result = checkout("--help")
     usage, _, explained = result.stdout.partition("\n\n")
     assert result.returncode == 0 and not checkout.installs() and not (checkout.root / ".venv").exists()
-    assert len(OPTION.findall(usage)) == 11 and set(OPTION.findall(usage)) == set(OPTION.findall(explained))
+    assert len(OPTION.findall(usage)) == 12 and set(OPTION.findall(usage)) == set(OPTION.findall(explained))
 
 
 def test_help_names_the_options_of_the_run(checkout):
