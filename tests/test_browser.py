@@ -237,8 +237,9 @@ def wait_for_address(log, server) -> str:
 def run_all_cells(page, address: str, name: str) -> None:
     """Open a notebook, run it through the menu, wait until the last cell is done, find no error."""
     dialog = page.locator(".jp-Dialog")  # a slow machine is asked for a kernel; whatever is asked, take the default
-    page.add_locator_handler(dialog, lambda _: dialog.locator("button.jp-mod-accept").first.click())
-    page.goto(f"{address}lab/tree/notebooks/{name}.ipynb?token={TOKEN}")
+    accept = dialog.locator("button.jp-mod-accept").first
+    page.add_locator_handler(dialog, lambda _: accept.click(), no_wait_after=True)  # one dialog may follow another
+    page.goto(f"{address}lab/workspaces/{name}/tree/notebooks/{name}.ipynb?token={TOKEN}")  # no other test's tabs
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=90_000, state="attached")
     last = f"[{sum(c.cell_type == 'code' for c in stored(name).cells)}]:"
