@@ -20,6 +20,7 @@ import torch
 from finelib import experiment, figure5, figure5_views, presets
 from finelib.config import DataConfig
 from finelib.presets import ROOT, Options
+from finelib.records import git_revision, versions
 from finelib.representations import features_of
 
 
@@ -80,7 +81,7 @@ def main(out: Path) -> None:
         "command": "python benchmarks/figure5_size.py OUT", "points": list(features.values.shape[:2]),
         "seconds": seconds, "seconds_in_all_tsne_aside": round(total, 1), "page_bytes": sizes,
         "page_loading_seconds": loading, "threads": torch.get_num_threads(), "machine": platform.machine(),
-        "versions": experiment.versions(), "git_revision": experiment.git_revision(),
+        "versions": versions(), "git_revision": git_revision(),
     }  # fmt: skip
     (ROOT / "benchmarks" / "figure5_size.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))

@@ -15,6 +15,7 @@ from pathlib import Path
 from finelib import experiment, metrics, presets, references
 from finelib.config import DataConfig, RunSpec
 from finelib.data.corpora import CORPORA
+from finelib.records import git_revision
 
 
 def measure(corpus_name: str, seeds: int, epochs: int, out: Path) -> dict:
@@ -32,7 +33,7 @@ def measure(corpus_name: str, seeds: int, epochs: int, out: Path) -> dict:
         "corr": corr, "fine_corr": fine, "share": [value / oracle for value in fine],
         "ridge_share": corr["ridge (T + A + V)"] / oracle,
         "seconds": [record.content["timing"]["seconds"] for record in records],
-        "runs": [record.id for record in records], "git_revision": experiment.git_revision(),
+        "runs": [record.id for record in records], "git_revision": git_revision(),
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from finelib.data import planted
 from finelib.data.features import Corpus
 from finelib.metrics import correlation
 from finelib.presets import Options
+from finelib.records import RunRecord
 from finelib.rows import Row, Table, write
 
 CORPUS = "mosei"  # the paper's Tables 5 and 6 are on CMU-MOSEI
@@ -194,7 +195,7 @@ def measure(number: int, block: Block, options: Options) -> list[Row]:
 
 
 def _subset_columns(
-    corpus: Corpus, block: Block, runs: dict[str, list[experiment.RunRecord]]
+    corpus: Corpus, block: Block, runs: dict[str, list[RunRecord]]
 ) -> Callable[[str], dict[str, str]]:
     """Oracle Corr of a subset's factors, and how far FINE gets to it from the floor, whose Corr is 0."""
     if corpus.data != "planted":
@@ -209,7 +210,7 @@ def _subset_columns(
     return columns
 
 
-def _size_column(runs: dict[str, list[experiment.RunRecord]]) -> Callable[[str], dict[str, str]]:
+def _size_column(runs: dict[str, list[RunRecord]]) -> Callable[[str], dict[str, str]]:
     """Trained parameters, critics included."""
     return lambda name: {"parameters": f"{runs[name][0].content['parameters'] / 1e6:.2f} M"}
 

@@ -20,8 +20,9 @@ from matplotlib.lines import Line2D
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from finelib import experiment, figures
+from finelib import figures
 from finelib.presets import ROOT, Options
+from finelib.records import write_atomically
 from finelib.rows import COLUMNS
 
 AGREE = 0.9  # share of utterances on which two methods are right or wrong together, in the middle of what is possible
@@ -203,7 +204,7 @@ def build(options: Options) -> dict[str, pd.DataFrame]:
     }  # fmt: skip
     options.figures.mkdir(parents=True, exist_ok=True)
     content = {name: json.loads(frame.to_json(orient="records")) for name, frame in found.items()}
-    experiment.write_atomically(options.figures / "audit.json", json.dumps(content, indent=1))
+    write_atomically(options.figures / "audit.json", json.dumps(content, indent=1))
     for form in ("png", "pdf"):
         overview(found).savefig(options.figures / f"audit.{form}", dpi=150)
     return found

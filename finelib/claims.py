@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from finelib import claims_measured, claims_printed, experiment
+from finelib import claims_measured, claims_printed
 from finelib.claims_measured import Results
 from finelib.claims_printed import NOT_RUN, OPEN, VERDICTS, Verdict
 from finelib.presets import ROOT, Options
+from finelib.records import git_revision, write_atomically
 from finelib.rows import templates
 
 COLUMNS = {
@@ -91,7 +92,7 @@ def build(options: Options) -> Path:
     earlier = {c["id"]: c for c in json.loads(path.read_text())["claims"]} if path.exists() else {}
     content = [_entry(claim, options, earlier.get(claim.id)) for claim in read()]
     options.figures.mkdir(parents=True, exist_ok=True)
-    experiment.write_atomically(path, json.dumps({"columns": COLUMNS, "claims": content}, indent=1))
+    write_atomically(path, json.dumps({"columns": COLUMNS, "claims": content}, indent=1))
     counts = {
         column: {v: sum(c["verdicts"][column] == v for c in content) for v in VERDICTS} for column in COLUMNS
     }  # fmt: skip
@@ -99,12 +100,12 @@ def build(options: Options) -> Path:
         text = templates(html=form == "html").get_template(f"claims.{form}").render(
             claims=content, columns=COLUMNS, counts=counts, margin=claims_measured.MARGIN
         )  # fmt: skip
-        experiment.write_atomically(options.figures / f"claims.{form}", text)
+        write_atomically(options.figures / f"claims.{form}", text)
     return options.figures / "claims.html"
 
 
 def _entry(claim: Claim, options: Options, earlier: dict | None) -> dict:
-    revision = experiment.git_revision()
+    revision = git_revision()
     behind = {column: asdict(found) | {"revision": revision} for column, found in verdicts(claim, options).items()}
     for column, found in behind.items():
         if found["verdict"] == NOT_RUN and earlier and earlier["verdicts"][column] != NOT_RUN:

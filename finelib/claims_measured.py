@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from finelib import ablations, experiment, statistics
+from finelib import ablations, statistics
 from finelib.baselines import SYSTEMS
 from finelib.claims_printed import DOES_NOT, HOLDS, NOT_RUN, OPEN, Verdict, one_more, printed_rows, together
 from finelib.presets import Options
+from finelib.records import read_record
 from finelib.rows import COLUMNS, Row, read
 
 MARGIN = 0.02  # of Corr
@@ -163,7 +164,7 @@ def _difference(options: Options, better: Row, worse: Row) -> dict | None:
     folders = {row.name: [Path(options.out) / "runs" / run for run in row.runs] for row in (better, worse)}
     if not all((folder / "record.json").exists() for group in folders.values() for folder in group):
         return None
-    arrays = {name: [experiment.read_record(f).predictions() for f in group] for name, group in folders.items()}
+    arrays = {name: [read_record(f).predictions() for f in group] for name, group in folders.items()}
     tests = {name: [a["test"] for a in group] for name, group in arrays.items()}
     label, one = arrays[worse.name][0]["test_label"], {better.name: tests[better.name]}
     return asdict(statistics.differences("corr", one, tests[worse.name], label)[better.name])

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from finelib import statistics
-from finelib.experiment import RunRecord
+from finelib.records import RunRecord
 
 # of each kind of metric (``CorpusInfo.metric``)
 METRICS = {

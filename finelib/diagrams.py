@@ -17,10 +17,10 @@ from finelib import experiment, factors, metrics, representations
 from finelib.config import RunSpec
 from finelib.data import planted
 from finelib.data.features import Batch, Corpus, Frames
-from finelib.experiment import RunRecord
 from finelib.figures import COLOURS, NAMES
 from finelib.fine import FINE, FineOutput
 from finelib.metrics import correlation
+from finelib.records import RunRecord, write_atomically
 
 STAGES = {"input": "#e6e6ea", "moq": "#d3e5f5", "ftre": "#dcefdc", "fusion": "#f8e3cf", "loss": "#f6d9dc"}
 
@@ -30,7 +30,7 @@ def save(name: str, figure: Figure, caption: str, folder: Path) -> Figure:
     folder.mkdir(parents=True, exist_ok=True)
     for form in ("png", "pdf"):
         figure.savefig(folder / f"{name}.{form}", dpi=170)
-    experiment.write_atomically(folder / f"{name}.md", caption + "\n")
+    write_atomically(folder / f"{name}.md", caption + "\n")
     return figure
 
 

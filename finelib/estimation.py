@@ -23,9 +23,9 @@ from sklearn.feature_selection import mutual_info_regression
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from finelib import experiment
 from finelib.mutual_information import CRITICS, info_nce, nce_club
 from finelib.presets import Options
+from finelib.records import write_atomically
 
 BINS, SHIFT = 4, 3.0
 CRITIC_WIDTH = {"dot": 128, "concat": 48}
@@ -247,7 +247,7 @@ def build(options: Options) -> tuple[pd.DataFrame, dict[str, dict]]:
         kept = {"key": key, "data": "planted", "settings": asdict(s), "findings": findings(lines),
                 "lines": json.loads(lines.to_json(orient="records"))}  # fmt: skip
         options.figures.mkdir(parents=True, exist_ok=True)
-        experiment.write_atomically(path, json.dumps(kept, indent=1))
+        write_atomically(path, json.dumps(kept, indent=1))
     return pd.DataFrame(kept["lines"]), kept["findings"]
 
 

@@ -20,10 +20,10 @@ from finelib import experiment, factors, metrics, presets, representations
 from finelib.config import RunSpec
 from finelib.data.features import Corpus
 from finelib.data.planted import FACTORS
-from finelib.experiment import RunRecord
 from finelib.figure5_views import CLASSES, SEED, Page, draw, page, thinned
 from finelib.figures import NAMES
 from finelib.presets import Options
+from finelib.records import RunRecord, git_revision, versions, write_atomically
 from finelib.representations import SAMPLE, Representations
 from finelib.rows import templates
 
@@ -113,7 +113,7 @@ def write(figure: Figure5, folder: Path) -> None:
         "figure5a.html": figure.page_a.html, "figure5b.html": figure.page_b.html,
     }  # fmt: skip
     for name, text in texts.items():
-        experiment.write_atomically(folder / name, text)
+        write_atomically(folder / name, text)
 
 
 # ---------------------------------------------------------------------------------------------- projections
@@ -179,7 +179,7 @@ def numbers(chosen: list[RunSpec], records: list[RunRecord], best: int, corpus: 
         "drawn_run": content["id"], "runs": [r.id for r in records], "seeds": [s.seed for s in chosen],
         "test_corr": content["test"]["corr"],
         "projection": {"method": "UMAP", "neighbours": NEIGHBOURS, "seed": SEED},
-        "provenance": {"git_revision": experiment.git_revision(), "versions": experiment.versions(),
+        "provenance": {"git_revision": git_revision(), "versions": versions(),
                        "data_hash": corpus.sha256, "config_hash": content["config_hash"]},
         "measures": measured,
     }  # fmt: skip

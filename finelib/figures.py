@@ -20,9 +20,9 @@ from sklearn.metrics import confusion_matrix
 from finelib import comparisons
 from finelib.contrastive import angle_compensated_cosine
 from finelib.data.features import MODALITIES, Corpus
-from finelib.experiment import RunRecord
 from finelib.moq import MoQOutput
 from finelib.probes import RAISES
+from finelib.records import RunRecord
 from finelib.rows import Row
 
 NAMES = {"T": "text", "A": "audio", "V": "video"}

@@ -24,6 +24,7 @@ from finelib.data.corpora import CORPORA
 from finelib.data.features import Corpus, Frames, Split
 from finelib.data.planted import FACTORS, SEEN
 from finelib.presets import Options
+from finelib.records import write_atomically
 from finelib.representations import Representations, features_of
 
 SCORES = ("shared_in_str", "unique_in_utr", "noise_in_neither")
@@ -180,7 +181,7 @@ def build(options: Options) -> dict:
     if kept.get("key") != key:
         kept = {"key": key, "data": "planted"} | _content(runs, options)
         options.figures.mkdir(parents=True, exist_ok=True)
-        experiment.write_atomically(path, json.dumps(kept, indent=1))
+        write_atomically(path, json.dumps(kept, indent=1))
     return kept
 
 

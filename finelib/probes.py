@@ -21,6 +21,7 @@ from finelib.data.features import Corpus, ResidentSplit
 from finelib.fine import FINE
 from finelib.mutual_information import DotCritic, info_nce
 from finelib.presets import Options
+from finelib.records import write_atomically
 
 FOLDS, STEPS, BATCH, EVALUATION = 3, 200, 128, 256
 # what the definition of each term asks for
@@ -49,7 +50,7 @@ def _value(term: str, spec: RunSpec, options: Options) -> float:
     key = f"{term}, {FOLDS} folds, {STEPS} steps"
     if key not in values:
         values[key] = measure(term, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
-        experiment.write_atomically(kept, json.dumps(values))
+        write_atomically(kept, json.dumps(values))
     return values[key]
 
 

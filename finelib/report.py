@@ -10,9 +10,9 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from finelib import experiment, figures, rows
-from finelib.experiment import RunRecord
+from finelib import figures, rows
 from finelib.presets import Options
+from finelib.records import RunRecord, git_revision, read_record, versions, write_atomically
 from finelib.rows import Table
 
 # picture -> title, what it shows (None: the text beside it), and its interactive pages
@@ -69,14 +69,14 @@ def build(options: Options) -> Path:
     records = _records(tables, options)
     text = rows.templates(html=True).get_template("report.html").render(
         options=options, made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
-        revision=experiment.git_revision(), versions=experiment.versions(),
+        revision=git_revision(), versions=versions(),
         tables=[_table(table, records) for table in tables], pictures=_pictures(folder),
         curves=_curves(tables, records), runs=[_run(record, folder) for record in records.values()],
         blocks=_blocks(tables), claims=_claims(folder), notebooks=_notebooks(options),
     )  # fmt: skip
     path = folder / "report.html"
     folder.mkdir(parents=True, exist_ok=True)
-    experiment.write_atomically(path, text)
+    write_atomically(path, text)
     return path
 
 
@@ -84,7 +84,7 @@ def _records(tables: list[Table], options: Options) -> dict[str, RunRecord]:
     """The records behind the tables, by id; those that have been deleted are left out."""
     wanted = dict.fromkeys(run for table in tables for row in table.rows for run in row.runs)
     folders = {run: Path(options.out) / "runs" / run for run in wanted}
-    return {run: experiment.read_record(f) for run, f in folders.items() if (f / "record.json").exists()}
+    return {run: read_record(f) for run, f in folders.items() if (f / "record.json").exists()}
 
 
 def _table(table: Table, records: dict[str, RunRecord]) -> dict:

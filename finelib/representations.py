@@ -25,8 +25,8 @@ from torch import nn
 from finelib import experiment
 from finelib.config import RunSpec
 from finelib.data.features import ResidentSplit, Split
-from finelib.experiment import RunRecord
 from finelib.models import build
+from finelib.records import RunRecord
 from finelib.training import EVALUATION_BATCH
 
 KINDS = {"str_": "STR", "utr": "UTR"}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from finelib import experiment
 from finelib.data.corpora import CORPORA
+from finelib.records import git_revision, versions, write_atomically
 
 SENTIMENT = {"acc2_nonzero": "ACC-2", "f1_nonzero": "F1", "acc7": "ACC-7"}
 COLUMNS = {
@@ -95,13 +95,13 @@ def write(table: Table, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "table": table.number, "title": table.title, "notes": table.notes,
-        "provenance": {"git_revision": experiment.git_revision(), "versions": experiment.versions()},
+        "provenance": {"git_revision": git_revision(), "versions": versions()},
         "rows": [_json_row(row) for row in table.rows],
     }  # fmt: skip
     texts = {"json": json.dumps(content, indent=1), "csv": _csv(table)}
     texts |= {form: render(table, form) for form in ("md", "tex", "html")}
     for form, text in texts.items():
-        experiment.write_atomically(folder / f"table{table.number}.{form}", text)
+        write_atomically(folder / f"table{table.number}.{form}", text)
 
 
 def read(path: Path) -> Table:

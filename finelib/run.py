@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from difflib import get_close_matches
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from finelib import ablations, claims, data, experiment, identifiability, presets, rows, tables
+import psutil
+from filelock import FileLock, Timeout
+
+from finelib import ablations, claims, data, experiment, identifiability, presets, processes, rows, tables
 from finelib.config import RunSpec
 from finelib.data.corpora import CORPORA
 from finelib.presets import PRESETS, ROOT, Options
@@ -44,13 +47,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         unknown = message.removeprefix("unrecognized arguments: ").split()[0]
         options = [option for action in self._actions for option in action.option_strings]
-        self.exit(2, f"run_all.sh: {message}{nearest(unknown, options)}; all options: run_all.sh --help\n")
-
-
-def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
-    """A hint at the most similar name, "" if none is similar."""
-    close = get_close_matches(name, names, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+        self.exit(2, f"run_all.sh: {message}{data.nearest(unknown, options)}; all options: run_all.sh --help\n")
 
 
 def parse(arguments: list[str]) -> tuple[Options, str | None]:
@@ -68,7 +65,7 @@ def parse(arguments: list[str]) -> tuple[Options, str | None]:
     given = vars(parser.parse_args(arguments))
     only = given.pop("only")
     if only is not None and only not in NAMES:
-        raise Usage(f"--only {only}: unknown{nearest(only, NAMES)}, expected one of {', '.join(NAMES)}")
+        raise Usage(f"--only {only}: unknown, expected one of {', '.join(NAMES)}{data.nearest(only, NAMES)}")
     only = ALIASES.get(only, only)
     given["out"] = given["out"].resolve()
     for key in ("source", "text_encoder"):  # notebooks run in a folder of their own
@@ -159,7 +156,7 @@ def check_writable(folder: Path) -> None:
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_text("")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another run may probe at the same time
     except OSError as error:
         raise OSError(f"--out {folder}: cannot be written ({error.strerror}); name another folder") from error
 
@@ -192,7 +189,10 @@ def execute_all(names: list[str], options: Options) -> None:
                 future.result()
                 print(f"notebook {running[future]}: done after {time.monotonic() - started:.0f} s", flush=True)
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in psutil.Process().children(recursive=True):  # kernels, which no signal reaches
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             raise
 
 
@@ -214,6 +214,26 @@ def make(options: Options, only: str | None) -> None:
     """Everything that was asked for, with what is being done on the screen."""
     began = time.monotonic()
     check_writable(Path(options.out))
+    with alone(Path(options.out)):
+        _make(options, only, began)
+
+
+@contextmanager
+def alone(out: Path):
+    """One run at a time for a folder: a second one waits, and finds done what the first has done."""
+    lock = FileLock(out / "runs" / "run_all.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"run_all.sh: another run_all.sh is at work in {out}; waiting until it is done", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make(options: Options, only: str | None, began: float) -> None:
     chosen_tables, chosen_notebooks = select(options, only)
     specs = planned_runs(options, chosen_tables, chosen_notebooks)
     print(f"run_all.sh: preset {options.preset}, {options.source} data, results in {options.out}", flush=True)
@@ -233,13 +253,14 @@ def make(options: Options, only: str | None) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0; 2 for wrong options or data; 1 if a run or a notebook fails; 130 when interrupted."""
+    """Exit status: 0; 2 for wrong options or data; 1 if a run or a notebook fails; 130, 143 after SIGINT, SIGTERM."""
     try:
         options, only = parse(arguments)
         make(options, only)
-    except KeyboardInterrupt:
-        print("\nrun_all.sh: interrupted; finished runs are kept, the same command goes on from here", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as signalled:
+        print("\nrun_all.sh: interrupted; all that was trained is kept, the same command goes on from here",
+              file=sys.stderr)  # fmt: skip
+        return 143 if isinstance(signalled, processes.Terminated) else 130
     except (ValueError, OSError) as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
         return 2
@@ -250,4 +271,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, processes.terminate)
     sys.exit(main(sys.argv[1:]))

@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from finelib import metrics, references
 from finelib.data.features import Corpus
-from finelib.experiment import RunRecord
+from finelib.records import RunRecord
 
 LABELS = {"corr": "Corr (test)", "mae": "MAE (test)", "acc2_nonzero": "ACC-2 (test)", "acc2": "ACC-2 (test)"}
 COSTS = {"parameters": "parameters", "seconds": "training seconds of one run"}

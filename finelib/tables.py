@@ -13,8 +13,8 @@ from finelib import comparisons, data, experiment, metrics, presets, references,
 from finelib.baselines import SYSTEMS
 from finelib.config import RunSpec
 from finelib.data.features import Corpus
-from finelib.experiment import RunRecord
 from finelib.presets import ROOT, Options
+from finelib.records import RunRecord
 from finelib.rows import COLUMNS, CORPUS_OF, Row, Table, write
 
 DATA_NAMES = {

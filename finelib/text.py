@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,14 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from finelib.data import store
 from finelib.data.features import Corpus, Frames, ResidentSplit, Split
-from finelib.data.store import cache_folder
 
 MINILM = "all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -244,16 +241,8 @@ def _token_ids(splits: dict[str, Split], folder: Path) -> dict[str, Frames]:
 def _cached_features(splits: dict[str, Split], name: str, encoder_hash: str) -> dict[str, Frames]:
     """Frozen features of every split, from the cache or computed into it."""
     key = hashlib.sha256(repr((encoder_hash, MAX_TOKENS, {s: splits[s].text for s in splits})).encode()).hexdigest()
-    cache = cache_folder() / "text" / key
-    try:
-        if not cache.is_dir():
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{cache}.lock"):
-                if not cache.is_dir():
-                    _fill(cache, splits, name)
-    except OSError as error:
-        place = f"{cache.parent} ({error.strerror})"
-        raise OSError(f"text features: cannot be written to {place}; set FINE_CACHE to a folder with room") from error
+    cache = store.cache_folder() / "text" / key
+    store.keep(cache, lambda folder: _fill(folder, splits, name))
     # copy on write: torch takes only writable arrays without complaint, and the file is never changed
     return {
         s: Frames.from_lengths(np.load(cache / f"{s}.npy", mmap_mode="c"), np.load(cache / f"{s}-length.npy"))
@@ -261,23 +250,19 @@ def _cached_features(splits: dict[str, Split], name: str, encoder_hash: str) -> 
     }
 
 
-def _fill(cache: Path, splits: dict[str, Split], name: str) -> None:
-    """Compute all splits into a folder beside ``cache`` and rename it when it is whole."""
-    partial = Path(tempfile.mkdtemp(prefix=f"{cache.name}.", dir=cache.parent))
-    try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        encoder = TextEncoder(name).to(device).eval()
-        short_name, folder = encoder_folder(name)
-        token_ids = _token_ids(splits, folder)
-        total = sum(len(split) for split in splits.values())
-        with tqdm(total=total, desc=f"text features ({short_name})", unit=" utterances") as bar:
-            for s, ids in token_ids.items():
-                np.save(partial / f"{s}-length.npy", ids.length)
-                batches = _features(replace(splits[s], frames={"T": ids}), encoder, device, bar)
-                _save_rows(partial / f"{s}.npy", (len(ids.values), encoder.width), batches)
-        partial.rename(cache)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _fill(folder: Path, splits: dict[str, Split], name: str) -> None:
+    """Compute all splits into a folder."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = TextEncoder(name).to(device).eval()
+    short_name, source = encoder_folder(name)
+    token_ids = _token_ids(splits, source)
+    total = sum(len(split) for split in splits.values())
+    with tqdm(total=total, desc=f"text features ({short_name})", unit=" utterances") as bar:
+        for s, ids in token_ids.items():
+            batches = _features(replace(splits[s], frames={"T": ids}), encoder, device, bar)
+            with store.writable(folder.parents[1]):
+                np.save(folder / f"{s}-length.npy", ids.length)
+                _save_rows(folder / f"{s}.npy", (len(ids.values), encoder.width), batches)
 
 
 @torch.inference_mode()

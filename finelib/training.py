@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import math
 import os
 import resource
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +25,15 @@ from finelib.data.features import Corpus, ResidentSplit, Split
 EVALUATION_BATCH = 128
 CHECKPOINT_SECONDS = 20
 POOL_BATCHES = 16  # batches that are cut from one pool of random utterances, sorted by length
+log = logging.getLogger(__name__)
 
 
 class Diverged(RuntimeError):
-    """Training met a loss that is not finite; the message names the term, the epoch and the step."""
+    """Training met a loss that is not finite; the message names the terms, the epoch and the step."""
+
+
+class Stopped(BaseException):
+    """``stop`` asked for it; the state is in the checkpoint. Like KeyboardInterrupt, no error."""
 
 
 @dataclass
@@ -44,6 +52,12 @@ class History:
     seconds: float = 0.0
     samples_per_second: float = 0.0
     peak_memory_mib: float = 0.0
+
+    def clock(self, started: float) -> float:
+        """Count the seconds since ``started``; returns now."""
+        now = time.perf_counter()
+        self.seconds += now - started
+        return now
 
 
 def resolve_device(device: str) -> torch.device:
@@ -85,6 +99,7 @@ def fit(
     seed: int,
     checkpoint: Path | None = None,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> History:
     """Train in place and leave the weights of the epoch with the smallest dev MAE in the model.
 
@@ -96,9 +111,11 @@ def fit(
         checkpoint: file in which the state is kept now and then; if it exists, training goes on from there and
             ends with the same numbers as without the interruption.
         on_epoch: called after each epoch with the number of epochs done and the epoch's curve.
+        stop: asked after each update; when it says so, the state is saved and training ends.
 
     Raises:
         Diverged: when a loss term is not finite.
+        Stopped: when ``stop`` said so.
     """
     device = resolve_device(config.device)
     modalities = tuple(m for m in corpus.modalities if m in model.config.modalities)
@@ -111,15 +128,20 @@ def fit(
         saved_at = time.monotonic()
         while not run.finished():
             started = time.perf_counter()
-            curve = run.epoch(train)
-            run.history.seconds += time.perf_counter() - started
+            for _ in run.updates(train):
+                started = run.history.clock(started)
+                stopping = stop()
+                if checkpoint is not None and (stopping or time.monotonic() - saved_at > CHECKPOINT_SECONDS):
+                    run.save(checkpoint)
+                    saved_at = time.monotonic()
+                if stopping:
+                    raise Stopped
+            curve = run.end_epoch(train)
+            run.history.clock(started)
             curve |= dev_scores(model, valid, corpus)
             run.select(curve)
             if on_epoch:
                 on_epoch(len(run.history.curves), curve)
-            if checkpoint is not None and time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-                run.save(checkpoint)
-                saved_at = time.monotonic()
         model.load_state_dict(run.best)
     history = run.history
     history.samples_per_second = len(train) * len(history.curves) / max(history.seconds, 1e-9)
@@ -152,30 +174,52 @@ class _Run:
         self.history = History()
         self.best: dict[str, Tensor] = {}
         self.update = 0
+        self.pending: list[Tensor] = []  # the batches of this epoch that are still to come
+        self.terms: dict[str, list[Tensor]] = {}  # each batch's loss terms in this epoch, left on the device
+        self.sizes: list[int] = []
         torch.manual_seed(seed)
 
     def finished(self) -> bool:
         done = len(self.history.curves)
         return done >= self.config.epochs or done - 1 - self.history.best_epoch >= self.config.patience
 
-    def epoch(self, train: ResidentSplit) -> dict[str, float]:
-        """One pass in random order; every utterance contributes to an update, left-over batches included."""
+    def updates(self, train: ResidentSplit) -> Iterator[None]:
+        """The updates of one pass in random order, or of what is left of one; each utterance contributes to one."""
         self.model.train()
-        batches = self.batches_of(train)
-        sums: dict[str, Tensor] = {}
-        for first in range(0, len(batches), self.config.accumulate):
-            group = batches[first : first + self.config.accumulate]
+        if not self.sizes:
+            self.pending = self.batches_of(train)
+        while self.pending:
+            group = self.pending[: self.config.accumulate]
             size = sum(len(index) for index in group)
             for index in group:
                 batch = train.batch(index)
                 terms = self.model.losses(self.model(batch), batch)
                 (terms["total"] * (len(index) / size)).backward()
+                self.sizes.append(len(index))
                 for name, value in terms.items():
-                    sums[name] = sums.get(name, 0) + value.detach() * len(index)
+                    self.terms.setdefault(name, []).append(value.detach())
             self.step()
-        means = {name: float(value) / len(train) for name, value in sums.items()}
-        self._check_finite(means)
-        return means | {"lr": self.optimiser.param_groups[0]["lr"]}
+            self.pending = self.pending[len(group) :]
+            yield
+
+    def end_epoch(self, train: ResidentSplit) -> dict[str, float]:
+        """Mean of every loss term over the epoch's utterances, and the learning rate.
+
+        Raises:
+            Diverged: a term was not finite. Looked at once an epoch, since reading a value makes a GPU wait.
+        """
+        values = {name: torch.stack(batches).double().cpu() for name, batches in self.terms.items()}
+        bad = {name: int(v.isfinite().int().argmin()) for name, v in values.items() if not v.isfinite().all()}
+        if bad:
+            first = min(bad.values())
+            names = ", ".join(name for name, step in bad.items() if step == first)
+            epoch = len(self.history.curves) + 1
+            raise Diverged(f"training diverged in epoch {epoch}, step {first + 1}: not finite: {names}")
+        size = torch.tensor(self.sizes, dtype=torch.float64)
+        self.terms, self.sizes = {}, []
+        return {name: float(v @ size) / len(train) for name, v in values.items()} | {
+            "lr": self.optimiser.param_groups[0]["lr"]
+        }
 
     def batches_of(self, train: ResidentSplit) -> list[Tensor]:
         """An epoch's batches in random order; with ``bucket`` cut from pools that are sorted by length."""
@@ -213,28 +257,31 @@ class _Run:
         state = {
             "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "best": self.best,
             "order": self.order.get_state(), "cpu": torch.get_rng_state(), "update": self.update,
-            "history": vars(self.history),
+            "history": vars(self.history), "pending": self.pending, "terms": self.terms, "sizes": self.sizes,
         }  # fmt: skip
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state_all()
+        content = io.BytesIO()
+        torch.save(state, content)
         partial = path.with_suffix(f".{os.getpid()}.partial")
-        torch.save(state, partial)
+        partial.write_bytes(zlib.crc32(content.getvalue()).to_bytes(4) + content.getvalue())
         os.replace(partial, path)
 
     def load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
+        """Go on from a saved state; from the beginning, with a word, if the file is damaged."""
+        content = path.read_bytes()
+        if zlib.crc32(content[4:]).to_bytes(4) != content[:4]:
+            log.warning("%s: found a damaged state, the run begins anew", path)
+            return
+        state = torch.load(io.BytesIO(content[4:]), weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.best, self.update, self.history = state["best"], state["update"], History(**state["history"])
+        self.pending, self.terms, self.sizes = state["pending"], state["terms"], state["sizes"]
         self.order.set_state(state["order"])
         torch.set_rng_state(state["cpu"])
         if "cuda" in state:
             torch.cuda.set_rng_state_all(state["cuda"])
-
-    def _check_finite(self, means: dict[str, float]) -> None:
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise Diverged(f"training diverged in epoch {len(self.history.curves) + 1}: not finite: {', '.join(bad)}")
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

@@ -14,8 +14,8 @@ from typing import Any
 from finelib import experiment
 from finelib.baselines import SYSTEMS
 from finelib.config import FineConfig, RunSpec
-from finelib.experiment import RunRecord
 from finelib.presets import Options
+from finelib.records import RunRecord, write_atomically
 
 TRAINING = {"lr": (1e-4, 3e-4, 1e-3, 3e-3), "batch_size": (16, 32, 64)}  # drawn for every system
 FINE_SPACE = {"dropout": (0.0, 0.1, 0.2, 0.3), "beta_mi": (0.1, 0.5, 1.0), "lambda_cl": (0.1, 0.3, 1.0)}
@@ -74,4 +74,4 @@ def _write(options: Options, spec: RunSpec, log: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.loads(path.read_text()) if path.exists() else {}
     content[f"{spec.data.corpus}, {options.source}"] = log
-    experiment.write_atomically(path, json.dumps(content, indent=1))
+    write_atomically(path, json.dumps(content, indent=1))

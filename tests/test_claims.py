@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from finelib import ablations, claims, claims_measured, claims_printed, experiment, rows
+from finelib import ablations, claims, claims_measured, claims_printed, rows
 from finelib.claims_measured import Results
 from finelib.claims_printed import DOES_NOT, HOLDS, NOT_RUN, OPEN, VERDICTS
+from finelib.data import store
 from finelib.presets import Options
+from finelib.records import PREDICTIONS, git_revision, write_record
 from finelib.rows import Row, Table
 
 CLAIMS = claims.read()
@@ -189,9 +191,9 @@ def recorded(tmp_path, noise: dict[str, float], seeds=3, size=400):
         runs = [f"{name}{seed}" for seed in range(seeds)]
         for run in runs:
             (tmp_path / "runs" / run).mkdir(parents=True)
-            (tmp_path / "runs" / run / "record.json").write_text(json.dumps({"id": run}))
-            predicted = label + sd * rng.standard_normal(size)
-            np.savez(tmp_path / "runs" / run / "predictions.npz", test=predicted, test_label=label)
+            predicted, file = label + sd * rng.standard_normal(size), tmp_path / "runs" / run / PREDICTIONS
+            np.savez(file, test=predicted, test_label=label)
+            write_record(file.parent, {"id": run, "files": {PREDICTIONS: store.checksum(file)}})
         found.append(replace(measured(name, 0.0, 0.0), runs=tuple(runs)))
     return found
 
@@ -294,7 +296,7 @@ def test_forms_and_what_an_earlier_run_found(tmp_path):
         assert content[name]["verdicts"] == {"printed": OPEN, "planted": NOT_RUN, "public": HOLDS, "files": NOT_RUN}
         folder(tmp_path)  # empties the table
     assert content[name]["behind"]["public"]["runs"] == ["run"]
-    assert content[name]["behind"]["public"]["revision"] == experiment.git_revision()
+    assert content[name]["behind"]["public"]["revision"] == git_revision()
     page, text = ((options.figures / f"claims.{form}").read_text() for form in ("html", "md"))
     assert all(claim.claim.replace("'", "&#39;") in page for claim in CLAIMS)
     assert text.count("\n| ") == len(CLAIMS) + 1

@@ -1,12 +1,13 @@
 """Run records: memoised, exact, whole."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from finelib import experiment, metrics
+from finelib import experiment, metrics, records
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
 
 SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8)
@@ -99,9 +100,48 @@ def test_interrupted_run_goes_on_and_gives_the_same_record(out, tmp_path, monkey
 def test_unreadable_record_is_named(out, tmp_path):
     folder = experiment.run_folder(SPEC, tmp_path)
     folder.mkdir(parents=True)
-    (folder / "record.json").write_text('{"id": ')
-    with pytest.raises(ValueError, match="record.json: not a run record"):
-        experiment.run([SPEC], tmp_path, progress=False)
+    for content in ('{"id": ', "[]", "{}", ""):
+        (folder / "record.json").write_text(content)
+        with pytest.raises(ValueError, match="record.json: not a run record"):
+            experiment.run([SPEC], tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("name", ["record.json", "predictions.npz", "weights.safetensors"])
+def test_no_altered_number_is_shown(out, tmp_path, name):
+    """One digit of a record, one bit of predictions or weights: told, with the file and what to do."""
+    (record,) = experiment.run([SPEC], out, progress=False)
+    folder = shutil.copytree(record.folder, tmp_path / "runs" / record.folder.name)
+    path = folder / name
+    content = path.read_bytes()
+    if name == "record.json":
+        mae = repr(record.test["mae"]).encode()
+        assert content.count(mae) == 1
+        path.write_bytes(content.replace(mae, mae[:3] + (b"1" if mae[3:4] != b"1" else b"2") + mae[4:]))
+    else:
+        path.write_bytes(content[:-300] + bytes([content[-300] ^ 1]) + content[-299:])
+    with pytest.raises(ValueError, match=f"{name}: found another content than was written; delete its folder"):
+        (copy,) = experiment.run([SPEC], tmp_path, progress=False)
+        copy.predictions() if name == "predictions.npz" else experiment.load_model(copy, SPEC)
+    path.write_bytes(content)
+    (copy,) = experiment.run([SPEC], tmp_path, progress=False)
+    assert without_times(copy) == without_times(record) and copy.predictions()["test"].size
+    path.unlink()
+    if name != "record.json":
+        with pytest.raises(ValueError, match=f"{name}: found no such file"):
+            copy.predictions() if name == "predictions.npz" else experiment.load_model(copy, SPEC)
+
+
+def test_a_diverged_run_is_recorded_as_failed_and_no_mean_is_taken(tmp_path, monkeypatch):
+    bad = replace(SPEC, seed=7, train=replace(SPEC.train, lr=1e30, clip=1e30))
+    for _ in range(2):  # the second time nothing is trained, and it is said again
+        said = "seed 7: training diverged in epoch .*step .*not finite: .*; 1 of 2 runs failed, so no mean"
+        with pytest.raises(experiment.training.Diverged, match=said):
+            experiment.run([bad, SPEC], tmp_path, jobs=1, progress=False)
+        monkeypatch.setattr(experiment.training, "fit", None)
+    (good,) = experiment.run([SPEC], tmp_path, progress=False)
+    failed = experiment.read_record(experiment.run_folder(bad, tmp_path))
+    assert good.test and "failed" in failed.content and "test" not in failed.content and "curves" not in failed.content
+    assert failed.content["config"]["train"]["lr"] == 1e30
 
 
 @pytest.mark.parametrize("step", ["save_file", "write_atomically"])
@@ -109,7 +149,7 @@ def test_full_disk_is_one_sentence_and_leaves_no_record(tmp_path, monkeypatch, s
     def full(*_):
         raise experiment.SafetensorError("No space left on device") if step == "save_file" else OSError(28, "No space")
 
-    monkeypatch.setattr(experiment, step, full)
+    monkeypatch.setattr(experiment if step == "save_file" else records, step, full)
     with pytest.raises(OSError, match="cannot be written .*No space"):
         experiment.run([SPEC], tmp_path, jobs=1, progress=False)
     monkeypatch.undo()

@@ -102,9 +102,18 @@ def test_mmsa_broken_fields_are_named(tmp_path, name):
     change(content["valid"])
     path = dump(content, tmp_path / "x.pkl")
     with pytest.raises(DataError, match=sentence) as error:
-        data.load("mosi", path)
+        mmsa.read(path, MOSI)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
-    assert not list(tmp_path.glob("cache/corpora/*/index.json"))
+
+
+def test_what_the_reading_process_says_is_said_here(tmp_path):
+    """Sentence by sentence, and nothing of a refused file is kept."""
+    content = mmsa_content(MOSI)
+    content["valid"]["regression_labels"][2] = np.nan
+    path = dump(content, tmp_path / "x.pkl")
+    with pytest.raises(DataError, match="x.pkl, valid, regression_labels: found nan in row 2"):
+        data.load("mosi", path)
+    assert [p.suffix for p in (tmp_path / "cache" / "corpora").iterdir()] == [".lock"]
 
 
 def test_mmsa_split_and_overlap(tmp_path):
@@ -191,7 +200,7 @@ def test_ur_funny_broken_files_are_named(tmp_path, name, change, sentence):
     folder = write_ur_funny(tmp_path)
     _edit(folder, name, change)
     with pytest.raises(DataError, match=sentence):
-        data.load("ur_funny", tmp_path)
+        ur_funny.read(folder, CORPORA["ur_funny"])
 
 
 def test_ur_funny_missing_and_mixed_versions(tmp_path):

@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
-from finelib import experiment, report, rows
+from finelib import report, rows
 from finelib.presets import Options
+from finelib.records import read_record
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def test_every_measured_cell_leads_to_its_runs(page, results):
     for places, _ in cells:
         assert tuple(runs[int(i)]["id"] for i in places.split()) == fine.runs
     for run in runs:
-        record = experiment.read_record(results.out / "runs" / run["id"])
+        record = read_record(results.out / "runs" / run["id"])
         assert run["corr"] == round(record.test["corr"], 4) and run["config_hash"] == record.content["config_hash"][:12]
         assert (results.figures / run["record"]).resolve() == (record.folder / "record.json").resolve()
 

@@ -22,9 +22,9 @@ def said(capsys, *arguments):
     ("arguments", "sentence"),
     [
         (["--preset", "dmo"], "invalid choice: 'dmo'"),
-        (["--sedes", "2"], "did you mean --seeds?"),
+        (["--sedes", "2"], "did you mean '--seeds'?"),
         (["--seeds", "0"], "found '0', expected a whole number of at least 1"),
-        (["--only", "tabel1"], "--only tabel1: unknown (did you mean table1?)"),
+        (["--only", "tabel1"], "did you mean 'table1'?"),
     ],
 )
 def test_wrong_options(capsys, arguments, sentence):

@@ -11,8 +11,8 @@ import torch
 from make_files import SMALL, write_mmsa, write_ur_funny
 
 from finelib import data
-from finelib.data import mmsa, store
-from finelib.data.card import describe
+from finelib.data import conversion, mmsa, store
+from finelib.data.card import compared, describe
 from finelib.data.corpora import CORPORA
 from finelib.data.features import SPLITS, Frames, ResidentSplit, Split
 
@@ -32,7 +32,7 @@ def test_store_round_trip_reads_the_source_once(tmp_path, monkeypatch):
     path = write_mmsa(tmp_path, "ch_sims")
     direct, _ = mmsa.read(path, CORPORA["ch_sims"])
     first = data.load("ch_sims", tmp_path)
-    monkeypatch.setattr(mmsa, "read", None)
+    monkeypatch.setattr(conversion.subprocess, "run", None)
     second = data.load("ch_sims", tmp_path)
     assert (first.sha256, first.card, first.encoder) == (second.sha256, second.card, "bert-base-chinese")
     for s in SPLITS:
@@ -54,7 +54,7 @@ def test_store_depends_on_file_and_options(tmp_path):
     assert len(names) == 4
 
 
-@pytest.mark.parametrize("harm", ["truncate", "alter", "remove", "index"])
+@pytest.mark.parametrize("harm", ["truncate", "alter", "flip", "remove", "index", "checksums"])
 def test_a_damaged_store_is_rebuilt(tmp_path, harm):
     write_mmsa(tmp_path, "mosi")
     loaded = data.load("mosi", tmp_path)
@@ -65,10 +65,17 @@ def test_a_damaged_store_is_rebuilt(tmp_path, harm):
         os.truncate(victim, victim.stat().st_size - 4)
     elif harm == "alter":
         victim.write_bytes(victim.read_bytes()[:-4] + b"\1\2\3\4")
+    elif harm == "flip":  # one bit, size and times as they were
+        times = victim.stat()
+        content = bytearray(victim.read_bytes())
+        content[-100] ^= 4
+        victim.write_bytes(content)
+        os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
     elif harm == "remove":
         victim.unlink()
     else:
-        (folder / store.INDEX).write_text((folder / store.INDEX).read_text()[:-100])
+        path = folder / (store.INDEX if harm == "index" else store.CHECKSUMS)
+        path.write_text(path.read_text()[:-100])
     again = data.load("mosi", tmp_path)
     assert np.array_equal(again.splits["train"].frames["V"].values, expected)
 
@@ -76,17 +83,19 @@ def test_a_damaged_store_is_rebuilt(tmp_path, harm):
 def test_a_killed_conversion_leaves_nothing_that_is_used(tmp_path):
     write_mmsa(tmp_path, "mosi")
     killed = (
-        "import os, sys; from finelib import data; from finelib.data import store\n"
-        "store.json.dumps = lambda *a, **k: os._exit(9) if isinstance(a[0], dict) else '0'\n"
-        "store.key = lambda *a, **k: 'name'\n"
-        "data.load('mosi', sys.argv[1])"
+        "import os; from finelib.data import store; from finelib.data.corpora import CORPORA\n"
+        "def convert(folder):\n"
+        "    (folder / 'train-T.npy').write_bytes(b'half')\n"
+        "    os._exit(9)\n"
+        "store.open_or_convert('name', CORPORA['mosi'], convert)"
     )
-    done = subprocess.run([sys.executable, "-c", killed, str(tmp_path)], cwd=ROOT, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", killed], cwd=ROOT, capture_output=True)
     assert done.returncode == 9, done.stderr
     left = list((tmp_path / "cache" / "corpora").glob("name.partial-*"))
     assert len(left) == 1 and list(left[0].glob("train-*.npy"))  # killed in the middle
     splits, _ = mmsa.read(tmp_path / "MOSI/Processed/unaligned_50.pkl", MOSI)
-    corpus = store.open_or_convert("name", MOSI, lambda: data.Corpus(MOSI, "files", splits, "name", "bert", {}))
+    whole = data.Corpus(MOSI, "files", splits, "name", "bert", {})
+    corpus = store.open_or_convert("name", MOSI, lambda folder: store.write(folder, whole))
     assert len(corpus.splits["train"]) == SMALL[0]
     assert not list((tmp_path / "cache" / "corpora").glob("*.partial-*"))
 
@@ -99,17 +108,13 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
         data.load("mosi", tmp_path)
 
 
-def test_a_full_disk_while_converting_leaves_no_store(tmp_path, monkeypatch):
-    write_mmsa(tmp_path, "mosi")
-
-    def full(path, array):
-        Path(path).write_bytes(b"half")
+def test_a_full_disk_while_converting_leaves_no_store(tmp_path):
+    def full(_folder):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.np, "save", full)
-    with pytest.raises(OSError, match="No space left on device.*set FINE_CACHE"):
-        data.load("mosi", tmp_path)
-    assert [p.suffix for p in (tmp_path / "cache" / "corpora").iterdir()] == [".lock"]
+    with pytest.raises(OSError, match="No space left on device"):
+        store.open_or_convert("name", MOSI, full)
+    assert [p.name for p in (tmp_path / "cache" / "corpora").iterdir()] == ["name.lock"]
 
 
 def test_a_hash_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
@@ -152,8 +157,8 @@ def test_card_counts_by_hand():
 def test_card_compares_with_the_published_hash(tmp_path, monkeypatch):
     path = write_mmsa(tmp_path, "mosi")
     assert data.load("mosi", tmp_path).card["files"][0]["compared"] == "differs from the published file"
-    assert data.compared(MOSI, MOSI.files["MOSI/Processed/unaligned_50.pkl"]) == "published"
-    assert data.compared(CORPORA["ur_funny"], store.file_sha256(path)) == "no checksum was published"
+    assert compared(MOSI, MOSI.files["MOSI/Processed/unaligned_50.pkl"]) == "published"
+    assert compared(CORPORA["ur_funny"], store.file_sha256(path)) == "no checksum was published"
 
 
 # Names and options

@@ -219,7 +219,7 @@ def test_damaged_weights_are_refused(small):
 def test_cache_that_cannot_be_written_says_so(small, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(OSError, match="text features: cannot be written to .*set FINE_CACHE"):
+    with pytest.raises(OSError, match="cache: cannot be written to .*set FINE_CACHE"):
         encode_corpus(corpus(), small, finetune=False)
 
 

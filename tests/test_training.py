@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from finelib import data, training
+from finelib.baselines import SYSTEMS
 from finelib.config import FineConfig, TrainConfig
 from finelib.data.corpora import CORPORA
 from finelib.models import build, class_counts, statistics
@@ -92,38 +93,58 @@ def test_predictions_come_in_the_order_of_the_split(corpus):
     assert training.predictions(Index(), split, QUICK).tolist() == list(range(len(split)))
 
 
-def test_same_seed_same_numbers_and_resume_is_exact(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+@pytest.mark.parametrize("system", ["FINE", *SYSTEMS])
+def test_same_seed_same_numbers_and_resume_in_mid_epoch_is_exact(corpus, tmp_path, system):
+    """Queue, momenta, generators, the memory of a system, the epoch's means: all bit for bit as if uninterrupted."""
+    settings = SMALL if system == "FINE" else SYSTEMS[system].Config(**SYSTEMS[system].DEMO)
+    config = replace(QUICK, epochs=3, batch_size=16, bucket=system == "MulT", accumulate=2 if system == "LMF" else 1)
+    updates = -(-len(corpus.splits["train"]) // (config.batch_size * config.accumulate))
+    assert updates >= 2
 
-    def run(**options):
+    def run(stop_after=None, **options):
         torch.manual_seed(3)
-        model = build(SMALL, corpus)
-        history = fit(model, corpus, replace(QUICK, epochs=4), seed=3, **options)
+        model, done = build(settings, corpus), iter(range(1, 1000))
+        stop = (lambda: False) if stop_after is None else lambda: next(done) == stop_after
+        history = fit(model, corpus, config, seed=3, stop=stop, **options)
         return model.state_dict(), history.curves
 
-    class Killed(Exception):
-        pass
-
-    def kill(epochs, _curve):
-        if epochs == 3:
-            raise Killed
-
     weights, curves = run()
-    with pytest.raises(Killed):
-        run(checkpoint=tmp_path / "checkpoint.pt", on_epoch=kill)
-    assert (tmp_path / "checkpoint.pt").exists()
-    resumed, resumed_curves = run(checkpoint=tmp_path / "checkpoint.pt")
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(training.Stopped):
+        run(stop_after=updates + 1, checkpoint=checkpoint)  # after the first update of the second epoch
+    with pytest.raises(training.Stopped):
+        run(stop_after=updates - 1, checkpoint=checkpoint)  # after the last of it, before its mean is taken
+    resumed, resumed_curves = run(checkpoint=checkpoint)
     assert resumed_curves == curves
     assert all(torch.equal(value, resumed[name]) for name, value in weights.items())
-    assert any("queue" in name for name in weights)
+    assert system != "FINE" or any("queue" in name for name in weights)
 
 
-def test_diverging_run_names_the_term(corpus):
+@pytest.mark.parametrize(
+    "harm", [lambda c: c[:1000], lambda c: c[:5000] + bytes([c[5000] ^ 4]) + c[5001:], lambda c: b""],
+    ids=["truncated", "a bit", "empty"],
+)
+def test_a_damaged_state_is_noticed_and_the_run_begins_anew(corpus, tmp_path, harm, caplog):
+    checkpoint, done = tmp_path / "checkpoint.pt", iter(range(100))
+
+    def run(**options):
+        torch.manual_seed(0)
+        return fit(build(SMALL, corpus), corpus, **options).curves
+
+    with pytest.raises(training.Stopped):
+        run(checkpoint=checkpoint, stop=lambda: next(done) == 4)
+    checkpoint.write_bytes(harm(checkpoint.read_bytes()))
+    assert run(checkpoint=checkpoint) == run()
+    assert "checkpoint.pt: found a damaged state" in caplog.text
+
+
+def test_diverging_run_names_the_term_and_the_step(corpus):
     class Broken(Linear):
         def losses(self, output, batch):
-            return super().losses(output, batch) | {"bad": output.prediction.sum() * torch.nan}
+            late = torch.nan if len(self.seen) >= 2 * QUICK.batch_size else 0.0
+            return super().losses(output, batch) | {"fine": output.prediction.sum(), "bad": torch.tensor(late)}
 
-    with pytest.raises(training.Diverged, match="epoch 1: not finite: bad"):
+    with pytest.raises(training.Diverged, match="epoch 1, step 3: not finite: bad$"):
         fit(Broken(), corpus)
 
 

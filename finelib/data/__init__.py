@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
-from finelib.data import mmsa, store, ur_funny
-from finelib.data.card import compared, describe
+from finelib.data import store, ur_funny
+from finelib.data.card import describe
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import Corpus
 from finelib.data.formats import DataError
 
-__all__ = ["DataError", "available", "load"]
+__all__ = ["DataError", "available", "load", "nearest"]
 
 PUBLIC = ("public", "public-mfn")
 SOURCES = ("planted", *PUBLIC)
@@ -99,7 +101,7 @@ def available(
 
 def _info(corpus: str) -> CorpusInfo:
     if corpus not in CORPORA:
-        raise ValueError(f"corpus {corpus!r}: unknown, expected one of {', '.join(CORPORA)}{_nearest(corpus, CORPORA)}")
+        raise ValueError(f"corpus {corpus!r}: unknown, expected one of {', '.join(CORPORA)}{nearest(corpus, CORPORA)}")
     return CORPORA[corpus]
 
 
@@ -109,13 +111,14 @@ def _source(info: CorpusInfo, source: str | Path) -> str:
     if source in PUBLIC and info.name != PUBLIC_CORPUS:
         raise DataError(f"source {source!r}: there are no public features of {info.title}, only of CMU-MOSI")
     if source not in SOURCES and not Path(source).exists():
-        hint = _nearest(source, SOURCES)
+        hint = nearest(source, SOURCES)
         raise DataError(f"source {source!r}: found no such file or folder, expected one, or {', '.join(SOURCES)}{hint}")
     return source
 
 
-def _nearest(name: str, names: object) -> str:
-    close = get_close_matches(name, names, n=1)
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint at the most similar name, "" if none is similar."""
+    close = get_close_matches(name, list(names), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
@@ -133,20 +136,12 @@ def _check_options(
 
 def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: Path | None) -> Corpus:
     """A licensed corpus, through its store."""
+    from finelib.data import conversion  # reads no file itself, so not needed for the other sources
+
     paths = _locate(info, source, aligned)
     sha256 = {path.name: store.file_sha256(path, cache) for path in paths}
     name = store.key(info.name, sha256, context=context)
-    files = [{"name": n, "sha256": digest, "compared": compared(info, digest)} for n, digest in sha256.items()]
-
-    def convert() -> Corpus:
-        if info.name == "ur_funny":
-            splits, notes = ur_funny.read(paths[0].parent, info, context)
-            encoder = "GloVe 840B"
-        else:
-            splits, notes = mmsa.read(paths[0], info)
-            encoder = info.bert
-        return Corpus(info, "files", splits, name, encoder, describe(info, splits, files, notes))
-
+    convert = partial(conversion.convert, info, paths, sha256, name, context)
     return store.open_or_convert(name, info, convert, cache)
 
 

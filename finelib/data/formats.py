@@ -3,7 +3,8 @@
 ``pickle`` can call whatever a file names. Here a file can name only the few globals below, and even those are
 never NumPy's own functions: NumPy's ``__setstate__`` of a dtype accepts flags that make it read bytes as object
 pointers. Each name stands for a small substitute that checks its arguments before NumPy sees them.
-What this cannot stop is a hostile file that asks for a lot of memory (a huge memo index, nested references).
+What this cannot stop is a hostile file that asks for all memory (a huge memo index) or nests so deeply that the
+interpreter crashes; ``conversion`` reads files in a process that is bounded and may end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The converted form of a licensed corpus: arrays that are memory-mapped and one JSON file.
 
 A store lies in its own folder under the cache, named by the hash of what it was made from. It gets that name
-only when it is whole, so whatever was interrupted is never read.
+only when it is whole, so whatever was interrupted is never read; checksums tell what was damaged later.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,8 +24,8 @@ from platformdirs import user_cache_dir
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import SPLITS, Corpus, Frames, Split
 
-VERSION = 1  # to be raised when a reader's result for the same file changes
-INDEX = "index.json"
+VERSION = 2  # to be raised when a reader's result for the same file changes
+INDEX, CHECKSUMS = "index.json", "checksums.json"
 log = logging.getLogger(__name__)
 
 
@@ -39,13 +40,16 @@ def key(corpus: str, sha256: dict[str, str], **options: object) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def open_or_convert(name: str, info: CorpusInfo, convert: Callable[[], Corpus], cache: Path | None = None) -> Corpus:
-    """The corpus from its store; at first use, or where the store is damaged, from ``convert``.
+def open_or_convert(
+    name: str, info: CorpusInfo, convert: Callable[[Path], object], cache: Path | None = None
+) -> Corpus:
+    """The corpus from its store; at first use, or where the store is damaged, made by ``convert``.
 
     Args:
         name: see ``key``.
         info: what the corpus is.
-        convert: reads the source files; called only if there is no whole store.
+        convert: reads the source files and calls ``write`` on the folder it is given; called only if there is no
+            whole store.
         cache: default ``cache_folder()``.
 
     Returns:
@@ -55,40 +59,82 @@ def open_or_convert(name: str, info: CorpusInfo, convert: Callable[[], Corpus], 
         OSError: the cache cannot be written.
         Whatever ``convert`` raises.
     """
-    cache = Path(cache or cache_folder())
-    folder = cache / "corpora" / name
-    corpus = _read(folder, info)
-    if corpus is not None:
-        return corpus
-    with _writable(cache):
+    folder = Path(cache or cache_folder()) / "corpora" / name
+
+    def fill(partial: Path) -> None:
+        log.warning("%s: first use, converting to %s", info.title, folder)
+        convert(partial)
+
+    keep(folder, fill)
+    return _read(folder, info)
+
+
+def keep(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Have ``folder``, two levels below the cache, filled by ``fill`` unless it is there and whole.
+
+    It is filled under another name, by one process at a time, and gets its own name after the checksums are noted.
+
+    Raises:
+        OSError: the cache cannot be written.
+        Whatever ``fill`` raises; nothing is left then.
+    """
+    if whole(folder):
+        return
+    cache = folder.parents[1]
+    with writable(cache):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{folder}.lock")
         lock.acquire()
     try:
-        if (corpus := _read(folder, info)) is None:  # another process may have converted it meanwhile
-            for abandoned in folder.parent.glob(f"{name}.partial-*"):  # of a conversion that was killed
+        if not whole(folder):  # another process may have filled it meanwhile
+            for abandoned in folder.parent.glob(f"{folder.name}.partial-*"):  # by a process that was killed
                 shutil.rmtree(abandoned, ignore_errors=True)
-            log.warning("%s: first use, converting to %s", info.title, folder)
-            converted = convert()
-            with _writable(cache):
-                _write(folder, converted)
-            del converted
-            corpus = _read(folder, info)
+            _fill(folder, fill, cache)
     finally:
         lock.release()
-    if corpus is None:
-        raise OSError(f"{folder}: found a store that cannot be read although it was just written")
-    return corpus
+
+
+def _fill(folder: Path, fill: Callable[[Path], object], cache: Path) -> None:
+    with writable(cache):
+        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    try:
+        fill(partial)
+        with writable(cache):
+            checksums = {path.name: checksum(path) for path in sorted(partial.iterdir())}
+            (partial / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def whole(folder: Path) -> bool:
+    """Whether a folder of ``keep`` is there and each file in it is, bit for bit, what was written."""
+    try:
+        checksums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        return all(checksum(folder / name) == known for name, known in checksums.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def checksum(path: Path) -> list[int]:
+    """Size and CRC-32 of a file: gigabytes a second, and no single flipped bit escapes it."""
+    value = 0
+    with path.open("rb") as stream:
+        while part := stream.read(1 << 22):
+            value = zlib.crc32(part, value)
+        return [stream.tell(), value]
 
 
 def file_sha256(path: Path, cache: Path | None = None) -> str:
-    """SHA-256 of a file, remembered by path, size and time of change: hashing gigabytes takes seconds.
+    """SHA-256 of a file, remembered by path, size and times of change: hashing gigabytes takes seconds.
 
     Raises:
         OSError: the file cannot be read.
     """
     stat = path.stat()
-    identity = f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+    # the time of the last change of the inode too: it cannot be set, where a copy may keep the file's own time
+    identity = f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0{stat.st_ino}"
     memory = Path(cache or cache_folder()) / "hashes" / hashlib.sha256(identity.encode()).hexdigest()
     with suppress(OSError, UnicodeDecodeError):
         known = memory.read_text()
@@ -103,7 +149,8 @@ def file_sha256(path: Path, cache: Path | None = None) -> str:
 
 
 @contextmanager
-def _writable(cache: Path) -> Iterator[None]:
+def writable(cache: Path) -> Iterator[None]:
+    """Say which folder is full or may not be written, and what to do."""
     try:
         yield
     except OSError as error:
@@ -119,16 +166,16 @@ def _arrays(split: Split) -> dict[str, np.ndarray]:
     return arrays | {f"label-{m}": values for m, values in (split.unimodal_labels or {}).items()}
 
 
-def _write(folder: Path, corpus: Corpus) -> None:
-    """Write into a folder beside ``folder`` and give it its name when it is whole."""
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
-    try:
-        files = {}
+def write(folder: Path, corpus: Corpus) -> None:
+    """The arrays and texts of a corpus as the files of a store.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with writable(folder.parents[1]):
         for s, split in corpus.splits.items():
             for name, array in _arrays(split).items():
-                path = partial / f"{s}-{name}.npy"
-                np.save(path, array)
-                files[path.name] = _state(path)
+                np.save(folder / f"{s}-{name}.npy", array)
         index = {
             "data": corpus.data,
             "sha256": corpus.sha256,
@@ -139,31 +186,14 @@ def _write(folder: Path, corpus: Corpus) -> None:
                     "unimodal": list(split.unimodal_labels or ())}
                 for s, split in corpus.splits.items()
             },
-            "files": files,
         }
-        (partial / INDEX).write_text(json.dumps(index), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-def _state(path: Path) -> list[int]:
-    """Size and time of change: what can be compared without reading the file."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
-
-
-def _read(folder: Path, info: CorpusInfo) -> Corpus | None:
-    """The store, or None if there is none or it is not as it was written."""
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        if any(_state(folder / name) != state for name, state in index["files"].items()):
-            return None
-        splits = {s: _read_split(folder, s, index["splits"][s]) for s in SPLITS}
-        return Corpus(info, index["data"], splits, index["sha256"], index["encoder"], index["card"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _read(folder: Path, info: CorpusInfo) -> Corpus:
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    splits = {s: _read_split(folder, s, index["splits"][s]) for s in SPLITS}
+    return Corpus(info, index["data"], splits, index["sha256"], index["encoder"], index["card"])
 
 
 def _read_split(folder: Path, s: str, about: dict) -> Split:

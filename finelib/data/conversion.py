@@ -1,0 +1,101 @@
+"""Licensed files are read in a process of their own, whose memory and time have bounds.
+
+Nothing in a pickle is run (``formats``), but a hostile one can still ask the unpickler for all memory, or nest so
+deeply that the interpreter crashes. Here that ends a process that had nothing else to do, and becomes a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from finelib.data import mmsa, store, ur_funny
+from finelib.data.card import compared, describe
+from finelib.data.corpora import CORPORA, CorpusInfo
+from finelib.data.features import Corpus
+from finelib.data.formats import DataError
+
+MEMORY_PER_BYTE, MEMORY = 64, 2 << 30  # Python's floats and lists take many times the bytes of the file
+CPU_SECONDS_PER_BYTE, CPU_SECONDS = 3e-6, 300
+
+
+def convert(
+    info: CorpusInfo, paths: list[Path], sha256: dict[str, str], name: str, context: bool, folder: Path
+) -> None:
+    """Read the files of a corpus and write its store into ``folder``, in another process.
+
+    Args:
+        paths: the file, or UR-FUNNY's six.
+        sha256: file name -> its hash, for the data card.
+        name: the store's.
+        context: see ``ur_funny.read``.
+
+    Raises:
+        DataError: a file is not what it should be, or cannot be read within the bounds.
+        OSError: a file cannot be opened, or the folder cannot be written.
+    """
+    request = [info.name, [str(path.resolve()) for path in paths], sha256, name, context, str(folder.resolve())]
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-m", "finelib.data.conversion"], input=json.dumps(request), capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
+    )  # fmt: skip
+    if done.returncode == 0:
+        return
+    source = paths[0] if len(paths) == 1 else paths[0].parent
+    if done.returncode < 0:
+        ended = signal.Signals(-done.returncode).name
+        raise DataError(f"{source}: reading it ended the process that did ({ended}): found too deep a nest, or more "
+                        "memory or time asked for than a file of this size takes; expected a feature file")  # fmt: skip
+    try:
+        kind, sentence = json.loads(done.stdout)
+    except ValueError:
+        raise RuntimeError(f"{source}: the process that reads it failed: {done.stderr[-2000:]}") from None
+    raise {"DataError": DataError, "OSError": OSError}[kind](sentence)
+
+
+def _read(corpus: str, paths: list[str], sha256: dict[str, str], name: str, context: bool, folder: str) -> None:
+    info, first = CORPORA[corpus], Path(paths[0])
+    if corpus == "ur_funny":
+        (splits, notes), encoder = ur_funny.read(first.parent, info, context), "GloVe 840B"
+    else:
+        (splits, notes), encoder = mmsa.read(first, info), info.bert
+    files = [{"name": n, "sha256": digest, "compared": compared(info, digest)} for n, digest in sha256.items()]
+    store.write(Path(folder), Corpus(info, "files", splits, name, encoder, describe(info, splits, files, notes)))
+
+
+def _bound(size: int) -> None:
+    """Bound this process's memory and CPU time, given the bytes of the files."""
+    seconds = int(CPU_SECONDS + CPU_SECONDS_PER_BYTE * size)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    statm = Path("/proc/self/statm")
+    if statm.exists():  # elsewhere the address space is not bounded by the system either
+        used = int(statm.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY + MEMORY_PER_BYTE * size,) * 2)
+
+
+def main() -> int:
+    request = json.loads(sys.stdin.read())
+    _bound(sum(os.path.getsize(path) for path in request[1]))
+    try:
+        _read(*request)
+    except DataError as error:
+        print(json.dumps(["DataError", str(error)]))
+    except OSError as error:
+        print(json.dumps(["OSError", str(error)]))
+    except MemoryError:
+        found = "found more memory asked for than a file of this size takes"
+        print(json.dumps(["DataError", f"{request[1][0]}: {found}, expected a feature file"]))
+    else:
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
