@@ -20,13 +20,19 @@ def numbers(value: object, where: str, shape: tuple[int | None, ...]) -> np.ndar
     """
     try:
         array = np.asarray(value)
-        if array.dtype.kind not in "fiub":
-            array = array.astype(np.float64)
+        if array.dtype.kind not in "fiub":  # numbers in an array of objects are numbers; texts and complex ones are not
+            array = np.array([float(_number(v)) for v in array.flat], np.float64).reshape(array.shape)
     except (TypeError, ValueError):
         raise DataError(f"{where}: found {kind_of(value)}, expected numbers of shape {_shape(shape)}") from None
     if array.ndim != len(shape) or any(w not in (None, n) for n, w in zip(array.shape, shape, strict=True)):
         raise DataError(f"{where}: found shape {_shape(array.shape)}, expected {_shape(shape)}")
     return array
+
+
+def _number(value: object) -> object:
+    if isinstance(value, (str, bytes, complex, np.complexfloating)):
+        raise TypeError("not a number")
+    return value
 
 
 def strings(value: object, where: str, count: int) -> list[str]:
@@ -36,6 +42,8 @@ def strings(value: object, where: str, count: int) -> list[str]:
         DataError: another number of them, or something that is not text.
     """
     try:
+        if isinstance(value, (str, bytes)):  # a list of its letters otherwise
+            raise TypeError
         items = np.asarray(value).tolist() if isinstance(value, np.ndarray) else list(value)
         items = [item.decode("utf-8") if isinstance(item, bytes) else item for item in items]
     except (TypeError, ValueError):

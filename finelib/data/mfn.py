@@ -30,6 +30,7 @@ _BLOBS = {
 FILES = {name: PublicFile(f"mosi_mfn/{name}", _BASE + name, f"git-blob:{blob}") for name, blob in _BLOBS.items()}
 COLUMNS = {"T": slice(0, 300), "A": slice(300, 305), "V": slice(305, 325)}  # GloVe, COVAREP, FACET
 WIDTH = 325
+MOST_COMPRESSED = 1100  # no deflated data unpack to more times their size
 
 
 def paths(cache: Path | None = None) -> dict[str, Path]:
@@ -82,10 +83,17 @@ def _dataset(path: Path) -> np.ndarray:
             with h5py.File(stream, "r") as file:
                 found = file.get("data")
                 if isinstance(found, h5py.Dataset):
+                    if found.nbytes > MOST_COMPRESSED * Path(path).stat().st_size:
+                        shape = " x ".join(map(str, found.shape))
+                        raise DataError(f"{path}, data: found a declared size of {shape}, more than this file "
+                                        f"can hold, expected (N, T, {WIDTH}) or (N,)")  # fmt: skip
                     return found[()]
                 listed = ", ".join(file) or "nothing"
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"{path}: found no readable HDF5 file ({error}), expected a dataset 'data'") from error
+        except DataError:
+            raise
+        except Exception as error:  # h5py raises almost any class on a damaged file
+            reason = " ".join(str(error).split())
+            raise DataError(f"{path}: found no readable HDF5 file ({reason}), expected a dataset 'data'") from error
     raise DataError(f"{path}: found {listed}, expected a dataset 'data'")
 
 

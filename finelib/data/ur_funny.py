@@ -86,7 +86,10 @@ def _folds(path: Path) -> dict[str, list[str]]:
         value = checks.field(content, fold, str(path))
         if not isinstance(value, (list, tuple, np.ndarray)) or not len(value):
             raise DataError(f"{path}, {fold}: found {checks.kind_of(value)}, expected a list of at least one id")
-        ids[s] = checks.unique([str(i) for i in np.asarray(value).tolist()], f"{path}, {fold}")
+        wrong = next((i for i in value if not isinstance(i, (int, str, np.integer))), None)
+        if wrong is not None:
+            raise DataError(f"{path}, {fold}: found {checks.kind_of(wrong)} among the ids, expected numbers or texts")
+        ids[s] = checks.unique([str(i) for i in value], f"{path}, {fold}")
     checks.disjoint(ids["train"], ids["test"], str(path))
     return ids
 
