@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from finelib.data.features import Batch, Corpus, ResidentSplit
-from finelib.figures import COLOURS, NAMES, png
+from finelib.figures import COLOURS, NAMES, png, shortened
 from finelib.fine import FINE
 
 EVERYTHING = "nothing muted"
@@ -139,7 +139,8 @@ def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBo
         chosen = tuple(m for m in model.modalities if NAMES[m] == muted.value)
         seen = look(model, resident.batch(torch.tensor([which.value])), chosen)
         label = float(part.label[which.value])
-        said.value = f"{part.text[which.value]} label {label:+.2f}, prediction {seen.prediction:+.2f}".strip()
+        text = shortened(part.text[which.value])
+        said.value = f"{text} label {label:+.2f}, prediction {seen.prediction:+.2f}".strip()
         picture.value = png(draw(seen, label, corpus.info.label_low, corpus.info.label_high, model.config.queries), 90)
 
     for widget in (which, muted):

@@ -16,13 +16,14 @@ from sklearn.manifold import TSNE
 
 from finelib import representations
 from finelib.data.features import Corpus
-from finelib.figures import COLOURS, NAMES, data_uri, png
+from finelib.figures import COLOURS, NAMES, data_uri, png, shortened
 from finelib.rows import templates
 
 if TYPE_CHECKING:
     from finelib.figure5 import Figure5
 
 DRAWN = 2000  # utterances in the interactive page
+SHOWN = 160  # characters of an utterance under the pointer
 TSNE_POINTS = 600
 SEED = 0  # of thinning and of the projections
 # blue, grey, red as in the paper; dark, light and middling when printed in grey, and a marker each
@@ -142,8 +143,10 @@ def page(figure: Figure5, panel: str) -> str:
     rows = thinned(len(figure.features.label), DRAWN)
     test, arrays = figure.corpus.splits["test"], figure.record.predictions()
     content = {
-        "panel": panel, "ids": [str(test.ids[i]) for i in rows], "text": [test.text[i] for i in rows],
-        "label": arrays["test_label"][rows].round(3).tolist(), "prediction": arrays["test"][rows].round(3).tolist(),
+        "panel": panel, "ids": [shortened(str(test.ids[i]), SHOWN) for i in rows],
+        "text": [shortened(test.text[i], SHOWN) for i in rows],
+        "label": arrays["test_label"][rows].astype(float).round(3).tolist(),
+        "prediction": arrays["test"][rows].astype(float).round(3).tolist(),
         "bound": max(abs(figure.corpus.info.label_low), abs(figure.corpus.info.label_high)),
         "classes": [{"value": v, "name": name, "colour": colour} for v, (name, colour, _) in CLASSES.items()],
         "clouds": (clouds := _clouds(figure, panel, rows)), "projections": list(clouds),

@@ -120,13 +120,18 @@ def scatter(prediction: np.ndarray, label: np.ndarray) -> Figure:
     return _finish(figure)
 
 
+def shortened(text: str, most: int = 300) -> str:
+    """A text as it is, or its first ``most`` characters and an ellipsis."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
 def worst_errors(record: RunRecord, corpus: Corpus, count: int = 8) -> pd.DataFrame:
     """The test utterances with the largest errors; the text column is left out where the source has no text."""
     arrays = record.predictions()
     error = np.abs(arrays["test"] - arrays["test_label"])
     rows = np.argsort(-error)[:count]
     table = pd.DataFrame({
-        "id": arrays["test_ids"][rows], "text": [corpus.splits["test"].text[i] for i in rows],
+        "id": arrays["test_ids"][rows], "text": [shortened(corpus.splits["test"].text[i]) for i in rows],
         "label": arrays["test_label"][rows].round(2), "prediction": arrays["test"][rows].round(2),
         "error": error[rows].round(2),
     })  # fmt: skip

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 
+from finelib import figure5, figure5_views, figures
 from finelib.presets import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
@@ -179,6 +181,43 @@ def test_figure_5_turns_answers_and_selects(browser, results, panel):
         page.get_by_role("button", name="Clear selection").click()
         assert page.evaluate("document.getElementById('cloud').data.every(trace => trace.name !== 'selected')")
         assert serious(page) == []
+
+
+HOSTILE = (
+    "<script>window.ran = 1</script>", "<img src=x onerror='window.ran = 1'>",
+    "</script><script>window.ran = 1</script>",
+    "&lt;b&gt; <b>bold</b> %{x} {{ 7 * 7 }} ${1}", "'\" onmouseover=\"window.ran = 1", "שלום עולם \u202e מימין",
+    "🎬👩‍👩‍👧‍👦 e\u0301", "<a href='javascript:window.ran=1'>click</a>", "x" * 100_000,
+)  # fmt: skip
+
+
+def test_text_of_utterances_is_shown_as_text(browser, results, tmp_path):
+    """In Figure 5's page and in a notebook's table: nothing runs, nothing is markup, nothing is endless."""
+    figure = figure5.build(results)
+    test = figure.corpus.splits["test"]
+    texts = [HOSTILE[i % len(HOSTILE)] for i in range(len(test))]
+    hostile = replace(test, text=texts, ids=[f"{text[:60]} {i}" for i, text in enumerate(texts)])
+    corpus = replace(figure.corpus, splits={**figure.corpus.splits, "test": hostile})
+    html = figure5_views.page(replace(figure, corpus=corpus), "a")
+    assert len(html) < 15e6
+    (tmp_path / "figure5a.html").write_text(html)
+    with opened(browser, (tmp_path / "figure5a.html").as_uri(), viewport={"width": 1100, "height": 700}) as page:
+        page.wait_for_selector("body[data-ready=yes]")
+        page.wait_for_timeout(1500)
+        for i in range(len(HOSTILE)):  # what plotly draws of each
+            page.evaluate("i => Plotly.Fx.hover('plane', [{ curveNumber: 0, pointNumber: i }])", i)
+            page.wait_for_function(
+                "text => document.querySelector('#plane .hovertext')?.textContent.includes(text)", arg=HOSTILE[i][:30],
+            )  # fmt: skip
+        assert page.locator("#plane .hovertext a").count() == 0
+        assert page.evaluate("window.ran") is None
+    table = figures.worst_errors(figure.record, corpus, len(HOSTILE))
+    tables = table.to_html() + table.style.format(precision=2, escape="html").to_html()
+    (tmp_path / "table.html").write_text(f"<meta charset=utf-8>{tables}")
+    with opened(browser, (tmp_path / "table.html").as_uri()) as page:
+        seen = page.locator("table").last.inner_text()
+        assert any(text[:40] in seen for text in HOSTILE[:2]) and len(seen) < 20_000
+        assert page.evaluate("window.ran") is None and page.locator("td img, td b, td a, td script").count() == 0
 
 
 def test_figure_5_switches_projection_and_colour(browser, results):

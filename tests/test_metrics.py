@@ -102,3 +102,21 @@ def test_paired_difference():
     assert p == pytest.approx(stats.ttest_1samp([0.02, 0.01, 0.05], 0).pvalue)
     with pytest.raises(ValueError, match="found 2 and 1 values"):
         metrics.paired([1.0, 2.0], [1.0])
+
+
+def test_paired_difference_of_constant_differences_and_of_one_run():
+    same, p = metrics.paired([0.5, 0.7], [0.5, 0.7])
+    assert (same.mean, same.sd, p) == (0, 0, 1.0)
+    shifted, p = metrics.paired([2.0, 3.0], [1.0, 2.0])
+    assert (shifted.mean, shifted.sd, p) == (1, 0, 0.0)
+    assert metrics.paired([0.5], [0.25])[1] is None
+    wide, narrow = (metrics.paired([0.5, 0.9, 0.1], [0.2, 0.3, 0.3], level)[0] for level in (0.99, 0.5))
+    assert wide.low < narrow.low < narrow.high < wide.high
+    with pytest.raises(ValueError, match="found 2 and 1 values"):
+        metrics.paired([1.0, 2.0], [1.0])
+
+
+def test_two_values_have_an_interval_and_a_label_without_spread_no_correlation():
+    two = metrics.interval([1.0, 2.0])
+    assert two.high - two.mean == pytest.approx(12.706 * 0.7071 / 2**0.5, rel=1e-3)  # t table, one degree of freedom
+    assert metrics.correlation([1, 2, 3], [0.0, 1.0, 0.5]) == pytest.approx(0.5)  # spread 1 on one side

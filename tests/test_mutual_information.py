@@ -186,3 +186,17 @@ def test_conditional_estimate_needs_negatives_of_the_same_bin():
         estimate[same_bin] = value.item()
     assert estimate[True] == pytest.approx(0, abs=0.05)
     assert estimate[False] == pytest.approx(math.log(4), abs=0.15)
+
+
+def test_both_directions_of_one_mask_each_are_the_mean_of_plain_loops():
+    torch.manual_seed(0)
+    scores, bins = torch.randn(5, 5), torch.tensor([0, 0, 1, 1, 1])
+    mask = bins[:, None] == bins
+
+    def loop(f):
+        rows = [f[i, i] - f[i][mask[i]].exp().mean().log() for i in range(5)]
+        return torch.stack(rows).mean()
+
+    expected = (loop(scores) + loop(scores.T)) / 2
+    assert float(info_nce(scores, mask, symmetric=True)) == pytest.approx(float(expected), abs=1e-6)
+    assert float(info_nce(scores, symmetric=True)) != pytest.approx(float(expected), abs=1e-3)

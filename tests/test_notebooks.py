@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from finelib.presets import ROOT
+from finelib.presets import ROOT, Options
 
 PARAMETERS = ["preset", "source", "seeds", "out", "jobs", "text_encoder", "finetune_text", "tune"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -80,6 +80,40 @@ def test_runs_alone_with_papermill(cwd, tmp_path):
                "--no-progress-bar"]  # fmt: skip
     subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=300)
     assert (tmp_path / "figures" / "figure2.png").stat().st_size > 10_000
+
+
+def test_tables_with_texts_of_utterances_escape_them(notebook):
+    """pandas escapes a plain table; a styled one only when it is told to."""
+    for cell in code(notebook):
+        assert "worst.style" not in cell.source or 'escape="html"' in cell.source
+
+
+def test_unknown_parameter_is_refused_before_anything_runs(notebook, tmp_path, monkeypatch):
+    """papermill sets it without a word; the cell after the parameters says what was meant."""
+    cells = [c.source for c in code(notebook)]
+    at = next(i for i, c in enumerate(code(notebook)) if "parameters" in c.metadata.get("tags", []))
+    monkeypatch.chdir(ROOT / "notebooks")
+    names = {"In": [], "Out": {}, "get_ipython": object()}
+    for source in (cells[0], cells[at], 'pressets = "smoke"'):
+        exec(source, names)
+    with pytest.raises(ValueError, match="notebook parameter 'pressets': unknown, .*did you mean 'preset'"):
+        exec(cells[at + 1], names)
+    del names["pressets"]
+    exec(cells[at + 1], names)
+    names["later"] = "a variable of the reader's own"  # the cell may be run again
+    exec(cells[at + 1], names)
+    assert names["options"].preset == "demo"
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    ({"preset": "smok"}, "preset 'smok': unknown, expected one of smoke, demo, paper; did you mean 'smoke'?"),
+    ({"seeds": 0}, "seeds: found 0, expected a whole number of at least 1"), ({"seeds": "3"}, "seeds: found '3'"),
+    ({"jobs": 1.5}, "jobs: found 1.5"), ({"tune": True}, "tune: found True"), ({"source": ""}, "source: found ''"),
+    ({"finetune_text": "no"}, "finetune_text: found 'no', expected True or False"), ({"text_encoder": 3}, "found 3"),
+])  # fmt: skip
+def test_values_that_do_not_fit_are_refused(change, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Options(**change)
 
 
 def test_valid(notebook):

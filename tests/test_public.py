@@ -74,6 +74,52 @@ def test_download_is_verified_and_kept(tmp_path, monkeypatch):
         download.obtain(download.PublicFile("f/a.txt", url, blob))
 
 
+class Unruly(http.server.BaseHTTPRequestHandler):
+    """What a server or a network may do: each path is one fault."""
+
+    def do_GET(self):
+        fault, body = self.path.strip("/"), b"hello\n"
+        if fault == "error":
+            self.send_error(503)
+        elif fault == "elsewhere":  # to the same bytes on another host
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/whole")
+            self.end_headers()
+        else:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write({"partial": body[:3], "altered": b"hellO\n", "login": b"<html>"}.get(fault, body))
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def unruly(monkeypatch):
+    monkeypatch.delenv("FINE_DATA_MIRROR", raising=False)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unruly)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("fault", "sentence"), [
+    ("error", "error: could not be downloaded .HTTPError."), ("partial", "could not be downloaded"),
+    ("altered", "altered: found git-blob:.*, expected git-blob:ce01"), ("login", "login: found git-blob:.*, expected"),
+    ("elsewhere", "elsewhere: found git-blob:.*, expected git-blob:ce01"),
+])  # fmt: skip
+def test_nothing_half_or_wrong_is_ever_used(unruly, fault, sentence):
+    """Every fault is one sentence, leaves no file, and once the server is well again the file comes."""
+    blob, cache = "git-blob:ce013625030ba8dba906f756967f9e9ca394464a", Path(os.environ["FINE_CACHE"])
+    with pytest.raises(DataError, match=sentence) as error:
+        download.obtain(download.PublicFile("f/a.txt", unruly + fault, blob))
+    assert "\n" not in str(error.value) and not [path for path in cache.rglob("*") if path.is_file()]
+    path = download.obtain(download.PublicFile("f/a.txt", unruly + "whole", blob))
+    assert path.read_bytes() == b"hello\n"
+
+
 def test_public_mosi(mirror):
     paths = public.paths()
     splits, _ = public.read(paths, MOSI)

@@ -165,3 +165,19 @@ def test_holm_rejects_what_statsmodels_rejects():
             p = rng.uniform(size=size) ** power
             assert statistics.holm_rejections(p) == multipletests(p, method="holm")[0].sum()
     assert statistics.holm_rejections(np.zeros(5)) == 5 and statistics.holm_rejections(np.ones(5)) == 0
+
+
+@pytest.mark.parametrize(("metric", "expected"), [
+    ("acc2_nonzero", [1, 0, 1, 1]), ("acc2", [1, 0, 1, 1, 1]), ("acc7", [1, 0, 0, 1, 1]),
+    ("mae", [0.1, 0.6, 0.5, 2.0, 1.5]),
+])  # fmt: skip
+def test_contributions_by_hand(metric, expected):
+    """Beyond the range, on either side of 0.5, a prediction of exactly 0 for a label of 0."""
+    prediction, label = np.array([0.3, -0.2, 0.0, -5.0, 4.5]), np.array([0.4, 0.4, -0.5, -3.0, 3.0])
+    if metric == "acc2":
+        label[2], expected = 0.0, expected
+    elif metric == "acc7":
+        prediction, label = np.array([0.3, -0.2, 0.6, -5.0, 4.5]), np.array([0.4, 0.6, 0.4, -3.0, 3.0])
+    elif metric == "acc2_nonzero":
+        prediction, label = np.append(prediction, 0.1)[[0, 1, 5, 3, 4]], np.array([0.4, 0.4, 0.0, -3.0, 3.0])
+    assert statistics.contributions(metric, prediction, label).tolist() == pytest.approx(expected)

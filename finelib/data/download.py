@@ -57,7 +57,8 @@ def _download(file: PublicFile, target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="partial-", dir=target.parent) as partial:
         try:
             # pooch knows no git blob ids, so the checksum is compared here, before the file gets its name
-            fetch = pooch.HTTPDownloader(timeout=30)
+            # and a redirection is not followed: a fixed revision has none, a network's login page does
+            fetch = pooch.HTTPDownloader(timeout=30, allow_redirects=False)
             part = Path(pooch.retrieve(file.url, None, fname=target.name, path=partial, downloader=fetch))
         except (requests.RequestException, ValueError) as error:
             raise DataError(
