@@ -28,12 +28,12 @@ def frames_of(frames: Frames, row: int) -> np.ndarray:
 @pytest.mark.parametrize("corpus", ["mosi", "mosei", "ch_sims"])
 @pytest.mark.parametrize("layout", [1, 2])
 def test_mmsa_frames_are_the_real_rows(tmp_path, corpus, layout):
-    write_mmsa(tmp_path, corpus, layout=layout)
-    truth = mmsa_content(CORPORA[corpus])
-    loaded = data.load(corpus, tmp_path)
-    assert loaded.widths == dict(zip("TAV", CORPORA[corpus].widths, strict=True))
+    info = CORPORA[corpus]
+    splits, notes = mmsa.read(write_mmsa(tmp_path, corpus, layout=layout), info)
+    truth = mmsa_content(info)
+    assert [f.width for f in splits["train"].frames.values()] == list(info.widths)
     for s in SPLITS:
-        split, fields = loaded.splits[s], truth[s]
+        split, fields = splits[s], truth[s]
         assert split.ids == list(fields["id"]) and split.text == list(fields["raw_text"])
         assert np.array_equal(split.label, fields["regression_labels"]) and split.label.dtype == np.float32
         length = {"T": fields["text_bert"][:, 1].sum(1), "A": fields["audio_lengths"], "V": fields["vision_lengths"]}
@@ -45,7 +45,7 @@ def test_mmsa_frames_are_the_real_rows(tmp_path, corpus, layout):
             assert all(np.array_equal(split.unimodal_labels[m], fields[f"regression_labels_{m}"]) for m in "TAV")
         else:
             assert split.unimodal_labels is None
-        assert loaded.card["notes"][s]["A"] == {"nan": 0, "inf": 1, "nonzero_frames_dropped": 0}
+        assert notes[s]["A"] == {"nan": 0, "inf": 1, "nonzero_frames_dropped": 0}
 
 
 def test_mmsa_aligned_uses_the_text_mask(tmp_path):
@@ -154,10 +154,10 @@ def test_ur_funny(tmp_path, version, arrays, misspelt):
     vectors = np.asarray(load_pickle(folder / "word_embedding_list.pkl"), dtype=np.float32)
     covarep = load_pickle(folder / "covarep_features_sdk.pkl")
     for context in (False, True):
-        loaded = data.load("ur_funny", tmp_path, context=context)
-        assert loaded.card["notes"]["version"] == version
-        assert loaded.widths == {"T": 300, "A": 81, "V": 371 if version == 2 else 75}
-        split = loaded.splits["valid"]
+        splits, notes = ur_funny.read(folder, CORPORA["ur_funny"], context)
+        assert notes["version"] == version
+        split = splits["valid"]
+        assert {m: f.width for m, f in split.frames.items()} == {"T": 300, "A": 81, "V": 371 if version == 2 else 75}
         assert split.ids == [str(i) for i in range(13, 19)] and set(split.label) <= {0, 1}
         for row, i in enumerate(range(13, 19)):
             before = [*words[i]["context_embedding_indexes"]] if context else []
@@ -216,6 +216,6 @@ def test_ur_funny_missing_and_mixed_versions(tmp_path):
 def test_ur_funny_empty_utterance_has_no_frames(tmp_path):
     folder = write_ur_funny(tmp_path)
     _edit(folder, "covarep_features_sdk", lambda c: c[1].update(punchline_features=[]))
-    loaded = data.load("ur_funny", tmp_path)
-    assert loaded.splits["train"].frames["A"].length[0] == 0
-    assert loaded.card["notes"]["train"]["lengths_differ"] == 1
+    splits, notes = ur_funny.read(folder, CORPORA["ur_funny"])
+    assert splits["train"].frames["A"].length[0] == 0
+    assert notes["train"]["lengths_differ"] == 1
