@@ -138,7 +138,8 @@ def test_hostile_text_stays_text(results):
     page = figure.page_a.html
     assert "<script>window.broken" not in page and "</script><b>" not in page
     content = re.search(r'<script type="application/json" id="content">(.*?)</script>', page, re.DOTALL)[1]
-    assert json.loads(content)["text"][: len(HOSTILE)] == HOSTILE
+    for shown, text in zip(json.loads(content)["text"], HOSTILE, strict=False):
+        assert shown == (text if len(text) <= 160 else text[:160] + "…")  # a page holds what a pointer shows
     assert "<script" not in figure.page_a._repr_html_()  # escaped as the frame's content
 
 
