@@ -6,8 +6,9 @@ experts of one modality; a router weighs them per utterance.
 Two things make it quick and change no number. The weights of all experts, of all modalities that share a
 width, are stacked and run as one batched product. And the key and value projections are folded onto the query
 side: softmax((q W_k^T) X^T) X W_v instead of softmax(q (X W_k)^T) (X W_v). There are a few dozen queries but
-hundreds of frames, so the frames are read as they are and no projected copy of them is ever made. (The key
-bias adds the same number to all scores of a query and so drops out of the softmax.)
+hundreds of frames, so the frames are read as they are and no projected copy of them is made; where they are few, as
+words are, the values are projected first (``values_first``). (The key bias adds the same number to all scores of a
+query and so drops out of the softmax.)
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from finelib.stacked import ByteDropout, StackedLayerNorm, StackedLinear, unifor
 
 FramesOf = dict[str, Float[Tensor, "B T f"]]
 MaskOf = dict[str, Bool[Tensor, "B T"]]
+NUMBER_MOVED = 200  # operations of a matrix product in the time that one number takes to memory and back
 
 
 class QFormerLayer(nn.Module):
@@ -104,9 +106,21 @@ class QFormerLayer(nn.Module):
     ) -> Float[Tensor, "E m d"]:  # fmt: skip
         """softmax((q W_k^T) X^T + bias) X W_v of one modality; the bias is very negative on padding."""
         weights = self.weights(query, key, frames, bias)
+        if values_first(*weights.shape[1:], *value.shape):
+            return self.read_values(weights, frames, value)
         read = weights @ frames  # (B, E*H*l, f); zero where all frames are padding, for padding is zero
         read = read.unflatten(1, (*key.shape[:2], self.queries)).permute(1, 2, 0, 3, 4).flatten(2, 3)
         return (read @ value).transpose(1, 2).flatten(2)  # (E, B*l, d)
+
+    def read_values(
+        self, weights: Float[Tensor, "B m T"], frames: Float[Tensor, "B T f"], value: Float[Tensor, "E H f c"]
+    ) -> Float[Tensor, "E m d"]:
+        """The same product in the other order: every frame's values, then their weighted means."""
+        experts, heads, width, _ = value.shape
+        values = (frames.flatten(0, 1) @ value.permute(2, 0, 1, 3).reshape(width, -1)).unflatten(0, frames.shape[:2])
+        values = values.unflatten(-1, (experts * heads, -1)).transpose(1, 2)  # (B, E*H, T, c)
+        mean = weights.unflatten(1, (experts * heads, self.queries)) @ values  # (B, E*H, l, c)
+        return mean.unflatten(1, (experts, heads)).permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
 
     def weights(
         self, query: Float[Tensor, "E H n c"], key: Float[Tensor, "E H c f"], frames: Float[Tensor, "B T f"],
@@ -120,6 +134,16 @@ class QFormerLayer(nn.Module):
         else:
             scores = torch.baddbmm(bias, folded, frames.transpose(1, 2))
         return scores.softmax(-1)
+
+
+def values_first(rows: int, frames: int, experts: int, heads: int, width: int, head_width: int) -> bool:
+    """Whether weights (X W_v) takes less time than (weights X) W_v, the frames being few.
+
+    Counts each order's operations, and NUMBER_MOVED more for each number of its intermediate result.
+    """
+    means = rows * width * (2 * (frames + head_width) + NUMBER_MOVED)
+    values = frames * experts * heads * head_width * (2 * width + NUMBER_MOVED)
+    return values < means
 
 
 @dataclass(frozen=True)

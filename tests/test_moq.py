@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from finelib.moq import MoQ, load_balance, top_k_gate
+from finelib.moq import MoQ, load_balance, top_k_gate, values_first
 
 WIDTH, HEADS, EXPERTS, QUERIES = 12, 3, 3, 4
 FRAME_WIDTHS = {"T": 7, "A": 5}
@@ -82,11 +82,21 @@ def batch(lengths):
     return frames, mask
 
 
+def test_values_are_projected_first_where_frames_are_few():
+    few, many = 8, 400
+    assert values_first(64, few, 4, 4, 768, 32) and not values_first(64, many, 4, 4, 768, 32)
+    # twice the rows that read, twice the cost of reading first; the values cost the same
+    turn = next(t for t in range(1, 400) if not values_first(64, t, 4, 4, 768, 32))
+    assert values_first(128, turn, 4, 4, 768, 32)
+
+
 LENGTHS = {"T": [6, 2, 4, 1], "A": [9, 11, 1, 5]}
 
 
+@pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_equals_plain_qformer_in_values_and_gradients(layers):
+def test_equals_plain_qformer_in_values_and_gradients(layers, first, monkeypatch):
+    monkeypatch.setattr("finelib.moq.values_first", lambda *_: first)
     moq = make(layers)
     frames, mask = batch(LENGTHS)
     tokens = moq.expert_tokens(frames, mask)
