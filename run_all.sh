@@ -144,9 +144,10 @@ main() {
     [[ $action != help ]] || { help && exit; }
     set_up
     export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
-    # memory that is freed between training steps stays with the process, which spares a step thousands of page faults
-    export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-4294967296}"
-    export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-17179869184}"
+    # memory that is freed between training steps stays with the process, in large pages: that spares a step thousands
+    # of page faults and a twentieth of its time (benchmarks/README.md); read by glibc, ignored elsewhere
+    local keep=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184
+    export GLIBC_TUNABLES="${GLIBC_TUNABLES:-$keep:glibc.malloc.hugetlb=1}"
     case $action in
         setup) echo "run_all.sh: $VENV is ready" ;;
         test) cd "$ROOT" && exec "$VENV/bin/python" -m pytest -q ;;

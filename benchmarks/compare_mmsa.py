@@ -41,7 +41,10 @@ SLOW = ("mult",)  # timed on a part of the rows; the time of a step does not dep
 SLOW_ROWS = (256, 32, 32)
 ACCURACY_ROWS = (400, 100, 400)
 SIGNAL = 0.04  # shift of every frame per unit of the label, in a random direction of length sqrt(d)
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
+ALLOCATOR = {
+    "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:"
+    "glibc.malloc.hugetlb=1"
+}
 SPEED_SECONDS, SPEED_BATCHES = 8, 2  # a peer is timed for so long, and for so many batches at least
 
 
@@ -232,7 +235,7 @@ def work(job: dict) -> dict:
 
 def in_process(job: dict) -> dict:
     """Run ``work`` in a fresh process; the allocator is set as ``run_all.sh`` sets it, for MMSA only if asked for."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")} | {
+    environment = {key: value for key, value in os.environ.items() if key not in ALLOCATOR} | {
         "OMP_NUM_THREADS": str(job["threads"]), "FINE_CACHE": str(Path(job["folder"]) / "cache"),
         "PYTHONPATH": str(ROOT),
     }  # fmt: skip

@@ -1,22 +1,35 @@
-"""A training step against the machine's matrix product, measured in one run.
+"""FINE's training step against what the machine can do at most: a roofline, measured in one run.
 
-    python benchmarks/step.py [--threads N] [--corpus mosi] [--profile]
+    python benchmarks/step.py --threads 1 2 --out benchmarks/step.json
 
-Input of the corpus's full published lengths (no padding to trim), batch 32. "share" is the step's counted
-operations per second over the rate of a 2048 x 2048 float32 product in the same process.
+Input of each corpus's full published lengths (no padding to trim), batch 32. Every operation of a step is counted: its
+multiplications and additions, and the bytes it reads and writes. It takes at least the larger of operations / matrix
+product rate and bytes / copy rate; the sum over the step is the attainable time. Both rates are measured in the same
+process, the product between the steps, since a machine's speed drifts. "ms_by_kind" is where the time goes: every
+operation of a step is timed as it is dispatched; the rest, "between the operations", is Python and autograd. (PyTorch's
+profiler is not used: its own records make large results land in fresh memory, which can double the time of a product.)
+Run it as ``run_all.sh`` runs training, with memory kept in large pages:
+
+    malloc=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184
+    export GLIBC_TUNABLES=$malloc:glibc.malloc.hugetlb=1
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import statistics
 import time
+from collections import Counter
+from importlib.metadata import version
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from finelib import presets
 from finelib.config import FineConfig, TrainConfig
@@ -25,83 +38,178 @@ from finelib.data.features import MODALITIES, Batch
 from finelib.fine import FINE
 from finelib.training import make_optimiser
 
-BATCH = 32
+BATCH, STEPS, PRODUCT = 32, 15, 1024
+COPIES = [2**k for k in range(16, 27, 2)]  # bytes copied, for the rate at which operations of that size move theirs
+KINDS = {
+    "optimiser": ("adamw", "foreach"), "matrix products": ("mm", "bmm", "addmm", "baddbmm"),
+    "softmax": ("softmax", "logsumexp"), "attention": ("scaled_dot_product",),
+    "GELU and ReLU": ("gelu", "relu", "threshold"), "norms": ("norm",),
+    "copies": ("copy", "cat", "clone", "stack", "index"), "random numbers": ("random",),
+}  # fmt: skip
+PHASES = ("forward", "losses", "backward", "update")
 
 
-def median_seconds(work, repeats: int) -> float:
-    """Median over repeats, after two that do not count."""
-    times = []
-    for i in range(repeats + 2):
-        started = time.perf_counter()
-        work()
-        if i >= 2:
-            times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def matmul_rate() -> float:
-    """Operations per second of a square float32 product."""
-    a = torch.randn(2048, 2048)
-    return 2 * 2048**3 / median_seconds(lambda: a @ a, 7)
+# --------------------------------------------------------------------------------------- what a step consists of
 
 
 def training_step(config: FineConfig, info: CorpusInfo):
-    """A closure that does one whole training step on made-up input of full length, and the model."""
+    """A function that does one whole training step on made-up input of full length and times its phases; the model."""
     torch.manual_seed(0)
     widths = dict(zip(MODALITIES, info.widths, strict=True))
     frames = dict(zip(MODALITIES, info.max_frames, strict=True))
-    counts = [info.sizes[0] // (len(info.class_edges) + 1)] * (len(info.class_edges) + 1)
-    model = FINE(config, info, widths, counts)
+    classes = len(info.class_edges) + 1
+    model = FINE(config, info, widths, [info.sizes[0] // classes] * classes)
     optimiser = make_optimiser(model, TrainConfig())
-    label = torch.empty(BATCH).uniform_(info.label_low, info.label_high)
     batch = Batch(
         {m: torch.randn(BATCH, frames[m], widths[m]) for m in MODALITIES},
         {m: torch.ones(BATCH, frames[m], dtype=torch.bool) for m in MODALITIES},
-        label, None, torch.arange(BATCH),
+        torch.empty(BATCH).uniform_(info.label_low, info.label_high), None, torch.arange(BATCH),
     )  # fmt: skip
 
-    def step() -> None:
-        model.losses(model(batch), batch)["total"].backward()
+    def step() -> list[float]:
+        clock = [time.perf_counter()]
+        output = model(batch)
+        clock.append(time.perf_counter())
+        total = model.losses(output, batch)["total"]
+        clock.append(time.perf_counter())
+        total.backward()
+        clock.append(time.perf_counter())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+        clock.append(time.perf_counter())
+        return [after - before for before, after in zip(clock, clock[1:], strict=False)]
 
     return step, model
 
 
-def measure(name: str, config: FineConfig, info: CorpusInfo, rate: float, profile: bool) -> dict:
-    """Operations, parameters, time and share of the matrix-product rate of one configuration."""
+class Operations(TorchDispatchMode):
+    """Notes (name, operations, bytes, seconds) of everything that is called inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.called: list[tuple[str, int, int, float]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        started = time.perf_counter()
+        out = function(*args, **(kwargs or {}))
+        took = time.perf_counter() - started
+        count = flop_registry.get(function.overloadpacket)
+        operations = count(*args, **(kwargs or {}), out_val=out) if count else 0
+        size = 0 if function.is_view else moved(args, out)
+        self.called.append((function.overloadpacket.__name__, operations, size, took))
+        return out
+
+
+def moved(args, out) -> int:
+    """Bytes of all tensors that go in and come out; of an expanded tensor those that are there."""
+    tensors = [x for x in (*tree_leaves(args), *tree_leaves(out)) if isinstance(x, torch.Tensor)]
+    return sum(min(x.numel() * x.element_size(), x.untyped_storage().nbytes()) for x in tensors)
+
+
+# ------------------------------------------------------------------------------------------------ the machine
+
+
+def seconds(work, repeats: int = STEPS) -> float:
+    """Median over repeats, after two that do not count."""
+    times = []
+    for _ in range(repeats + 2):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[2:])
+
+
+def copy_rates() -> dict[int, float]:
+    """Bytes per second (read and written) of copies by the bytes that they move: small ones stay in a cache."""
+    rates = {}
+    for size in COPIES:
+        source, target = torch.randn(size // 8), torch.empty(size // 8)
+        rates[size] = size / seconds(lambda s=source, t=target: t.copy_(s), 30)
+    return rates
+
+
+def attainable(called: list[tuple[str, int, int, float]], product: float, copies: dict[int, float]) -> float:
+    """Seconds that the operations take at least."""
+
+    def rate(size: int) -> float:
+        return copies[min(copies, key=lambda known: abs(known.bit_length() - size.bit_length()))]
+
+    return sum(max(operations / product, size / rate(size)) for _, operations, size, _ in called)
+
+
+# ------------------------------------------------------------------------------------------------ the figures
+
+
+def measure(name: str, config: FineConfig, info: CorpusInfo, copies: dict[int, float]) -> dict:
+    """Counts, times and shares of one configuration on one corpus's sizes."""
     step, model = training_step(config, info)
-    with FlopCounterMode(display=False) as counter:
+    for _ in range(3):
         step()
-    operations = counter.get_total_flops()
-    seconds = median_seconds(step, 15)
-    if profile:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as trace:
-            step()
-        print(trace.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
+    with Operations() as counted:
+        step()
+    a = torch.randn(PRODUCT, PRODUCT)
+    phases, products = [], []
+    for i in range(STEPS + 3):
+        times, product = step(), seconds(lambda: a @ a, 1)
+        if i >= 3:
+            phases.append(times)
+            products.append(2 * PRODUCT**3 / product)
+    product, took = statistics.median(products), statistics.median(map(sum, phases))
+    operations = sum(called[1] for called in counted.called)
+    least = attainable(counted.called, product, copies)
     return {
-        "configuration": name, "parameters": sum(p.numel() for p in model.parameters()),
-        "gflop_per_step": operations / 1e9, "ms_per_step": 1e3 * seconds, "samples_per_second": BATCH / seconds,
-        "gflops_per_second": operations / seconds / 1e9, "share_of_matmul_rate": operations / seconds / rate,
+        "corpus": info.name, "configuration": name, "parameters": sum(p.numel() for p in model.parameters()),
+        "gflop": operations / 1e9, "gbyte": sum(called[2] for called in counted.called) / 1e9,
+        "calls": len(counted.called), "ms": 1e3 * took, "samples_per_second": BATCH / took,
+        "product_gflop_per_second": product / 1e9, "share_of_product_rate": operations / took / product,
+        "attainable_ms": 1e3 * least, "share_of_attainable": least / took,
+        "ms_by_phase": {p: 1e3 * statistics.median(t) for p, t in zip(PHASES, zip(*phases, strict=True), strict=True)},
+        "ms_by_kind": by_kind(step, 1e3 * took),
     }  # fmt: skip
+
+
+def by_kind(step, whole: float) -> dict[str, float]:
+    """Milliseconds of a step by kind of operation; ``whole`` is the step's own time."""
+    spent: Counter[str] = Counter()
+    with Operations() as counted:
+        for _ in range(STEPS):
+            step()
+    for name, _, size, took in counted.called:
+        kind = next((k for k, parts in KINDS.items() if any(part in name for part in parts)), "elementwise, sums")
+        spent[kind if size else "views"] += 1e3 * took / STEPS
+    spent["between the operations"] = max(0.0, whole - sum(spent.values()))
+    return dict(spent.most_common())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--corpus", choices=CORPORA, default="mosi")
-    parser.add_argument("--profile", action="store_true", help="also print where the time goes")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=["mosi", "mosei", "ch_sims"])
+    parser.add_argument("--out", help="also write the JSON here")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    info, rate = CORPORA[arguments.corpus], matmul_rate()
-    rows = [measure(name, config, info, rate, arguments.profile)
-            for name, config in (("demo", presets.DEMO), ("paper", presets.PAPER))]  # fmt: skip
-    print(json.dumps({
-        "corpus": info.name, "batch": BATCH, "threads": arguments.threads, "matmul_gflops_per_second": rate / 1e9,
-        "rows": rows, "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "processor": platform.processor() or platform.machine(), "torch": torch.__version__,
-    }, indent=1))  # fmt: skip
+    rows, rates = [], {}
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        copies = copy_rates()
+        rates[threads] = {str(size): rate / 1e9 for size, rate in copies.items()}
+        for corpus in arguments.corpora:
+            for name, config in (("demo", presets.DEMO), ("paper", presets.PAPER)):
+                rows.append({"threads": threads} | measure(name, config, CORPORA[corpus], copies))
+                row = rows[-1]
+                print(f"{corpus}, {name}, {threads} thread(s): {row['ms']:.0f} ms, {row['share_of_product_rate']:.0%} "
+                      f"of the product rate, {row['share_of_attainable']:.0%} of attainable", flush=True)  # fmt: skip
+    content = json.dumps({
+        "batch": BATCH, "copy_gbyte_per_second": rates, "rows": rows,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "load": os.getloadavg()[0],
+        "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "torch": version("torch"),
+        "allocator": os.environ.get("GLIBC_TUNABLES", "as it comes"),
+        "command": f"python benchmarks/step.py --threads {' '.join(map(str, arguments.threads))}",
+    }, indent=1)  # fmt: skip
+    print(content)
+    if arguments.out:
+        with open(arguments.out, "w") as file:
+            file.write(content + "\n")
 
 
 if __name__ == "__main__":
