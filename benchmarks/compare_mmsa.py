@@ -11,7 +11,9 @@ loader are driven by a loop of this script, since MMSA's own stops only early an
 (Adam), rate and weight decay are MMSA's. It pads every sequence to the file's length, so lengths do not change its
 speed.
 MMSA runs as it comes; ours with the memory allocator set as ``run_all.sh`` sets it, and what these settings do for MMSA
-is shown too. FINE, in its demo configuration at batch 32, runs on the same file. The last line is the result as JSON.
+is shown too. FINE, in its demo configuration at batch 32, takes its turn on the same file, and in the paper's
+configuration once. Operations are those of a training step's matrix products, per utterance. The last line is the
+result as JSON.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {"mult": "MulT", "tfn": "TFN", "lmf": "LMF", "lf_dnn": "LF-DNN", "mfn": "MFN"}
 SIZES, FRAMES, WIDTHS = (1284, 229, 686), (50, 375, 500), (768, 5, 20)
+FINE = {"FINE": "DEMO", "FINE (paper)": "PAPER"}  # side -> its configuration in finelib.presets
 SLOW = ("mult",)  # timed on a part of the rows; the time of a step does not depend on how many there are
 SLOW_ROWS = (256, 32, 32)
 ACCURACY_ROWS = (400, 100, 400)
@@ -132,6 +135,8 @@ def peer_speed(model_name: str, folder: Path) -> dict:
     """Training samples per second of MMSA, its loader included, the first batch left out."""
     args, loaders, model = peer_parts(model_name, folder, 1111)
     optimiser, seen, began, batches = peer_optimiser(args, model), 0, None, 0
+    first = next(iter(loaders["train"]))
+    mflop = operations(lambda: peer_step(model, optimiser, first, -1.0), len(first["labels"]["M"]))
     while batches < SPEED_BATCHES or time.perf_counter() - began < SPEED_SECONDS:
         for batch in loaders["train"]:
             peer_step(model, optimiser, batch, args.get("grad_clip", -1.0))
@@ -142,7 +147,7 @@ def peer_speed(model_name: str, folder: Path) -> dict:
             if batches >= SPEED_BATCHES and time.perf_counter() - began > SPEED_SECONDS:
                 break
     seconds = time.perf_counter() - began
-    return {"samples_per_s": seen / seconds, "parameters": count(model), "batch_size": args.batch_size}
+    return {"samples_per_s": seen / seconds, "parameters": count(model), "mflop": mflop, "batch_size": args.batch_size}
 
 
 def peer_scores(model_name: str, folder: Path, seed: int, epochs: int) -> dict:
@@ -178,19 +183,27 @@ def our_parts(name: str, folder: Path, aligned: bool, threads: int, epochs: int)
 
     corpus = data.load("mosi", str(folder), aligned=aligned)
     train = TrainConfig(epochs=epochs, patience=epochs, threads=threads)
-    if name == "FINE":
-        return corpus, presets.DEMO, train
+    if name in FINE:
+        return corpus, getattr(presets, FINE[name]), train
     return corpus, SYSTEMS[name].Config(), replace(train, **SYSTEMS[name].TRAIN)
 
 
 def our_speed(name: str, folder: Path, aligned: bool, threads: int, epochs: int) -> dict:
     """Training samples per second of ``training.fit``, every batch counted."""
+    import torch
+
     from finelib import models, training
+    from finelib.data.features import ResidentSplit
 
     corpus, config, train = our_parts(name, folder, aligned, threads, epochs)
     model = models.build(config, corpus)
+    split = ResidentSplit(corpus.splits["train"], config.modalities, torch.device("cpu"))
+    first = split.batch(torch.arange(train.batch_size))
+    mflop = operations(lambda: model.losses(model(first), first)["total"].backward(), len(first))
+    model = models.build(config, corpus)
     history = training.fit(model, corpus, train, seed=0)
-    return {"samples_per_s": history.samples_per_second, "parameters": count(model), "batch_size": train.batch_size}
+    return {"samples_per_s": history.samples_per_second, "parameters": count(model), "mflop": mflop,
+            "batch_size": train.batch_size}  # fmt: skip
 
 
 def our_scores(name: str, folder: Path, aligned: bool, threads: int, seed: int, epochs: int) -> dict:
@@ -204,6 +217,15 @@ def our_scores(name: str, folder: Path, aligned: bool, threads: int, seed: int, 
     model = models.build(config, corpus)
     training.fit(model, corpus, train, seed)
     return measures(training.predictions(model, corpus.splits["test"], train), corpus.splits["test"].label)
+
+
+def operations(step, batch_size: int) -> float:
+    """Millions of multiplications and additions per utterance in the matrix products of a training step."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / batch_size / 1e6
 
 
 def count(model) -> int:
@@ -249,26 +271,30 @@ def in_process(job: dict) -> dict:
 
 
 def speed(job: dict, repeats: int) -> dict:
-    """Peer and ours in turn, the median of each; FINE and the peer with ``run_all.sh``'s allocator settings once."""
-    runs: dict[str, list[dict]] = {"peer": [], NAMES[job["model"]]: []}
+    """MMSA, ours and FINE in turn, medians; FINE as in the paper, and the peer with our allocator, once."""
+    ours = NAMES[job["model"]]
+    runs: dict[str, list[dict]] = {"peer": [], ours: [], "FINE": []}
     for _ in range(repeats):
         for side, found in runs.items():
             found.append(in_process(job | {"side": side}))
-            print(f"{'MMSA' if side == 'peer' else 'ours'}: {found[-1]['samples_per_s']:.1f} samples/s, "
+            print(f"{'MMSA' if side == 'peer' else side}: {found[-1]['samples_per_s']:.1f} samples/s, "
                   f"{found[-1]['peak_mib']:.0f} MiB", flush=True)  # fmt: skip
-    fine = in_process(job | {"side": "FINE"})
-    helped = in_process(job | {"side": "peer", "allocator": True})
-    peer, ours = ({key: statistics.median(run[key] for run in found) for key in found[0]} for found in runs.values())
-    return {
-        "peer_samples_per_s": round(peer["samples_per_s"], 2), "ours_samples_per_s": round(ours["samples_per_s"], 2),
-        "fine_samples_per_s": round(fine["samples_per_s"], 2),
-        "peer_with_our_allocator_settings_samples_per_s": round(helped["samples_per_s"], 2),
-        "ratio_ours": round(ours["samples_per_s"] / peer["samples_per_s"], 2),
-        "ratio_fine": round(fine["samples_per_s"] / peer["samples_per_s"], 2),
-        "peer_peak_mib": round(peer["peak_mib"]), "ours_peak_mib": round(ours["peak_mib"]),
-        "fine_peak_mib": round(fine["peak_mib"]), "batch_size": int(peer["batch_size"]), "repeats": repeats,
-        "peer_parameters": int(peer["parameters"]), "ours_parameters": int(ours["parameters"]),
-    }  # fmt: skip
+    runs["FINE (paper)"] = [in_process(job | {"side": "FINE (paper)", "epochs": 1})]
+    runs["peer with our allocator"] = [in_process(job | {"side": "peer", "allocator": True})]
+    medians = {
+        side: {key: statistics.median(run[key] for run in found) for key in found[0]} for side, found in runs.items()
+    }
+    keys = dict(zip(medians, ("peer", "ours", "fine", "fine_paper", "peer_with_our_allocator"), strict=True))
+    result: dict = {"repeats": repeats, "batch_size": int(medians["peer"]["batch_size"])}
+    for side, key in keys.items():
+        found = medians[side]
+        result |= {
+            f"{key}_samples_per_s": round(found["samples_per_s"], 2), f"{key}_peak_mib": round(found["peak_mib"]),
+            f"{key}_parameters": int(found["parameters"]), f"{key}_mflop_per_sample": round(found["mflop"], 1),
+        }  # fmt: skip
+    peer = medians["peer"]["samples_per_s"]
+    return result | {"ratio_ours": round(medians[ours]["samples_per_s"] / peer, 2),
+                     "ratio_fine": round(medians["FINE"]["samples_per_s"] / peer, 2)}  # fmt: skip
 
 
 def accuracy(job: dict, seeds: int) -> dict:
