@@ -46,6 +46,7 @@ KINDS = {
     "GELU and ReLU": ("gelu", "relu", "threshold"), "norms": ("norm",),
     "copies": ("copy", "cat", "clone", "stack", "index"), "random numbers": ("random",),
 }  # fmt: skip
+CONFIGURATIONS = {"demo": presets.DEMO, "paper": presets.PAPER}
 PHASES = ("forward", "losses", "backward", "update")
 
 
@@ -186,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=["mosi", "mosei", "ch_sims"])
+    parser.add_argument("--configurations", nargs="+", choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
     parser.add_argument("--out", help="also write the JSON here")
     arguments = parser.parse_args()
     rows, rates = [], {}
@@ -194,8 +196,8 @@ def main() -> None:
         copies = copy_rates()
         rates[threads] = {str(size): rate / 1e9 for size, rate in copies.items()}
         for corpus in arguments.corpora:
-            for name, config in (("demo", presets.DEMO), ("paper", presets.PAPER)):
-                rows.append({"threads": threads} | measure(name, config, CORPORA[corpus], copies))
+            for name in arguments.configurations:
+                rows.append({"threads": threads} | measure(name, CONFIGURATIONS[name], CORPORA[corpus], copies))
                 row = rows[-1]
                 print(f"{corpus}, {name}, {threads} thread(s): {row['ms']:.0f} ms, {row['share_of_product_rate']:.0%} "
                       f"of the product rate, {row['share_of_attainable']:.0%} of attainable", flush=True)  # fmt: skip
