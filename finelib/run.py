@@ -28,6 +28,7 @@ NOTEBOOKS = {
     "05_ur_funny": ("ur_funny",), "06_ch_sims": ("ch_sims",), "07_tables_1_to_4": tuple(CORPORA), "08_real_mosi": None,
     "09_table_5_modalities": None, "10_table_6_ablations": None, "11_figure_5": None, "12_mutual_information": None,
     "13_identifiability": None, "14_audit": None, "15_compare": ("mosi",),
+    "16_performance": None,
 }  # fmt: skip
 ALIASES = {"figure5": "11_figure_5"}
 TABLES_IN = {"07_tables_1_to_4": (1, 2, 3, 4), "15_compare": (1,)}  # notebooks that read all systems of a table
