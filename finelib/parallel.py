@@ -118,7 +118,8 @@ def whole(forward: Callable[[Batch], Any], split: ResidentSplit, index: Int[Tens
         members = {key: x for key, x in tensors.items() if (x.dtype, x.requires_grad) == kind}
         rows = torch.cat([x[: len(own)].reshape(len(own), x.shape[1:].numel()) for x in members.values()], 1)
         parts = _Gather.apply(rows, len(index)).split([x.shape[1:].numel() for x in members.values()], 1)
-        joined |= {key: part.reshape(-1, *x.shape[1:]) for (key, x), part in zip(members.items(), parts, strict=True)}
+        for (key, x), part in zip(members.items(), parts, strict=True):
+            joined[key] = part.contiguous().view(-1, *x.shape[1:])
     return mapped(lambda x: joined[id(x)], found)
 
 
