@@ -1,6 +1,6 @@
 """A training step against the machine's matrix product, measured in one run.
 
-    python benchmarks/step.py [--threads N] [--corpus mosi] [--profile]
+    python benchmarks/step.py [--threads N] [--corpus mosi] [--precision bfloat16] [--compile] [--profile]
 
 Input of the corpus's full published lengths (no padding to trim), batch 32. "share" is the step's counted
 operations per second over the rate of a 2048 x 2048 float32 product in the same process.
@@ -23,7 +23,7 @@ from finelib.config import FineConfig, TrainConfig
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import MODALITIES, Batch
 from finelib.fine import FINE
-from finelib.training import make_optimiser
+from finelib.training import PRECISIONS, _Run
 
 BATCH = 32
 
@@ -45,36 +45,44 @@ def matmul_rate() -> float:
     return 2 * 2048**3 / median_seconds(lambda: a @ a, 7)
 
 
-def training_step(config: FineConfig, info: CorpusInfo):
+def training_step(config: FineConfig, info: CorpusInfo, train: TrainConfig = TrainConfig(), device: str = "cpu"):
     """A closure that does one whole training step on made-up input of full length, and the model."""
     torch.manual_seed(0)
     widths = dict(zip(MODALITIES, info.widths, strict=True))
     frames = dict(zip(MODALITIES, info.max_frames, strict=True))
     counts = [info.sizes[0] // (len(info.class_edges) + 1)] * (len(info.class_edges) + 1)
-    model = FINE(config, info, widths, counts)
-    optimiser = make_optimiser(model, TrainConfig())
+    model = FINE(config, info, widths, counts).to(device)
+    run = _Run(model, train, 0, BATCH)
+    if train.compile:
+        model.compile(dynamic=True)
     label = torch.empty(BATCH).uniform_(info.label_low, info.label_high)
     batch = Batch(
-        {m: torch.randn(BATCH, frames[m], widths[m]) for m in MODALITIES},
-        {m: torch.ones(BATCH, frames[m], dtype=torch.bool) for m in MODALITIES},
-        label, None, torch.arange(BATCH),
+        {m: torch.randn(BATCH, frames[m], widths[m]).to(device) for m in MODALITIES},
+        {m: torch.ones(BATCH, frames[m], dtype=torch.bool, device=device) for m in MODALITIES},
+        label.to(device), None, torch.arange(BATCH, device=device),
     )  # fmt: skip
 
     def step() -> None:
-        model.losses(model(batch), batch)["total"].backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        model.losses(run.forward(batch), batch)["total"].backward()
+        run.step()
 
     return step, model
 
 
-def measure(name: str, config: FineConfig, info: CorpusInfo, rate: float, profile: bool) -> dict:
-    """Operations, parameters, time and share of the matrix-product rate of one configuration."""
-    step, model = training_step(config, info)
+def counted(config: FineConfig, info: CorpusInfo) -> int:
+    """Operations of one training step."""
+    step, _ = training_step(config, info)
     with FlopCounterMode(display=False) as counter:
         step()
-    operations = counter.get_total_flops()
+    return counter.get_total_flops()
+
+
+def measure(
+    name: str, config: FineConfig, info: CorpusInfo, train: TrainConfig, rate: float, profile: bool
+) -> dict:  # fmt: skip
+    """Operations, parameters, time and share of the matrix-product rate of one configuration."""
+    operations = counted(config, info)
+    step, model = training_step(config, info, train)
     seconds = median_seconds(step, 15)
     if profile:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as trace:
@@ -91,14 +99,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--corpus", choices=CORPORA, default="mosi")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--profile", action="store_true", help="also print where the time goes")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     info, rate = CORPORA[arguments.corpus], matmul_rate()
-    rows = [measure(name, config, info, rate, arguments.profile)
+    train = TrainConfig(precision=arguments.precision, compile=arguments.compile)
+    rows = [measure(name, config, info, train, rate, arguments.profile)
             for name, config in (("demo", presets.DEMO), ("paper", presets.PAPER))]  # fmt: skip
     print(json.dumps({
-        "corpus": info.name, "batch": BATCH, "threads": arguments.threads, "matmul_gflops_per_second": rate / 1e9,
+        "corpus": info.name, "batch": BATCH, "threads": arguments.threads,
+        "precision": arguments.precision, "compile": arguments.compile, "matmul_gflops_per_second": rate / 1e9,
         "rows": rows, "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "processor": platform.processor() or platform.machine(), "torch": torch.__version__,
     }, indent=1))  # fmt: skip
