@@ -21,7 +21,7 @@ import sys
 import time
 
 import torch
-from step import BATCH, counted, training_step
+from step import BATCH, counted, made_up, step
 
 from finelib import presets
 from finelib.config import FineConfig, TrainConfig
@@ -46,13 +46,13 @@ def device_ms(config: FineConfig, info: CorpusInfo, way: str) -> float:
     """Milliseconds of a step on the GPU, over REPEATS steps after ten that do not count."""
     train, tf32 = WAYS[way]
     torch.backends.cuda.matmul.allow_tf32 = tf32
-    step, _ = training_step(config, info, train, "cuda")
+    run, batch = made_up(config, info, train, "cuda")
     for _ in range(10):
-        step()
+        step(run, batch)
     torch.cuda.synchronize()
     started = time.perf_counter()
     for _ in range(REPEATS):
-        step()
+        step(run, batch)
     torch.cuda.synchronize()
     return 1e3 * (time.perf_counter() - started) / REPEATS
 

@@ -45,8 +45,8 @@ def matmul_rate() -> float:
     return 2 * 2048**3 / median_seconds(lambda: a @ a, 7)
 
 
-def training_step(config: FineConfig, info: CorpusInfo, train: TrainConfig = TrainConfig(), device: str = "cpu"):
-    """A closure that does one whole training step on made-up input of full length, and the model."""
+def made_up(config: FineConfig, info: CorpusInfo, train: TrainConfig, device: str = "cpu") -> tuple[_Run, Batch]:
+    """A training, and a batch of full length to train on."""
     torch.manual_seed(0)
     widths = dict(zip(MODALITIES, info.widths, strict=True))
     frames = dict(zip(MODALITIES, info.max_frames, strict=True))
@@ -61,19 +61,20 @@ def training_step(config: FineConfig, info: CorpusInfo, train: TrainConfig = Tra
         {m: torch.ones(BATCH, frames[m], dtype=torch.bool, device=device) for m in MODALITIES},
         label.to(device), None, torch.arange(BATCH, device=device),
     )  # fmt: skip
+    return run, batch
 
-    def step() -> None:
-        model.losses(run.forward(batch), batch)["total"].backward()
-        run.step()
 
-    return step, model
+def step(run: _Run, batch: Batch) -> None:
+    """One whole training step."""
+    run.model.losses(run.forward(batch), batch)["total"].backward()
+    run.step()
 
 
 def counted(config: FineConfig, info: CorpusInfo) -> int:
-    """Operations of one training step."""
-    step, _ = training_step(config, info)
+    """Operations of one training step, counted on tensors without values."""
+    run, batch = made_up(config, info, TrainConfig(), "meta")
     with FlopCounterMode(display=False) as counter:
-        step()
+        run.model.losses(run.forward(batch), batch)["total"].backward()
     return counter.get_total_flops()
 
 
@@ -82,14 +83,14 @@ def measure(
 ) -> dict:  # fmt: skip
     """Operations, parameters, time and share of the matrix-product rate of one configuration."""
     operations = counted(config, info)
-    step, model = training_step(config, info, train)
-    seconds = median_seconds(step, 15)
+    run, batch = made_up(config, info, train)
+    seconds = median_seconds(lambda: step(run, batch), 15)
     if profile:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as trace:
-            step()
+            step(run, batch)
         print(trace.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
     return {
-        "configuration": name, "parameters": sum(p.numel() for p in model.parameters()),
+        "configuration": name, "parameters": sum(p.numel() for p in run.model.parameters()),
         "gflop_per_step": operations / 1e9, "ms_per_step": 1e3 * seconds, "samples_per_second": BATCH / seconds,
         "gflops_per_second": operations / seconds / 1e9, "share_of_matmul_rate": operations / seconds / rate,
     }  # fmt: skip
