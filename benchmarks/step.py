@@ -1,6 +1,7 @@
 """FINE's training step against what the machine can do at most: a roofline, measured in one run.
 
     python benchmarks/step.py --threads 1 2 --out benchmarks/step.json
+    python benchmarks/step.py --precision bfloat16 --compile
 
 Input of each corpus's full published lengths (no padding to trim), batch 32. Every operation of a step is counted: its
 multiplications and additions, and the bytes it reads and writes. It takes at least the larger of operations / matrix
@@ -22,6 +23,7 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import time
 from collections import Counter
 from importlib.metadata import version
@@ -29,14 +31,14 @@ from importlib.metadata import version
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from finelib import presets
 from finelib.config import FineConfig, TrainConfig
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import MODALITIES, Batch
 from finelib.fine import FINE
-from finelib.training import make_optimiser
+from finelib.training import PRECISIONS, _Run
 
 BATCH, STEPS, PRODUCT = 32, 15, 1024
 COPIES = [2**k for k in range(16, 27, 2)]  # bytes copied, for the rate at which operations of that size move theirs
@@ -53,35 +55,45 @@ PHASES = ("forward", "losses", "backward", "update")
 # --------------------------------------------------------------------------------------- what a step consists of
 
 
-def training_step(config: FineConfig, info: CorpusInfo):
-    """A function that does one whole training step on made-up input of full length and times its phases; the model."""
+def made_up(config: FineConfig, info: CorpusInfo, train: TrainConfig, device: str = "cpu") -> tuple[_Run, Batch]:
+    """A training, and a batch of full length to train on."""
     torch.manual_seed(0)
     widths = dict(zip(MODALITIES, info.widths, strict=True))
     frames = dict(zip(MODALITIES, info.max_frames, strict=True))
     classes = len(info.class_edges) + 1
-    model = FINE(config, info, widths, [info.sizes[0] // classes] * classes)
-    optimiser = make_optimiser(model, TrainConfig())
+    model = FINE(config, info, widths, [info.sizes[0] // classes] * classes).to(device)
+    run = _Run(model, train, 0, BATCH)
+    if train.compile:
+        model.compile(dynamic=True)
+    label = torch.empty(BATCH).uniform_(info.label_low, info.label_high)
     batch = Batch(
-        {m: torch.randn(BATCH, frames[m], widths[m]) for m in MODALITIES},
-        {m: torch.ones(BATCH, frames[m], dtype=torch.bool) for m in MODALITIES},
-        torch.empty(BATCH).uniform_(info.label_low, info.label_high), None, torch.arange(BATCH),
+        {m: torch.randn(BATCH, frames[m], widths[m]).to(device) for m in MODALITIES},
+        {m: torch.ones(BATCH, frames[m], dtype=torch.bool, device=device) for m in MODALITIES},
+        label.to(device), None, torch.arange(BATCH, device=device),
     )  # fmt: skip
+    return run, batch
 
-    def step() -> list[float]:
-        clock = [time.perf_counter()]
-        output = model(batch)
-        clock.append(time.perf_counter())
-        total = model.losses(output, batch)["total"]
-        clock.append(time.perf_counter())
-        total.backward()
-        clock.append(time.perf_counter())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        clock.append(time.perf_counter())
-        return [after - before for before, after in zip(clock, clock[1:], strict=False)]
 
-    return step, model
+def step(run: _Run, batch: Batch) -> list[float]:
+    """One whole training step; seconds of its phases (on a GPU of their launch alone)."""
+    clock = [time.perf_counter()]
+    output = run.forward(batch)
+    clock.append(time.perf_counter())
+    total = run.model.losses(output, batch)["total"]
+    clock.append(time.perf_counter())
+    total.backward()
+    clock.append(time.perf_counter())
+    run.step()
+    clock.append(time.perf_counter())
+    return [after - before for before, after in zip(clock, clock[1:], strict=False)]
+
+
+def counted(config: FineConfig, info: CorpusInfo) -> int:
+    """Operations of one training step, counted on tensors without values."""
+    run, batch = made_up(config, info, TrainConfig(), "meta")
+    with FlopCounterMode(display=False) as counter:
+        run.model.losses(run.forward(batch), batch)["total"].backward()
+    return counter.get_total_flops()
 
 
 class Operations(TorchDispatchMode):
@@ -142,41 +154,41 @@ def attainable(called: list[tuple[str, int, int, float]], product: float, copies
 # ------------------------------------------------------------------------------------------------ the figures
 
 
-def measure(name: str, config: FineConfig, info: CorpusInfo, copies: dict[int, float]) -> dict:
+def measure(config: FineConfig, info: CorpusInfo, train: TrainConfig, copies: dict[int, float]) -> dict:
     """Counts, times and shares of one configuration on one corpus's sizes."""
-    step, model = training_step(config, info)
+    run, batch = made_up(config, info, train)
     for _ in range(3):
-        step()
-    with Operations() as counted:
-        step()
+        step(run, batch)
+    with Operations() as counts:
+        step(run, batch)
     a = torch.randn(PRODUCT, PRODUCT)
     phases, products = [], []
     for i in range(STEPS + 3):
-        times, product = step(), seconds(lambda: a @ a, 1)
+        times, product = step(run, batch), seconds(lambda: a @ a, 1)
         if i >= 3:
             phases.append(times)
             products.append(2 * PRODUCT**3 / product)
     product, took = statistics.median(products), statistics.median(map(sum, phases))
-    operations = sum(called[1] for called in counted.called)
-    least = attainable(counted.called, product, copies)
+    operations = sum(called[1] for called in counts.called)
+    least = attainable(counts.called, product, copies)
     return {
-        "corpus": info.name, "configuration": name, "parameters": sum(p.numel() for p in model.parameters()),
-        "gflop": operations / 1e9, "gbyte": sum(called[2] for called in counted.called) / 1e9,
-        "calls": len(counted.called), "ms": 1e3 * took, "samples_per_second": BATCH / took,
+        "corpus": info.name, "parameters": sum(p.numel() for p in run.model.parameters()),
+        "gflop": operations / 1e9, "gbyte": sum(called[2] for called in counts.called) / 1e9,
+        "calls": len(counts.called), "ms": 1e3 * took, "samples_per_second": BATCH / took,
         "product_gflop_per_second": product / 1e9, "share_of_product_rate": operations / took / product,
         "attainable_ms": 1e3 * least, "share_of_attainable": least / took,
         "ms_by_phase": {p: 1e3 * statistics.median(t) for p, t in zip(PHASES, zip(*phases, strict=True), strict=True)},
-        "ms_by_kind": by_kind(step, 1e3 * took),
+        "ms_by_kind": by_kind(lambda: step(run, batch), 1e3 * took),
     }  # fmt: skip
 
 
-def by_kind(step, whole: float) -> dict[str, float]:
-    """Milliseconds of a step by kind of operation; ``whole`` is the step's own time."""
+def by_kind(work, whole: float) -> dict[str, float]:
+    """Milliseconds of a step by kind of operation; ``work`` does one, ``whole`` is its own time."""
     spent: Counter[str] = Counter()
-    with Operations() as counted:
+    with Operations() as counts:
         for _ in range(STEPS):
-            step()
-    for name, _, size, took in counted.called:
+            work()
+    for name, _, size, took in counts.called:
         kind = next((k for k, parts in KINDS.items() if any(part in name for part in parts)), "elementwise, sums")
         spent[kind if size else "views"] += 1e3 * took / STEPS
     spent["between the operations"] = max(0.0, whole - sum(spent.values()))
@@ -188,6 +200,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=["mosi", "mosei", "ch_sims"])
     parser.add_argument("--configurations", nargs="+", choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--out", help="also write the JSON here")
     arguments = parser.parse_args()
     rows, rates = [], {}
@@ -197,16 +211,18 @@ def main() -> None:
         rates[threads] = {str(size): rate / 1e9 for size, rate in copies.items()}
         for corpus in arguments.corpora:
             for name in arguments.configurations:
-                rows.append({"threads": threads} | measure(name, CONFIGURATIONS[name], CORPORA[corpus], copies))
+                train = TrainConfig(precision=arguments.precision, compile=arguments.compile)
+                found = measure(CONFIGURATIONS[name], CORPORA[corpus], train, copies)
+                rows.append({"threads": threads, "configuration": name} | found)
                 row = rows[-1]
                 print(f"{corpus}, {name}, {threads} thread(s): {row['ms']:.0f} ms, {row['share_of_product_rate']:.0%} "
                       f"of the product rate, {row['share_of_attainable']:.0%} of attainable", flush=True)  # fmt: skip
     content = json.dumps({
-        "batch": BATCH, "copy_gbyte_per_second": rates, "rows": rows,
+        "batch": BATCH, "precision": arguments.precision, "compile": arguments.compile, "copy_gbyte_per_second": rates, "rows": rows,
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "load": os.getloadavg()[0],
         "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "torch": version("torch"),
         "allocator": os.environ.get("GLIBC_TUNABLES", "as it comes"),
-        "command": f"python benchmarks/step.py --threads {' '.join(map(str, arguments.threads))}",
+        "command": " ".join(["python", "benchmarks/step.py", *sys.argv[1:]]),
     }, indent=1)  # fmt: skip
     print(content)
     if arguments.out:

@@ -128,6 +128,9 @@ class TrainConfig:
         clip: largest gradient norm, of the model and of the critics separately.
         threads: CPU threads per run; part of the configuration because sums depend on it.
         device: "auto" takes CUDA where there is one.
+        precision: of the forward pass's products in training, "float32" or "bfloat16" (autocast). Weights, losses and
+            evaluation are in float32 either way, and no product is made in TF32.
+        compile: compile the model's forward pass with ``torch.compile``; needs a C++ compiler.
     """
 
     epochs: int = 20
@@ -144,6 +147,8 @@ class TrainConfig:
     clip: float = 1.0
     threads: int = 1
     device: str = "auto"
+    precision: str = "float32"
+    compile: bool = False
 
 
 @dataclass(frozen=True)

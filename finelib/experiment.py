@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from finelib import data, metrics, processes, training
+from finelib import data, metrics, parallel, processes, training
 from finelib.config import DataConfig, RunSpec
 from finelib.data import store
 from finelib.data.features import Corpus
@@ -38,7 +38,7 @@ from finelib.records import (
 )
 
 TRAINING_CODE = ("moq", "ftre", "contrastive", "mutual_information", "stacked", "fine", "parts", "variants", "models",
-                 "training", "text", "baselines", "data/features")  # fmt: skip
+                 "training", "optimiser", "parallel", "checkpoint", "text", "baselines", "data/features")  # fmt: skip
 
 
 @lru_cache(maxsize=2)
@@ -245,7 +245,7 @@ def _content(spec: RunSpec, folder: Path, corpus: Corpus, model: nn.Module, hist
         "timing": {
             "seconds": history.seconds, "samples_per_second": history.samples_per_second,
             "peak_memory_mib": history.peak_memory_mib, "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "device": str(training.resolve_device(spec.train.device)),
+            "device": str(training.resolve_device(spec.train.device)), "processes": parallel.count(),
         },
     }
 

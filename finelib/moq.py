@@ -148,11 +148,19 @@ def values_first(rows: int, frames: int, experts: int, heads: int, width: int, h
 
 @dataclass(frozen=True)
 class MoQOutput:
-    """One modality: tokens (B, l, d'); router (B, N_e), softmax over experts; load_balance, 1 at balance."""
+    """One modality: tokens (B, l, d'); router (B, N_e), softmax over experts; gate (B, N_e), 0 for those not chosen.
+
+    The gate is None where nothing is routed.
+    """
 
     tokens: Float[Tensor, "B l d"]
     router: Float[Tensor, "B E"]
-    load_balance: Float[Tensor, ""]
+    gate: Float[Tensor, "B E"] | None
+
+    @property
+    def load_balance(self) -> Float[Tensor, ""]:
+        """L_aux of this modality, 1 at balance; 0 where nothing is routed."""
+        return self.router.new_zeros(()) if self.gate is None else load_balance(self.router, self.gate > 0)
 
 
 class MoQ(nn.Module):
@@ -217,7 +225,7 @@ class MoQ(nn.Module):
         probability = self.router[m](mean_frame).softmax(-1)
         gate = top_k_gate(probability, self.top_k, self.renormalise)
         mixed = (gate.T[:, :, None, None] * tokens).sum(0)
-        return MoQOutput(mixed, probability, load_balance(probability, gate > 0))
+        return MoQOutput(mixed, probability, gate)
 
 
 def _padding_bias(mask: Bool[Tensor, "B T"], dtype: torch.dtype) -> Float[Tensor, "B 1 T"]:

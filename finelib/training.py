@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import math
-import os
 import resource
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finelib import metrics
+from finelib import metrics, parallel
+from finelib.checkpoint import read_state, write_state
 from finelib.config import TrainConfig
-from finelib.data.features import Corpus, ResidentSplit, Split
+from finelib.data.features import Batch, Corpus, ResidentSplit, Split
+from finelib.optimiser import make_optimiser, rate_factor
 
 EVALUATION_BATCH = 128
+PRECISIONS = ("float32", "bfloat16")
 CHECKPOINT_SECONDS = 20
+DROPOUT_STRIDE = 1_000_003  # between the seeds of the processes of one training, which draw their own dropout
 POOL_BATCHES = 16  # batches that are cut from one pool of random utterances, sorted by length
-log = logging.getLogger(__name__)
 
 
 class Diverged(RuntimeError):
@@ -122,23 +122,26 @@ def fit(
     with cpu_threads(config.threads):
         train = ResidentSplit(corpus.splits["train"], modalities, device)
         valid = ResidentSplit(corpus.splits["valid"], modalities, device)
-        run = _Run(model.to(device), config, seed, len(train))
-        if checkpoint is not None and checkpoint.exists():
-            run.load(checkpoint)
+        run = _Run(parallel.prepared(model.to(device)), config, seed, len(train))
+        if config.compile:
+            model.compile(dynamic=True)
+        if state := read_state(checkpoint, device):
+            run.load(state)
         saved_at = time.monotonic()
         while not run.finished():
             started = time.perf_counter()
             for _ in run.updates(train):
                 started = run.history.clock(started)
-                stopping = stop()
-                if checkpoint is not None and (stopping or time.monotonic() - saved_at > CHECKPOINT_SECONDS):
+                stopping = parallel.any_of(stop())
+                due = parallel.any_of(time.monotonic() - saved_at > CHECKPOINT_SECONDS)
+                if checkpoint is not None and (stopping or due):
                     run.save(checkpoint)
                     saved_at = time.monotonic()
                 if stopping:
                     raise Stopped
             curve = run.end_epoch(train)
             run.history.clock(started)
-            curve |= dev_scores(model, valid, corpus)
+            curve |= parallel.from_first(dev_scores(model, valid, corpus))
             run.select(curve)
             if on_epoch:
                 on_epoch(len(run.history.curves), curve)
@@ -166,6 +169,8 @@ class _Run:
     """The state of one training: model, optimiser, generators, history, best weights."""
 
     def __init__(self, model: nn.Module, config: TrainConfig, seed: int, size: int):
+        if config.precision not in PRECISIONS:
+            raise ValueError(f"precision: found {config.precision!r}, expected one of {', '.join(PRECISIONS)}")
         self.model, self.config = model, config
         self.optimiser = make_optimiser(model, config)
         self.batches = math.ceil(size / config.batch_size)
@@ -177,11 +182,18 @@ class _Run:
         self.pending: list[Tensor] = []  # the batches of this epoch that are still to come
         self.terms: dict[str, list[Tensor]] = {}  # each batch's loss terms in this epoch, left on the device
         self.sizes: list[int] = []
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + DROPOUT_STRIDE * parallel.rank())
 
     def finished(self) -> bool:
         done = len(self.history.curves)
         return done >= self.config.epochs or done - 1 - self.history.best_epoch >= self.config.patience
+
+    def forward(self, batch: Batch) -> Any:
+        """The model's output, in float32 whatever precision its products have: that is what losses are made of."""
+        if self.config.precision == "float32":
+            return self.model(batch)
+        with torch.autocast(batch.label.device.type, torch.bfloat16):
+            return parallel.mapped(lambda x: x.float() if x.is_floating_point() else x, self.model(batch))
 
     def updates(self, train: ResidentSplit) -> Iterator[None]:
         """The updates of one pass in random order, or of what is left of one; each utterance contributes to one."""
@@ -192,8 +204,8 @@ class _Run:
             group = self.pending[: self.config.accumulate]
             size = sum(len(index) for index in group)
             for index in group:
-                batch = train.batch(index)
-                terms = self.model.losses(self.model(batch), batch)
+                output, batch = parallel.whole(self.forward, train, index)
+                terms = self.model.losses(output, batch)
                 (terms["total"] * (len(index) / size)).backward()
                 self.sizes.append(len(index))
                 for name, value in terms.items():
@@ -232,10 +244,11 @@ class _Run:
         return [batches[i] for i in torch.randperm(len(batches), generator=self.order)]
 
     def step(self) -> None:
-        """Clip each group, set the rates, update."""
+        """Set the rates, clip each group, update."""
         factor = rate_factor(self.update, self.config.epochs * self.updates_per_epoch, self.config.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
+        parallel.mean_gradients(self.model)
         for role in {group["role"] for group in self.optimiser.param_groups}:
             members = [p for g in self.optimiser.param_groups if g["role"] == role for p in g["params"]]
             nn.utils.clip_grad_norm_(members, self.config.clip)
@@ -253,65 +266,20 @@ class _Run:
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def save(self, path: Path) -> None:
-        """Write the state beside ``path`` and move it there, so that no half-written state is ever read."""
-        state = {
+        """Write the state, from which ``load`` goes on."""
+        write_state(path, {
             "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "best": self.best,
-            "order": self.order.get_state(), "cpu": torch.get_rng_state(), "update": self.update,
-            "history": vars(self.history), "pending": self.pending, "terms": self.terms, "sizes": self.sizes,
-        }  # fmt: skip
-        if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state_all()
-        content = io.BytesIO()
-        torch.save(state, content)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_bytes(zlib.crc32(content.getvalue()).to_bytes(4) + content.getvalue())
-        os.replace(partial, path)
+            "order": self.order.get_state(), "update": self.update, "history": vars(self.history),
+            "pending": self.pending, "terms": self.terms, "sizes": self.sizes,
+        })  # fmt: skip
 
-    def load(self, path: Path) -> None:
-        """Go on from a saved state; from the beginning, with a word, if the file is damaged."""
-        content = path.read_bytes()
-        if zlib.crc32(content[4:]).to_bytes(4) != content[:4]:
-            log.warning("%s: found a damaged state, the run begins anew", path)
-            return
-        state = torch.load(io.BytesIO(content[4:]), weights_only=True)
+    def load(self, state: dict) -> None:
+        """Go on from a saved state."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.best, self.update, self.history = state["best"], state["update"], History(**state["history"])
         self.pending, self.terms, self.sizes = state["pending"], state["terms"], state["sizes"]
         self.order.set_state(state["order"])
-        torch.set_rng_state(state["cpu"])
-        if "cuda" in state:
-            torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with groups of their own for the NCE-CLUB critics and the text encoder; decay on matrices only."""
-    role = {id(p): "critic" for p in model.critic_parameters()} if hasattr(model, "critic_parameters") else {}
-    if model.text_encoder is not None:
-        role |= {id(p): "text" for p in model.text_encoder.parameters()}
-    rates = {"model": config.lr, "critic": config.lr_critic, "text": config.lr_text}
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            groups.setdefault((role.get(id(parameter), "model"), parameter.ndim > 1), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": members, "role": name, "lr": rates[name], "peak_lr": rates[name],
-                "weight_decay": config.weight_decay if decays else 0.0,
-            }
-            for (name, decays), members in groups.items()
-        ],
-        fused=True,
-    )  # fmt: skip
-
-
-def rate_factor(update: int, total: int, warmup: float) -> float:
-    """Share of the peak rate at an update: linear over the first ``warmup`` of all updates, then a cosine to 0."""
-    rising = max(1, round(warmup * total))
-    if update < rising:
-        return (update + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, total - rising)))
 
 
 def _peak_memory_mib(device: torch.device) -> float:

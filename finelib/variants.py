@@ -26,7 +26,7 @@ from finelib.stacked import mlp
 class FrameEncoder(nn.Module):
     """Frames (B, T, d_m) -> tokens (B, l, d') of each modality, by a body instead of queries and experts.
 
-    The result has the form of MoQ's, as of a mixture of one expert that has nothing to balance.
+    The result has the form of MoQ's, as of a mixture of one expert; nothing is routed.
 
     Args:
         frame_widths: modality -> d_m.
@@ -48,7 +48,7 @@ class FrameEncoder(nn.Module):
         out = {}
         for m, project in self.project.items():
             x = self.body[m](project(frames[m]), mask[m])
-            out[m] = MoQOutput(stretches(x, mask[m], self.queries), x.new_ones(len(x), 1), x.new_zeros(()))
+            out[m] = MoQOutput(stretches(x, mask[m], self.queries), x.new_ones(len(x), 1), None)
         return out
 
 

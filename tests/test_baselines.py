@@ -399,7 +399,7 @@ def test_bbfn_discriminator_must_tell_the_modalities_apart(corpus):
     output = model(batch)
     assert len(output.belief) == 4 and set(model.pairs) == {"A", "V"}
     p = torch.stack(output.belief).sigmoid()
-    expected = -(p[:, 0].log().mean() + (1 - p[:, 1]).log().mean()) / 2
+    expected = -(p[..., 0].log().mean() + (1 - p[..., 1]).log().mean()) / 2
     terms = model.losses(output, batch)
     torch.testing.assert_close(terms["disc"], expected)
     torch.testing.assert_close(terms["total"], terms["mp"] + 0.1 * expected)

@@ -183,29 +183,6 @@ def test_token_ids_go_through_the_text_encoder():
     torch.testing.assert_close(from_ids.prediction, from_features.prediction)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_a_cuda_step_never_waits_for_the_device_and_agrees_with_the_cpu():
-    model, batch = make(), make_batch()
-    on_cpu = model.losses(model(batch), batch)
-
-    def move(x):
-        return {m: v.cuda() for m, v in x.items()}
-
-    model = model.cuda()
-    batch = Batch(move(batch.features), move(batch.mask), batch.label.cuda(), None, batch.index.cuda())
-    on_gpu = model.losses(model(batch), batch)
-    for name, value in on_cpu.items():
-        assert on_gpu[name].item() == pytest.approx(value.item(), abs=1e-3), name
-    model.train()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for _ in range(2):
-            model.losses(model(batch), batch)["total"].backward()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert model.queue.filled.any()
-
-
 @pytest.mark.parametrize("layers", [1, 2])
 def test_fusion_equals_a_whole_transformer_read_at_the_cls_positions(layers):
     model, batch = make(replace(SMALL, fusion_layers=layers)), make_batch()

@@ -61,10 +61,10 @@ SPACE = {"layers": (1, 2, 5), "dropout": (0.1, 0.3), "output_dropout": (0.0, 0.3
 
 @dataclass(frozen=True)
 class Output:
-    """prediction: (B,); belief: per pair and layer, logits (2, B) that its two vectors are the first modality's."""
+    """prediction: (B,); belief: per pair and layer, logits (B, 2) that its two vectors are the first modality's."""
 
     prediction: Float[Tensor, "B"]
-    belief: list[Float[Tensor, "2 B"]]
+    belief: list[Float[Tensor, "B 2"]]
 
 
 class Gated(nn.Module):
@@ -114,10 +114,10 @@ class Layer(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "B n d"], y: Float[Tensor, "B n d"], mask: Bool[Tensor, "B n"]
-    ) -> tuple[Float[Tensor, "B n d"], Float[Tensor, "B n d"], Float[Tensor, "2 B"]]:
+    ) -> tuple[Float[Tensor, "B n d"], Float[Tensor, "B n d"], Float[Tensor, "B 2"]]:
         h = [pool(sequence, mask) for pool, sequence in zip(self.pool, (x, y), strict=True)]
         control = torch.cat(h, -1)
-        belief = self.tell(torch.stack(h))[..., 0]
+        belief = self.tell(torch.stack(h))[..., 0].T
         return self.gated[0](x, y, control, mask), self.gated[1](y, x, control, mask), belief
 
 
@@ -160,7 +160,7 @@ class Model(Baseline):
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Prediction loss and the discriminators' "disc", weighted in "total"."""
-        belief = torch.stack(output.belief)  # (pairs * layers, 2, B)
+        belief = torch.stack([x.T for x in output.belief])  # (pairs * layers, 2, B)
         truth = torch.zeros_like(belief)
         truth[:, 0] = 1
         terms = {

@@ -165,7 +165,8 @@ class ResidentSplit:
 
     def batch(self, index: Int[Tensor, "B"]) -> Batch:
         """Gather the utterances ``index`` (host tensor of rows), padded to their longest sequence."""
-        here = index.to(self.device, non_blocking=True)
+        # from pageable memory the copy could wait for the device
+        here = (index.pin_memory() if self.device.type == "cuda" else index).to(self.device, non_blocking=True)
         features, mask = {}, {}
         for m, (start, length) in self._rows.items():
             longest = max(int(self.length[m][index].max()), 1)

@@ -1,0 +1,66 @@
+"""The options ``precision`` and ``compile``."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from finelib import experiment, training
+from finelib.config import DataConfig, FineConfig, TrainConfig
+from finelib.data.features import ResidentSplit
+from finelib.models import build
+
+SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8, dropout=0.0)
+
+
+def train(corpus, config, **changes):
+    torch.manual_seed(0)
+    model = build(config, corpus)
+    return model, training.fit(model, corpus, replace(TrainConfig(epochs=2, batch_size=16), **changes), 0)
+
+
+def test_training_in_bfloat16_ends_where_training_in_float32_does(corpus):
+    (_, exact), (model, rounded) = (
+        train(corpus, SMALL, epochs=6, lr=4e-3, precision=name) for name in ("float32", "bfloat16")
+    )
+    first, last = exact.curves[0], exact.curves[-1]
+    assert rounded.curves[-1] != last  # it did something
+    assert last["mp"] < 0.9 * first["mp"]
+    assert rounded.curves[-1]["mp"] == pytest.approx(last["mp"], rel=0.1)
+    assert rounded.curves[-1]["dev_mae"] == pytest.approx(last["dev_mae"], rel=0.05)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_losses_are_of_float32_and_little_else_than_rounding_differs(corpus):
+    torch.manual_seed(0)
+    model = build(SMALL, corpus).eval()
+    split = ResidentSplit(corpus.splits["train"], model.modalities, torch.device("cpu"))
+    batch, products = split.batch(torch.arange(16)), []
+    model.head[0].register_forward_hook(lambda _module, _args, out: products.append(out.dtype))
+    found = []
+    for precision in training.PRECISIONS:
+        run = training._Run(model, TrainConfig(precision=precision), 0, len(split))
+        output = run.forward(batch)
+        assert output.prediction.dtype == output.features.tokens["T"].dtype == torch.float32
+        found.append(model.losses(output, batch))
+        assert all(value.dtype == torch.float32 for value in found[-1].values())
+    assert products == [torch.float32, torch.bfloat16]
+    for name, value in found[0].items():
+        assert float(found[1][name]) == pytest.approx(float(value), rel=0.02, abs=0.02), name
+
+
+def test_an_unknown_precision_is_refused(corpus):
+    with pytest.raises(ValueError, match="precision: found 'float16', expected one of float32, bfloat16"):
+        train(corpus, SMALL, precision="float16")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here, which torch.compile needs")
+def test_a_compiled_model_gives_the_same_numbers():
+    corpus = experiment.load_corpus(DataConfig("mosi", scale=0.05))
+    (plain, _), (compiled, _) = (train(corpus, SMALL, epochs=1, compile=flag) for flag in (False, True))
+    valid = corpus.splits["valid"]
+    found, expected = (training.predictions(model, valid, TrainConfig()) for model in (compiled, plain))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
