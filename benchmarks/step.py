@@ -218,7 +218,8 @@ def main() -> None:
                 print(f"{corpus}, {name}, {threads} thread(s): {row['ms']:.0f} ms, {row['share_of_product_rate']:.0%} "
                       f"of the product rate, {row['share_of_attainable']:.0%} of attainable", flush=True)  # fmt: skip
     content = json.dumps({
-        "batch": BATCH, "precision": arguments.precision, "compile": arguments.compile, "copy_gbyte_per_second": rates, "rows": rows,
+        "batch": BATCH, "precision": arguments.precision, "compile": arguments.compile,
+        "copy_gbyte_per_second": rates, "rows": rows,
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "load": os.getloadavg()[0],
         "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "torch": version("torch"),
         "allocator": os.environ.get("GLIBC_TUNABLES", "as it comes"),
