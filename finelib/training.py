@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from finelib import metrics
 from finelib.config import TrainConfig
+from finelib.data import stream
 from finelib.data.features import Corpus, ResidentSplit, Split
+from finelib.data.stream import StreamedSplit
 
 EVALUATION_BATCH = 128
 CHECKPOINT_SECONDS = 20
-POOL_BATCHES = 16  # batches that are cut from one pool of random utterances, sorted by length
 log = logging.getLogger(__name__)
 
 
@@ -120,7 +121,7 @@ def fit(
     device = resolve_device(config.device)
     modalities = tuple(m for m in corpus.modalities if m in model.config.modalities)
     with cpu_threads(config.threads):
-        train = ResidentSplit(corpus.splits["train"], modalities, device)
+        train = stream.training_split(corpus.splits["train"], modalities, device, config)
         valid = ResidentSplit(corpus.splits["valid"], modalities, device)
         run = _Run(model.to(device), config, seed, len(train))
         if checkpoint is not None and checkpoint.exists():
@@ -183,16 +184,16 @@ class _Run:
         done = len(self.history.curves)
         return done >= self.config.epochs or done - 1 - self.history.best_epoch >= self.config.patience
 
-    def updates(self, train: ResidentSplit) -> Iterator[None]:
+    def updates(self, train: ResidentSplit | StreamedSplit) -> Iterator[None]:
         """The updates of one pass in random order, or of what is left of one; each utterance contributes to one."""
         self.model.train()
         if not self.sizes:
-            self.pending = self.batches_of(train)
+            self.pending = stream.epoch(sum(train.length.values()), self.config, self.order)
+        batches = train.batches(self.pending)
         while self.pending:
             group = self.pending[: self.config.accumulate]
             size = sum(len(index) for index in group)
-            for index in group:
-                batch = train.batch(index)
+            for index, batch in zip(group, batches, strict=False):
                 terms = self.model.losses(self.model(batch), batch)
                 (terms["total"] * (len(index) / size)).backward()
                 self.sizes.append(len(index))
@@ -202,7 +203,7 @@ class _Run:
             self.pending = self.pending[len(group) :]
             yield
 
-    def end_epoch(self, train: ResidentSplit) -> dict[str, float]:
+    def end_epoch(self, train: ResidentSplit | StreamedSplit) -> dict[str, float]:
         """Mean of every loss term over the epoch's utterances, and the learning rate.
 
         Raises:
@@ -220,16 +221,6 @@ class _Run:
         return {name: float(v @ size) / len(train) for name, v in values.items()} | {
             "lr": self.optimiser.param_groups[0]["lr"]
         }
-
-    def batches_of(self, train: ResidentSplit) -> list[Tensor]:
-        """An epoch's batches in random order; with ``bucket`` cut from pools that are sorted by length."""
-        order, size = torch.randperm(len(train), generator=self.order), self.config.batch_size
-        if not self.config.bucket:
-            return list(order.split(size))
-        length = sum(train.length.values())
-        sorted_pools = [pool[length[pool].argsort()] for pool in order.split(size * POOL_BATCHES)]
-        batches = torch.cat(sorted_pools).split(size)
-        return [batches[i] for i in torch.randperm(len(batches), generator=self.order)]
 
     def step(self) -> None:
         """Clip each group, set the rates, update."""
