@@ -1,43 +1,67 @@
-"""Training FINE on a planted corpus larger than memory, streamed from its store, against the same in memory.
+"""FINE trained on a planted corpus larger than memory, streamed from its store, against the same training in memory.
 
-    python benchmarks/larger_than_memory.py --out DIR [--rows 200000] [--quick] [--keep]
+    python benchmarks/larger_than_memory.py --out DIR [--rows 200000] [--threads 1] [--quick] [--keep]
+
+Demo configuration, batch 32. Rounds of the arms alternate, since the machine may be busy with something else; before
+every round the store's pages are unmapped and given up (posix_fadvise), so that streamed data come from the disk.
+The result is DIR/larger_than_memory.json; --quick is for the code, its figures mean nothing.
 """
 
 from __future__ import annotations
 
+import argparse
+import copy
 import json
+import mmap
+import os
+import platform
+import shutil
+import statistics
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from finelib.data import planted
-from finelib.data.corpora import CORPORA, CorpusInfo
-from finelib.data.features import MODALITIES
+import numpy as np
+import torch
 
-MOSEI = CORPORA["mosei"]
+from finelib import models, presets, training
+from finelib.config import TrainConfig
+from finelib.data import planted, stream
+from finelib.data.corpora import CORPORA, CorpusInfo
+from finelib.data.features import MODALITIES, Corpus, Split
+from finelib.fine import FINE
+from finelib.records import git_revision, versions
+
+MOSEI, BATCH, CHUNK, IN_MEMORY = CORPORA["mosei"], 32, 128, 4000
 SMALL_SPLITS = (256, 256)  # dev and test: not what is measured
 
 
 class AnonymousMemory:
-    """Largest anonymous memory of this process inside the block, looked at every 20 ms."""
+    """Largest anonymous memory (MiB) of this process inside the block, looked at every 20 ms."""
 
     def __enter__(self) -> AnonymousMemory:
-        self.peak, self._done = 0, threading.Event()
+        self.peak, self._done = 0.0, threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
         return self
 
     def _watch(self) -> None:
         while True:
-            status = Path("/proc/self/status").read_text()
-            self.peak = max(self.peak, int(status.split("RssAnon:")[1].split()[0]) / 1024)
+            self.peak = max(self.peak, number("/proc/self/status", "RssAnon:") / 1024)
             if self._done.wait(0.02):
                 return
 
     def __exit__(self, *_) -> None:
         self._done.set()
         self._thread.join()
+
+
+def number(file: str, name: str) -> int:
+    """The number after a name in a file of /proc."""
+    return int(Path(file).read_text().split(name)[1].split()[0])
 
 
 def shape(rows: int, frames: float = 1.0) -> CorpusInfo:
@@ -65,3 +89,132 @@ def generate(info: CorpusInfo, out: Path) -> dict:
     }  # fmt: skip
     known.write_text(json.dumps(found))
     return found
+
+
+def forget(out: Path, split: Split | None = None) -> None:
+    """Have the store's pages given up: unmapped here, then dropped from the page cache."""
+    for frames in split.frames.values() if split else ():
+        frames.values.base.base.madvise(mmap.MADV_DONTNEED)
+    for path in (out / "corpora").rglob("*.npy"):
+        with path.open("rb") as stream_:
+            os.posix_fadvise(stream_.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def model_of(corpus: Corpus, queue: int | None = None) -> FINE:
+    """FINE, demo configuration; its contrastive queue as for ``queue`` training utterances, or the corpus's own."""
+    share = 1.0 if queue is None else min(1.0, queue / len(corpus.splits["train"]))
+    torch.manual_seed(0)
+    return models.build(replace(presets.DEMO, queue_alpha=presets.DEMO.queue_alpha * share), corpus)
+
+
+def updates(model: FINE, split: Split, config: TrainConfig) -> Iterator[None]:
+    """Endless training updates of a copy of the model on ``split``."""
+    train = stream.training_split(split, MODALITIES, torch.device("cpu"), config)
+    run = training._Run(copy.deepcopy(model), config, 0, len(split))
+    while True:
+        yield from run.updates(train)
+        run.end_epoch(train)
+
+
+def rate(steps: Iterator[None], count: int, batch: int = BATCH) -> float:
+    """Utterances per second over ``count`` updates."""
+    started = time.perf_counter()
+    for _ in range(count):
+        next(steps)
+    return batch * count / (time.perf_counter() - started)
+
+
+def compare(model: FINE, train: Split, out: Path, config: TrainConfig, rounds: int, steps: int) -> dict:
+    """Rates of the arms in alternation: streamed, in memory, and mapped with a permutation of the whole corpus."""
+    rows = np.sort(np.random.default_rng(0).choice(len(train), min(IN_MEMORY, len(train)), replace=False))
+    whole = replace(config, chunk=0)
+    arms = {
+        "streamed": updates(model, train, config),
+        "in_memory": updates(model, train.take(rows), whole),
+        "mapped_full_permutation": updates(model, train, whole),
+    }
+    found = {name: {"utterances_per_second": [], "read_gb": 0.0} for name in arms}
+    for arm in arms.values():
+        rate(arm, 2)
+    for _ in range(rounds):
+        for name, arm in arms.items():
+            forget(out, train)
+            before = number("/proc/self/io", "\nread_bytes:")
+            found[name]["utterances_per_second"].append(rate(arm, steps))
+            found[name]["read_gb"] += (number("/proc/self/io", "\nread_bytes:") - before) / 1e9
+    memory = found["in_memory"]["utterances_per_second"]
+    for arm in found.values():
+        arm["median"] = statistics.median(arm["utterances_per_second"])
+        arm["ratio_to_memory"] = [a / b for a, b in zip(arm["utterances_per_second"], memory, strict=True)]
+        arm["median_ratio"] = statistics.median(arm["ratio_to_memory"])
+    return {"queue_slots": len(model.queue.label), "steps_per_round": steps, "rounds": rounds, "arms": found}
+
+
+def alone(corpus: Corpus, model: FINE, out: Path, config: TrainConfig) -> dict:
+    """Memory of streamed training with nothing beside it, past the change of a window."""
+    train, steps = corpus.splits["train"], stream.window_batches(config) + 8
+    forget(out, train)
+    with AnonymousMemory() as memory:
+        found = rate(updates(model, train, config), steps)
+    return {
+        "steps": steps, "queue_slots": len(model.queue.label), "utterances_per_second": found,
+        "peak_anonymous_mib": memory.peak, "file_mapped_mib": number("/proc/self/status", "RssFile:") / 1024,
+    }  # fmt: skip
+
+
+def machine() -> dict:
+    """What the figures were measured on, and how busy it is."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "memory_gib": memory,
+            "system": platform.platform(), "load": os.getloadavg()}  # fmt: skip
+
+
+def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
+    """Everything, as the JSON has it."""
+    config = TrainConfig(epochs=100, batch_size=BATCH, threads=threads, chunk=8 if quick else CHUNK)
+    load = os.getloadavg()
+    generated = generate(shape(rows), out)
+    forget(out)
+    started = time.perf_counter()
+    with AnonymousMemory() as opening:
+        corpus = planted.stored(shape(rows), cache=out)
+    opened = time.perf_counter()
+    with AnonymousMemory() as building, training.cpu_threads(threads):
+        own, bounded = model_of(corpus), model_of(corpus, MOSEI.sizes[0])
+    built, train = time.perf_counter(), corpus.splits["train"]
+    result = {
+        "command": " ".join(["python", "benchmarks/larger_than_memory.py", *sys.argv[1:]]), "quick": quick,
+        "cache": "before each round: MADV_DONTNEED, posix_fadvise(DONTNEED)", "threads": threads, "batch": BATCH,
+        "chunk": config.chunk, "window_utterances": stream.window_batches(config) * BATCH,
+        "generation": generated,
+        "opening": {"seconds": opened - started, "peak_anonymous_mib": opening.peak},
+        "building_two_models": {"seconds": built - opened, "peak_anonymous_mib": building.peak},
+    }  # fmt: skip
+    with training.cpu_threads(threads):
+        result["alone"] = alone(corpus, own, out, config)
+        print(json.dumps(result), file=sys.stderr, flush=True)
+        rounds, steps = (2, 4) if quick else (6, 64)
+        result["queue_of_mosei"] = compare(bounded, train, out, config, rounds, steps)
+        result["queue_as_configured"] = compare(own, train, out, config, 2 if quick else 3, 4 if quick else 12)
+    return result | {"machine": machine(), "load_before": load, "versions": versions(), "git_revision": git_revision()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="24 GB are written here, and removed at the end")
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="keep the corpus, for another start")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows = arguments.rows or (1000 if arguments.quick else 200_000)
+    result = measure(rows, arguments.threads, arguments.quick, arguments.out)
+    (arguments.out / "larger_than_memory.json").write_text(json.dumps(result, indent=1))
+    if not arguments.keep:
+        shutil.rmtree(arguments.out / "corpora")
+        (arguments.out / "generation.json").unlink()
+
+
+if __name__ == "__main__":
+    main()
