@@ -60,7 +60,6 @@ class AnonymousMemory:
 
 
 def number(file: str, name: str) -> int:
-    """The number after a name in a file of /proc."""
     return int(Path(file).read_text().split(name)[1].split()[0])
 
 
@@ -82,7 +81,7 @@ def generate(info: CorpusInfo, out: Path) -> dict:
     dense = utterances * 4 * sum(n * d for n, d in zip(info.max_frames, info.widths, strict=True))
     stored = sum(path.stat().st_size for path in (out / "corpora").rglob("*.npy"))
     found = {
-        "utterances": utterances, "training_utterances": info.sizes[0], "modalities": list(MODALITIES),
+        "utterances": utterances, "training_utterances": info.sizes[0],
         "widths": info.widths, "max_frames": info.max_frames,
         "dense_gb": dense / 1e9, "stored_gb": stored / 1e9, "seconds": time.perf_counter() - started,
         "peak_anonymous_mib": memory.peak,
@@ -133,26 +132,29 @@ def compare(model: FINE, train: Split, out: Path, config: TrainConfig, rounds: i
         "in_memory": updates(model, train.take(rows), whole),
         "mapped_full_permutation": updates(model, train, whole),
     }
-    found = {name: {"utterances_per_second": [], "read_gb": 0.0} for name in arms}
+    found = {name: {"utterances_per_second": [], "per_cpu_second": [], "read_gb": 0.0} for name in arms}
     for arm in arms.values():
         rate(arm, 2)
     for _ in range(rounds):
         for name, arm in arms.items():
             forget(out, train)
             before = number("/proc/self/io", "\nread_bytes:")
+            used = time.process_time()
             found[name]["utterances_per_second"].append(rate(arm, steps))
+            found[name]["per_cpu_second"].append(BATCH * steps / (time.process_time() - used))
             found[name]["read_gb"] += (number("/proc/self/io", "\nread_bytes:") - before) / 1e9
-    memory = found["in_memory"]["utterances_per_second"]
-    for arm in found.values():
-        arm["median"] = statistics.median(arm["utterances_per_second"])
-        arm["ratio_to_memory"] = [a / b for a, b in zip(arm["utterances_per_second"], memory, strict=True)]
-        arm["median_ratio"] = statistics.median(arm["ratio_to_memory"])
+    for quantity in ("utterances_per_second", "per_cpu_second"):
+        memory = found["in_memory"][quantity]
+        for arm in found.values():
+            ratios = [a / b for a, b in zip(arm[quantity], memory, strict=True)]
+            arm[f"{quantity}_total"] = rounds / sum(1 / value for value in arm[quantity])
+            arm[f"{quantity}_ratios"], arm[f"{quantity}_median_ratio"] = ratios, statistics.median(ratios)
     return {"queue_slots": len(model.queue.label), "steps_per_round": steps, "rounds": rounds, "arms": found}
 
 
 def alone(corpus: Corpus, model: FINE, out: Path, config: TrainConfig) -> dict:
     """Memory of streamed training with nothing beside it, past the change of a window."""
-    train, steps = corpus.splits["train"], stream.window_batches(config) + 8
+    train, steps = corpus.splits["train"], stream.window_batches(config) + 4
     forget(out, train)
     with AnonymousMemory() as memory:
         found = rate(updates(model, train, config), steps)
@@ -164,15 +166,13 @@ def alone(corpus: Corpus, model: FINE, out: Path, config: TrainConfig) -> dict:
 
 def machine() -> dict:
     """What the figures were measured on, and how busy it is."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "memory_gib": memory,
-            "system": platform.platform(), "load": os.getloadavg()}  # fmt: skip
+    return {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg(),
+            "memory_gib": stream._memory(torch.device("cpu")) / 2**30, "system": platform.platform()}  # fmt: skip
 
 
 def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
     """Everything, as the JSON has it."""
     config = TrainConfig(epochs=100, batch_size=BATCH, threads=threads, chunk=8 if quick else CHUNK)
-    load = os.getloadavg()
     generated = generate(shape(rows), out)
     forget(out)
     started = time.perf_counter()
@@ -183,7 +183,7 @@ def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
         own, bounded = model_of(corpus), model_of(corpus, MOSEI.sizes[0])
     built, train = time.perf_counter(), corpus.splits["train"]
     result = {
-        "command": " ".join(["python", "benchmarks/larger_than_memory.py", *sys.argv[1:]]), "quick": quick,
+        "command": " ".join(["python", "benchmarks/larger_than_memory.py", *sys.argv[1:]]), "quick": quick, "load_before": os.getloadavg(),
         "cache": "before each round: MADV_DONTNEED, posix_fadvise(DONTNEED)", "threads": threads, "batch": BATCH,
         "chunk": config.chunk, "window_utterances": stream.window_batches(config) * BATCH,
         "generation": generated,
@@ -193,10 +193,11 @@ def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
     with training.cpu_threads(threads):
         result["alone"] = alone(corpus, own, out, config)
         print(json.dumps(result), file=sys.stderr, flush=True)
-        rounds, steps = (2, 4) if quick else (6, 64)
+        rounds, steps = (2, 4) if quick else (24, 16)
         result["queue_of_mosei"] = compare(bounded, train, out, config, rounds, steps)
-        result["queue_as_configured"] = compare(own, train, out, config, 2 if quick else 3, 4 if quick else 12)
-    return result | {"machine": machine(), "load_before": load, "versions": versions(), "git_revision": git_revision()}
+        print(json.dumps(result), file=sys.stderr, flush=True)
+        result["queue_as_configured"] = compare(own, train, out, config, *((2, 4) if quick else (6, 6)))
+    return result | {"machine": machine(), "versions": versions(), "git_revision": git_revision()}
 
 
 def main() -> None:
@@ -208,8 +209,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep the corpus, for another start")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rows = arguments.rows or (1000 if arguments.quick else 200_000)
-    result = measure(rows, arguments.threads, arguments.quick, arguments.out)
+    result = measure(arguments.rows or (1000 if arguments.quick else 200_000), arguments.threads, arguments.quick, arguments.out)
     (arguments.out / "larger_than_memory.json").write_text(json.dumps(result, indent=1))
     if not arguments.keep:
         shutil.rmtree(arguments.out / "corpora")

@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -100,8 +101,8 @@ class StreamedSplit:
         """The batches of ``order``, in that order."""
         windows = [order[i : i + self._window] for i in range(0, len(order), self._window)]
         with ThreadPoolExecutor(1, thread_name_prefix="window") as reader:
-            coming = reader.submit(self._read, windows[0]) if windows else None
-            for window, following in zip(windows, [*windows[1:], None], strict=True):
+            coming = windows and reader.submit(self._read, windows[0])
+            for window, following in zip_longest(windows, windows[1:]):
                 rows, resident = coming.result()
                 coming = following and reader.submit(self._read, following)
                 for index in window:
