@@ -71,7 +71,7 @@ def shape(rows: int, frames: float = 1.0) -> CorpusInfo:
 
 def generate(info: CorpusInfo, out: Path) -> dict:
     """Make the corpus in its store; time, memory and sizes, kept beside it for a later start."""
-    known = out / "generation.json"
+    known = out / "corpora" / "generation.json"
     if known.exists():
         return json.loads(known.read_text())
     started = time.perf_counter()
@@ -183,18 +183,17 @@ def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
         own, bounded = model_of(corpus), model_of(corpus, MOSEI.sizes[0])
     built, train = time.perf_counter(), corpus.splits["train"]
     result = {
-        "command": " ".join(["python", "benchmarks/larger_than_memory.py", *sys.argv[1:]]), "quick": quick, "load_before": os.getloadavg(),
+        "command": " ".join(["python", "benchmarks/larger_than_memory.py", *sys.argv[1:]]), "quick": quick,
         "cache": "before each round: MADV_DONTNEED, posix_fadvise(DONTNEED)", "threads": threads, "batch": BATCH,
         "chunk": config.chunk, "window_utterances": stream.window_batches(config) * BATCH,
-        "generation": generated,
+        "generation": generated, "load_before": os.getloadavg(),
         "opening": {"seconds": opened - started, "peak_anonymous_mib": opening.peak},
         "building_two_models": {"seconds": built - opened, "peak_anonymous_mib": building.peak},
     }  # fmt: skip
     with training.cpu_threads(threads):
         result["alone"] = alone(corpus, own, out, config)
         print(json.dumps(result), file=sys.stderr, flush=True)
-        rounds, steps = (2, 4) if quick else (24, 16)
-        result["queue_of_mosei"] = compare(bounded, train, out, config, rounds, steps)
+        result["queue_of_mosei"] = compare(bounded, train, out, config, *((2, 4) if quick else (24, 16)))
         print(json.dumps(result), file=sys.stderr, flush=True)
         result["queue_as_configured"] = compare(own, train, out, config, *((2, 4) if quick else (6, 6)))
     return result | {"machine": machine(), "versions": versions(), "git_revision": git_revision()}
@@ -209,11 +208,11 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep the corpus, for another start")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    result = measure(arguments.rows or (1000 if arguments.quick else 200_000), arguments.threads, arguments.quick, arguments.out)
+    rows = arguments.rows or (1000 if arguments.quick else 200_000)
+    result = measure(rows, arguments.threads, arguments.quick, arguments.out)
     (arguments.out / "larger_than_memory.json").write_text(json.dumps(result, indent=1))
     if not arguments.keep:
         shutil.rmtree(arguments.out / "corpora")
-        (arguments.out / "generation.json").unlink()
 
 
 if __name__ == "__main__":
