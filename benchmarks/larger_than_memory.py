@@ -29,13 +29,14 @@ import torch
 
 from finelib import models, presets, training
 from finelib.config import TrainConfig
+from finelib.contrastive import DynamicContrastiveQueue
 from finelib.data import planted, stream
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import MODALITIES, Corpus, Split
 from finelib.fine import FINE
 from finelib.records import git_revision, versions
 
-MOSEI, BATCH, CHUNK, IN_MEMORY = CORPORA["mosei"], 32, 128, 4000
+MOSEI, BATCH, CHUNK, IN_MEMORY = CORPORA["mosei"], 32, 64, 4000
 SMALL_SPLITS = (256, 256)  # dev and test: not what is measured
 
 
@@ -99,17 +100,23 @@ def forget(out: Path, split: Split | None = None) -> None:
             os.posix_fadvise(stream_.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def model_of(corpus: Corpus, queue: int | None = None) -> FINE:
-    """FINE, demo configuration; its contrastive queue as for ``queue`` training utterances, or the corpus's own."""
-    share = 1.0 if queue is None else min(1.0, queue / len(corpus.splits["train"]))
+def model_of(corpus: Corpus) -> FINE:
+    """FINE, demo configuration; its contrastive queue holds 70 % of the training utterances."""
     torch.manual_seed(0)
-    return models.build(replace(presets.DEMO, queue_alpha=presets.DEMO.queue_alpha * share), corpus)
+    return models.build(presets.DEMO, corpus)
+
+
+def shorten_queue(model: FINE, slots: int) -> None:
+    """Give the model an empty contrastive queue of so many slots, the classes' shares as they were."""
+    shares = (model.queue.capacity / model.queue.capacity.sum()).tolist()
+    capacity = [max(1, round(slots * share)) for share in shares]
+    model.queue = DynamicContrastiveQueue(capacity, model.queue.features.shape[1])
 
 
 def updates(model: FINE, split: Split, config: TrainConfig) -> Iterator[None]:
-    """Endless training updates of a copy of the model on ``split``."""
+    """Endless training updates of the model on ``split``."""
     train = stream.training_split(split, MODALITIES, torch.device("cpu"), config)
-    run = training._Run(copy.deepcopy(model), config, 0, len(split))
+    run = training._Run(model, config, 0, len(split))
     while True:
         yield from run.updates(train)
         run.end_epoch(train)
@@ -128,9 +135,9 @@ def compare(model: FINE, train: Split, out: Path, config: TrainConfig, rounds: i
     rows = np.sort(np.random.default_rng(0).choice(len(train), min(IN_MEMORY, len(train)), replace=False))
     whole = replace(config, chunk=0)
     arms = {
-        "streamed": updates(model, train, config),
-        "in_memory": updates(model, train.take(rows), whole),
-        "mapped_full_permutation": updates(model, train, whole),
+        "streamed": updates(copy.deepcopy(model), train, config),
+        "in_memory": updates(copy.deepcopy(model), train.take(rows), whole),
+        "mapped_full_permutation": updates(copy.deepcopy(model), train, whole),
     }
     found = {name: {"utterances_per_second": [], "per_cpu_second": [], "read_gb": 0.0} for name in arms}
     for arm in arms.values():
@@ -149,19 +156,17 @@ def compare(model: FINE, train: Split, out: Path, config: TrainConfig, rounds: i
             ratios = [a / b for a, b in zip(arm[quantity], memory, strict=True)]
             arm[f"{quantity}_total"] = rounds / sum(1 / value for value in arm[quantity])
             arm[f"{quantity}_ratios"], arm[f"{quantity}_median_ratio"] = ratios, statistics.median(ratios)
-    return {"queue_slots": len(model.queue.label), "steps_per_round": steps, "rounds": rounds, "arms": found}
+    return {"steps_per_round": steps, "rounds": rounds, "arms": found}
 
 
-def alone(corpus: Corpus, model: FINE, out: Path, config: TrainConfig) -> dict:
-    """Memory of streamed training with nothing beside it, past the change of a window."""
-    train, steps = corpus.splits["train"], stream.window_batches(config) + 4
+def both(model: FINE, train: Split, out: Path, config: TrainConfig, rounds: int, steps: int) -> dict:
+    """Memory of streamed training with nothing beside it, past the change of a window; then ``compare``."""
     forget(out, train)
     with AnonymousMemory() as memory:
-        found = rate(updates(model, train, config), steps)
-    return {
-        "steps": steps, "queue_slots": len(model.queue.label), "utterances_per_second": found,
-        "peak_anonymous_mib": memory.peak, "file_mapped_mib": number("/proc/self/status", "RssFile:") / 1024,
-    }  # fmt: skip
+        rate(updates(model, train, config), stream.window_batches(config) + 4)
+    mapped, slots = number("/proc/self/status", "RssFile:") / 1024, len(model.queue.label)
+    alone = {"queue_slots": slots, "peak_anonymous_mib": memory.peak, "file_mapped_mib": mapped}
+    return alone | compare(model, train, out, config, rounds, steps)
 
 
 def machine() -> dict:
@@ -178,24 +183,23 @@ def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
     started = time.perf_counter()
     with AnonymousMemory() as opening:
         corpus = planted.stored(shape(rows), cache=out)
-    opened = time.perf_counter()
-    with AnonymousMemory() as building, training.cpu_threads(threads):
-        own, bounded = model_of(corpus), model_of(corpus, MOSEI.sizes[0])
-    built, train = time.perf_counter(), corpus.splits["train"]
+    opened, train = time.perf_counter(), corpus.splits["train"]
+    with AnonymousMemory() as building:
+        model = model_of(corpus)
+    built = time.perf_counter()
     result = {
         "command": " ".join(["python", "benchmarks/larger_than_memory.py", *sys.argv[1:]]), "quick": quick,
         "cache": "before each round: MADV_DONTNEED, posix_fadvise(DONTNEED)", "threads": threads, "batch": BATCH,
         "chunk": config.chunk, "window_utterances": stream.window_batches(config) * BATCH,
         "generation": generated, "load_before": os.getloadavg(),
         "opening": {"seconds": opened - started, "peak_anonymous_mib": opening.peak},
-        "building_two_models": {"seconds": built - opened, "peak_anonymous_mib": building.peak},
+        "building": {"seconds": built - opened, "peak_anonymous_mib": building.peak},
     }  # fmt: skip
     with training.cpu_threads(threads):
-        result["alone"] = alone(corpus, own, out, config)
+        result["queue_as_configured"] = both(model, train, out, config, *((2, 4) if quick else (3, 4)))
         print(json.dumps(result), file=sys.stderr, flush=True)
-        result["queue_of_mosei"] = compare(bounded, train, out, config, *((2, 4) if quick else (24, 16)))
-        print(json.dumps(result), file=sys.stderr, flush=True)
-        result["queue_as_configured"] = compare(own, train, out, config, *((2, 4) if quick else (6, 6)))
+        shorten_queue(model, round(presets.DEMO.queue_alpha * MOSEI.sizes[0]))
+        result["queue_of_mosei"] = both(model, train, out, config, *((2, 4) if quick else (16, 16)))
     return result | {"machine": machine(), "versions": versions(), "git_revision": git_revision()}
 
 

@@ -255,7 +255,9 @@ class _Run:
         content = io.BytesIO()
         torch.save(state, content)
         partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_bytes(zlib.crc32(content.getvalue()).to_bytes(4) + content.getvalue())
+        with partial.open("wb") as file:  # without a copy: the queue of a large corpus takes hundreds of MB
+            file.write(zlib.crc32(content.getbuffer()).to_bytes(4))
+            file.write(content.getbuffer())
         os.replace(partial, path)
 
     def load(self, path: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_split_that_is_too_large_is_told_and_chunks_are_never_chosen(mapped, c
         stream.training_split(taken, MODALITIES, CPU, TrainConfig(chunk=chunk))
     assert not caplog.text
     assert isinstance(stream.training_split(split, MODALITIES, CPU, TrainConfig()), ResidentSplit)
-    assert "training split: 0.0 GiB of features" in caplog.text and "TrainConfig(chunk=128)" in caplog.text
+    assert "training split: 0.0 GiB of features" in caplog.text and "TrainConfig(chunk=64)" in caplog.text
     with pytest.raises(ValueError, match="chunk: found -1, expected a number of rows"):
         stream.training_split(split, MODALITIES, CPU, TrainConfig(chunk=-1))
 

@@ -79,7 +79,7 @@ def training_split(
     mapped = device.type != "cpu" or any(_mapping(split.frames[m].values) for m in modalities)
     if mapped and needed > memory / 2:
         log.warning(
-            "training split: %.1f GiB of features for %.1f GiB of memory (%s); TrainConfig(chunk=128) reads a part at "
+            "training split: %.1f GiB of features for %.1f GiB of memory (%s); TrainConfig(chunk=64) reads a part at "
             "a time, in another order of the utterances", needed / 2**30, memory / 2**30, device,
         )  # fmt: skip
     return ResidentSplit(split, modalities, device)
