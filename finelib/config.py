@@ -122,6 +122,8 @@ class TrainConfig:
         keep_last: keep the last epoch's weights instead of those with the smallest dev MAE, and do not stop early.
         batch_size, accumulate: utterances per step and steps per update.
         bucket: make batches of utterances of like length, for systems whose cost grows with the square of it.
+        chunk: 0, or for a corpus larger than memory: read it a window at a time, shuffling chunks of this many
+            utterances and within windows of 16 chunks (``data.stream``).
         lr, lr_critic, lr_text: learning rates of the model, of the NCE-CLUB critics, of a fine-tuned text encoder.
         weight_decay: AdamW's, on matrices only.
         warmup: share of all updates over which the rate rises linearly; it then falls along a cosine.
@@ -139,6 +141,7 @@ class TrainConfig:
     batch_size: int = 32
     accumulate: int = 1
     bucket: bool = False
+    chunk: int = 0
     lr: float = 1e-3
     lr_critic: float = 1e-3
     lr_text: float = 5e-5

@@ -38,7 +38,8 @@ from finelib.records import (
 )
 
 TRAINING_CODE = ("moq", "ftre", "contrastive", "mutual_information", "stacked", "fine", "parts", "variants", "models",
-                 "training", "optimiser", "parallel", "checkpoint", "text", "baselines", "data/features")  # fmt: skip
+                 "training", "optimiser", "parallel", "checkpoint", "text", "baselines", "data/features",
+                 "data/stream")  # fmt: skip
 
 
 @lru_cache(maxsize=2)

@@ -21,6 +21,7 @@ from finelib.fine import FINE, Standardise
 from finelib.text import TextEncoder
 
 STATISTICS_FRAMES = 200_000
+STATISTICS_COLUMNS = 64
 
 
 def build(config: Any, corpus: Corpus) -> nn.Module:
@@ -66,9 +67,12 @@ def class_counts(corpus: Corpus) -> list[int]:
 def statistics(frames: Frames) -> Standardise:
     """Mean and standard deviation per feature, over at most 200,000 evenly spaced frames."""
     step = max(1, len(frames.values) // STATISTICS_FRAMES)
-    sample = np.asarray(frames.values[::step], dtype=np.float64)
+    sample = np.ascontiguousarray(frames.values[::step])
     if not len(sample):
         sample = np.zeros((1, frames.width))
-    mean, sd = sample.mean(0), sample.std(0)
+    # some columns at a time: in float64 the sample would take 1.2 GB of wide features, and as much again on the way
+    blocks = np.array_split(sample, max(1, frames.width // STATISTICS_COLUMNS), axis=1)
+    blocks = (block.astype(np.float64) for block in blocks)
+    mean, sd = (np.concatenate(parts) for parts in zip(*((b.mean(0), b.std(0)) for b in blocks), strict=True))
     sd[sd == 0] = 1.0
     return Standardise(torch.tensor(mean, dtype=torch.float32), torch.tensor(sd, dtype=torch.float32))

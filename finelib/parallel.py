@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from finelib.data.features import Batch, ResidentSplit
+from finelib.data.features import Batch
 
 
 def start() -> None:
@@ -89,21 +89,25 @@ def from_first(value: Any) -> Any:
     return values[0]
 
 
-def whole(forward: Callable[[Batch], Any], split: ResidentSplit, index: Int[Tensor, "B"]) -> tuple[Any, Batch]:
-    """The output for the utterances ``index``, of which each process computes every R-th, and the batch that the
-    losses read: all labels; of several processes none has all frames, so there it is without any.
+def share(index: Int[Tensor, "B"]) -> Int[Tensor, "b"]:
+    """The utterances of a batch that this process computes: every R-th; one that another has too where there is none.
 
-    A process whose share is empty runs the model on one utterance all the same, so that all have the same gradients to
-    combine, and gives none of its rows.
+    So all processes have the same gradients to combine.
+    """
+    own = index[rank() :: count()]
+    return own if len(own) else index[:1]
+
+
+def whole(forward: Callable[[Batch], Any], batch: Batch, index: Int[Tensor, "B"]) -> tuple[Any, Batch]:
+    """The output for the utterances ``index``, of which this process computes ``batch``, its ``share``; and the batch
+    that the losses read: all labels; of several processes none has all frames, so there it is without any.
 
     Raises:
         ValueError: a tensor of the output does not begin with the batch.
     """
     if count() == 1:
-        batch = split.batch(index)
         return forward(batch), batch
-    own = index[rank() :: count()]
-    batch = split.batch(own if len(own) else index[:1])
+    own = len(index[rank() :: count()])
     found = forward(batch), dataclasses.replace(batch, features={}, mask={})
     tensors: dict[int, Tensor] = {}
     mapped(lambda x: tensors.setdefault(id(x), x), found)
@@ -116,7 +120,7 @@ def whole(forward: Callable[[Batch], Any], split: ResidentSplit, index: Int[Tens
     joined = {}
     for kind in {(x.dtype, x.requires_grad): None for x in tensors.values()}:  # one exchange for each kind of tensor
         members = {key: x for key, x in tensors.items() if (x.dtype, x.requires_grad) == kind}
-        rows = torch.cat([x[: len(own)].reshape(len(own), x.shape[1:].numel()) for x in members.values()], 1)
+        rows = torch.cat([x[:own].reshape(own, x.shape[1:].numel()) for x in members.values()], 1)
         parts = _Gather.apply(rows, len(index)).split([x.shape[1:].numel() for x in members.values()], 1)
         for (key, x), part in zip(members.items(), parts, strict=True):
             joined[key] = part.contiguous().view(-1, *x.shape[1:])

@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from finelib import metrics, parallel
 from finelib.checkpoint import read_state, write_state
 from finelib.config import TrainConfig
+from finelib.data import stream
 from finelib.data.features import Batch, Corpus, ResidentSplit, Split
+from finelib.data.stream import StreamedSplit
 from finelib.optimiser import make_optimiser, rate_factor
 
 EVALUATION_BATCH = 128
 PRECISIONS = ("float32", "bfloat16")
 CHECKPOINT_SECONDS = 20
 DROPOUT_STRIDE = 1_000_003  # between the seeds of the processes of one training, which draw their own dropout
-POOL_BATCHES = 16  # batches that are cut from one pool of random utterances, sorted by length
 
 
 class Diverged(RuntimeError):
@@ -120,7 +121,7 @@ def fit(
     device = resolve_device(config.device)
     modalities = tuple(m for m in corpus.modalities if m in model.config.modalities)
     with cpu_threads(config.threads):
-        train = ResidentSplit(corpus.splits["train"], modalities, device)
+        train = stream.training_split(corpus.splits["train"], modalities, device, config)
         valid = ResidentSplit(corpus.splits["valid"], modalities, device)
         run = _Run(parallel.prepared(model.to(device)), config, seed, len(train))
         if config.compile:
@@ -195,16 +196,17 @@ class _Run:
         with torch.autocast(batch.label.device.type, torch.bfloat16):
             return parallel.mapped(lambda x: x.float() if x.is_floating_point() else x, self.model(batch))
 
-    def updates(self, train: ResidentSplit) -> Iterator[None]:
+    def updates(self, train: ResidentSplit | StreamedSplit) -> Iterator[None]:
         """The updates of one pass in random order, or of what is left of one; each utterance contributes to one."""
         self.model.train()
         if not self.sizes:
-            self.pending = self.batches_of(train)
+            self.pending = stream.epoch(sum(train.length.values()), self.config, self.order)
+        shares = train.batches([parallel.share(index) for index in self.pending])
         while self.pending:
             group = self.pending[: self.config.accumulate]
             size = sum(len(index) for index in group)
-            for index in group:
-                output, batch = parallel.whole(self.forward, train, index)
+            for index, share in zip(group, shares, strict=False):
+                output, batch = parallel.whole(self.forward, share, index)
                 terms = self.model.losses(output, batch)
                 (terms["total"] * (len(index) / size)).backward()
                 self.sizes.append(len(index))
@@ -214,7 +216,7 @@ class _Run:
             self.pending = self.pending[len(group) :]
             yield
 
-    def end_epoch(self, train: ResidentSplit) -> dict[str, float]:
+    def end_epoch(self, train: ResidentSplit | StreamedSplit) -> dict[str, float]:
         """Mean of every loss term over the epoch's utterances, and the learning rate.
 
         Raises:
@@ -232,16 +234,6 @@ class _Run:
         return {name: float(v @ size) / len(train) for name, v in values.items()} | {
             "lr": self.optimiser.param_groups[0]["lr"]
         }
-
-    def batches_of(self, train: ResidentSplit) -> list[Tensor]:
-        """An epoch's batches in random order; with ``bucket`` cut from pools that are sorted by length."""
-        order, size = torch.randperm(len(train), generator=self.order), self.config.batch_size
-        if not self.config.bucket:
-            return list(order.split(size))
-        length = sum(train.length.values())
-        sorted_pools = [pool[length[pool].argsort()] for pool in order.split(size * POOL_BATCHES)]
-        batches = torch.cat(sorted_pools).split(size)
-        return [batches[i] for i in torch.randperm(len(batches), generator=self.order)]
 
     def step(self) -> None:
         """Set the rates, clip each group, update."""

@@ -87,7 +87,7 @@ def gradients(config):
     found = {}
     for index in (torch.arange(3, 10), torch.tensor([5])):
         model.zero_grad()
-        output, batch = parallel.whole(model, split, index)
+        output, batch = parallel.whole(model, split.batch(parallel.share(index)), index)
         terms = model.losses(output, batch)
         terms["total"].backward()
         parallel.mean_gradients(model)
@@ -98,9 +98,8 @@ def gradients(config):
     return found
 
 
-def own_rows_alone(forward, split, index):
+def own_rows_alone(forward, batch, index):
     """What data parallel training does that gathers nothing: every process has the losses of its own rows."""
-    batch = split.batch(index[parallel.rank() :: 2] if len(index) > 1 else index)
     return forward(batch), batch
 
 
@@ -120,7 +119,7 @@ def refused():
         trained(SYSTEMS["LF-DNN"].Config(**SYSTEMS["LF-DNN"].DEMO), TRAIN)
     split = ResidentSplit(corpus.splits["train"], ("V",), torch.device("cpu"))
     with pytest.raises(ValueError, match=r"an output of shape \(2, 3\) does not begin with the batch of 3"):
-        parallel.whole(lambda batch: torch.zeros(2, len(batch)), split, torch.arange(6))
+        parallel.whole(lambda batch: torch.zeros(2, len(batch)), split.batch(torch.arange(3)), torch.arange(6))
 
 
 def work(rank, folder):
@@ -217,7 +216,7 @@ def test_the_record_is_that_of_one_process_and_says_how_many_there_were(folder, 
 
 def test_one_process_gathers_nothing(corpus):
     split = ResidentSplit(corpus.splits["train"], ("V",), torch.device("cpu"))
-    output, batch = parallel.whole(lambda batch: batch.features, split, torch.arange(4))
+    output, batch = parallel.whole(lambda batch: batch.features, split.batch(torch.arange(4)), torch.arange(4))
     assert output is batch.features and set(batch.mask) == {"V"}
 
 

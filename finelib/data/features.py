@@ -7,6 +7,7 @@ corpus costs what it holds, and padded only when a batch is made.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,6 +54,12 @@ class Frames:
         """Features per frame, d (1 for token ids)."""
         return self.values.shape[1] if self.values.ndim == 2 else 1
 
+    def take(self, rows: np.ndarray) -> Frames:
+        """The frames of the utterances ``rows`` (n,), copied; neighbouring rows in one piece."""
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
+        pieces = [self.values[self.start[run[0]] : self.start[run[-1]] + self.length[run[-1]]] for run in runs]
+        return Frames.from_lengths(np.concatenate([self.values[:0], *pieces]), self.length[rows])
+
     def mean(self) -> np.ndarray:
         """Mean over each utterance's real frames, (N, d); zeros for an utterance without frames."""
         out = np.zeros((len(self.length), self.width))
@@ -88,6 +95,16 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def take(self, rows: np.ndarray) -> Split:
+        """The utterances ``rows`` (n,), copied to ordinary memory."""
+        some = {
+            name: values and {key: array[rows] for key, array in values.items()}
+            for name, values in (("unimodal_labels", self.unimodal_labels), ("factors", self.factors))
+        }
+        frames = {m: frames.take(rows) for m, frames in self.frames.items()}
+        ids, text = ([values[row] for row in rows] for values in (self.ids, self.text))
+        return Split(frames, self.label[rows], ids, text, **some)
 
 
 @dataclass(frozen=True)
@@ -162,6 +179,10 @@ class ResidentSplit:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def batches(self, order: list[Int[Tensor, "B"]]) -> Iterator[Batch]:
+        """The batches of ``order``, in that order."""
+        return map(self.batch, order)
 
     def batch(self, index: Int[Tensor, "B"]) -> Batch:
         """Gather the utterances ``index`` (host tensor of rows), padded to their longest sequence."""
