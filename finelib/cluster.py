@@ -73,33 +73,47 @@ def run(
         Exception: whatever ``work`` raises; tasks that have not begun are then dropped.
     """
     ray = load()
-    with _connected(ray, address, max(*cpus, (jobs or 0) * cpus[0], len(os.sched_getaffinity(0)))):
-        gpus = gpu_share(ray.cluster_resources().get("GPU", 0), jobs)
-        board = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote()
-        call = ray.remote(max_retries=RETRIES)(_call)
-        waiting, running, shown, stopping = list(range(len(tasks)))[::-1], {}, [0] * len(tasks), False
+    with connected(ray, address, max(*cpus, (jobs or 0) * cpus[0], len(os.sched_getaffinity(0)))):
+        drive(ray, work, tasks, cpus, jobs, on_progress, stop)
 
-        def show(done: dict[int, int]) -> None:
-            for number, count in done.items():
-                on_progress(count - shown[number])
-                shown[number] = count
 
-        while running or waiting:
-            if stop() and not stopping:
-                stopping, waiting = True, []
-                for reference in running:
-                    ray.cancel(reference)  # is KeyboardInterrupt there, which ``_call`` notes
-            while waiting and len(running) < (jobs or len(tasks)):
-                number = waiting.pop()
-                options = call.options(num_cpus=cpus[number], num_gpus=gpus)
-                running[options.remote(work, tasks[number], number, board)] = number
-            ended, _ = ray.wait(list(running), num_returns=1, timeout=0.2) if running else ([], [])
-            for reference in ended:
-                number = running.pop(reference)
-                with suppress(ray.exceptions.TaskCancelledError):
-                    show({number: _result(ray, reference, tasks[number])})
+def drive(
+    ray: ModuleType, work: Callable, tasks: list[tuple], cpus: list[int], jobs: int | None,
+    on_progress: Callable[[int], object], stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """``run`` on the cluster that this process is connected with."""
+    gpus = gpu_share(ray.cluster_resources().get("GPU", 0), jobs)
+    board = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote()
+    call = ray.remote(max_retries=RETRIES)(_call)
+    waiting, running, shown = list(range(len(tasks)))[::-1], {}, [0] * len(tasks)
+    stopping = False
+
+    def show(number: int, done: int) -> None:
+        on_progress(done - shown[number])
+        shown[number] = done
+
+    while running or waiting:
+        if stop() and not stopping:
+            stopping, waiting = True, []
+            for reference in running:
+                ray.cancel(reference)  # is KeyboardInterrupt there, which ``_call`` notes
+            continue
+        while waiting and len(running) < (jobs or len(tasks)):
+            number = waiting.pop()
+            options = call.options(num_cpus=cpus[number], num_gpus=gpus)
+            running[options.remote(work, tasks[number], number, board)] = number
+        ended, _ = ray.wait(list(running), num_returns=1, timeout=0.2)
+        if ended:
+            ended, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
+        else:
             with suppress(ray.exceptions.RayError):  # the board's process may have died; it comes back
-                show({n: count for n, count in ray.get(board.read.remote()).items() if n in running.values()})
+                for number, done in ray.get(board.read.remote()).items():
+                    if number in running.values():
+                        show(number, done)
+        for reference in ended:
+            number = running.pop(reference)
+            with suppress(ray.exceptions.TaskCancelledError):
+                show(number, _result(ray, reference, tasks[number]))
 
 
 def gpu_share(gpus: float, jobs: int | None) -> float:
@@ -113,6 +127,9 @@ def _result(ray: ModuleType, reference: object, task: tuple) -> int:
     except ray.exceptions.TaskCancelledError:
         raise
     except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ray.exceptions.RaySystemError):
+            last = str(error.cause).strip().splitlines()[-1]
+            raise RuntimeError(f"--ray: a worker found no code ({last}); all machines need this checkout") from error
         raise error.cause from None
     except ray.exceptions.RayError as error:
         raise processes.Killed(task) from error
@@ -133,10 +150,11 @@ def _call(work: Callable, task: tuple, number: int, board: object) -> int:
 
 
 @contextmanager
-def _connected(ray: ModuleType, address: str, cpus: int) -> Iterator[None]:
+def connected(ray: ModuleType, address: str, cpus: int) -> Iterator[None]:
     """Inside, this process drives a cluster: one of its own with so many CPUs, or the one at the address."""
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
-    environment = {"env_vars": {**passed_on, "PYTHONPATH": str(Path(__file__).parents[1])}}
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"env_vars": {**passed_on, "PYTHONPATH": path}}
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": environment}
     # Ray puts sockets there, whose paths must be short
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:

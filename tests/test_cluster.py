@@ -1,5 +1,6 @@
 """Training on Ray: a worker killed in the middle, signals, errors; the records are those of a serial run."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -7,12 +8,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from finelib import cluster, experiment, processes, run
+from finelib import cluster, experiment
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
 from finelib.presets import ROOT
 
@@ -45,6 +47,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path, monkeypatch):
     def seen(_work, tasks, cpus, address, jobs, advance, stop):
         real(killed_in_the_middle, tasks, cpus, address, jobs, lambda count: advanced.append(count), stop)
 
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # of ``killed_in_the_middle``
     monkeypatch.setattr(cluster, "run", seen)
     handler = signal.getsignal(signal.SIGTERM)
     on_ray = experiment.run(SPECS, tmp_path / "ray", jobs=2, progress=False, ray=cluster.LOCAL)
@@ -59,7 +62,8 @@ def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path, monkeypatch):
     assert {file for found in attempts for file, _ in found} == {experiment.__file__}
     assert sum(advanced) == 3 * 3 * experiment.corpus_key(SPEC.data)[1]  # the epoch that was done twice counts once
     monkeypatch.setattr(cluster, "run", None)  # the second start trains nothing
-    assert [content(r) for r in experiment.run(SPECS, tmp_path / "ray", ray=cluster.LOCAL)] == [content(r) for r in on_ray]
+    again = experiment.run(SPECS, tmp_path / "ray", ray=cluster.LOCAL)
+    assert [content(record) for record in again] == [content(record) for record in on_ray]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -77,3 +81,16 @@ def test_a_signal_saves_the_state_and_leaves_no_process(tmp_path, number, status
     assert process.returncode == status and "interrupted; all that was trained is kept" in said, said
     assert "Traceback" not in said and list(tmp_path.glob("runs/*/checkpoint.pt")), said
     assert below and not psutil.wait_procs(below, timeout=10)[1]
+
+
+def test_simulated_schedules_are_those_worked_by_hand():
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "cluster.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    # two workers, no overhead: 5 | 3, then 2 after 3, then 4 after 5 (the tie goes to either): 9
+    assert benchmark.simulate([5, 3, 2, 4], 2, 0.0) == 9
+    # the driver takes 1 for each: begins at 1 and 2, ends 6 and 5; 5 + 1 + 2 = 8; 6 + 1 + 4 = 11
+    assert benchmark.simulate([5, 3, 2, 4], 2, 1.0) == 11
+    # workers there only after 10; many workers: the driver's fourth task begins at 14 and takes 4
+    assert benchmark.simulate([5, 3, 2, 4], 9, 1.0, 10.0) == 18
+    assert benchmark.simulate([1.0] * 100, 1000, 0.5) == 51  # bound by the driver
