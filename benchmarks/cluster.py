@@ -109,7 +109,8 @@ def real_runs(ray, specs: list[RunSpec], dispatch: float) -> list[dict]:
         with tempfile.TemporaryDirectory() as folder:
             tasks = [(spec, Path(folder) / str(number)) for number, spec in enumerate(specs)]
             load = os.getloadavg()[0]
-            took = seconds_of(lambda: cluster.drive(ray, timed, tasks, [1] * len(specs), workers, lambda _: None))
+            drive = partial(cluster.drive, ray, timed, tasks, [1] * len(specs), workers, lambda _: None)
+            took = seconds_of(drive)
             own = [float((path / "seconds").read_text()) for _, path in tasks]
         alone = own if workers == 1 else alone
         found.append({"workers": workers, "runs": len(specs), "measured": took, "work": sum(own), "load": load,
@@ -147,39 +148,33 @@ def planned(preset: str) -> list[RunSpec]:
 
 
 def demo_seconds(specs: list[RunSpec], records: list[dict]) -> tuple[list[float], int]:
-    """Measured seconds of each run, or the mean of its row where its own are missing; how many are its own."""
+    """Measured seconds of each run, or the mean over its like where its own are missing; how many are its own."""
     own = {(r["config_hash"], r["seed"]): r["timing"]["seconds"] for r in records}
-    keys = [(experiment.config_hash(spec), spec.seed) for spec in specs]
-    mean = {row: statistics.fmean(own[k] for s, k in zip(specs, keys, strict=True) if rate_key(s) == row and k in own)
-            for row in {rate_key(s) for s, k in zip(specs, keys, strict=True) if k in own}}  # fmt: skip
-    seconds = [own.get(key, mean.get(rate_key(spec))) for spec, key in zip(specs, keys, strict=True)]
-    if missing := [spec.name for spec, value in zip(specs, seconds, strict=True) if value is None]:
-        raise ValueError(f"found no record of {missing[0]} ({len(missing)} runs), expected a finished demo run")
-    return seconds, sum(key in own for key in keys)
-
-
-def rate_key(spec: RunSpec) -> tuple[str, str]:
-    return spec.data.corpus, spec.name
+    found = [own.get((experiment.config_hash(spec), spec.seed)) for spec in specs]
+    like: dict[tuple, list[float]] = {}
+    for spec, value in zip(specs, found, strict=True):
+        like.setdefault((spec.data, type(spec.model), spec.train.epochs), []).extend([value] if value else [])
+    means = {key: statistics.fmean(values) for key, values in like.items()}
+    seconds = [value or means[s.data, type(s.model), s.train.epochs] for s, value in zip(specs, found, strict=True)]
+    return seconds, sum(value is not None for value in found)
 
 
 def paper_seconds(paper: list[RunSpec], demo: list[RunSpec], seconds: list[float]) -> tuple[list[float], dict]:
     """Seconds of the paper preset's runs, scaled; the step ratios that were measured."""
-    of_row = {rate_key(spec): (spec, value) for spec, value in zip(demo, seconds, strict=True)}
+    of_row = {(s.data.corpus, s.name): (s, value) for s, value in zip(demo, seconds, strict=True)}
     ratios, found = {}, []
     for spec in paper:
-        small, value = of_row[rate_key(spec)]
+        small, value = of_row[spec.data.corpus, spec.name]
         name = f"{spec.data.corpus} {type(spec.model).__module__.split('.')[-1]}"
-        if spec.model == small.model:
-            ratio = 1.0
-        else:
-            if name not in ratios:
-                ratios[name] = step_seconds(spec) / step_seconds(small)
-            ratio = ratios[name]
-        found.append(value * ratio * (utterances(spec) / utterances(small)))
+        if spec.model != small.model and name not in ratios:
+            ratios[name] = step_seconds(spec) / step_seconds(small)
+        ratio = 1.0 if spec.model == small.model else ratios[name]
+        found.append(value * ratio * utterances(spec) / utterances(small))
     return found, ratios
 
 
 def utterances(spec: RunSpec) -> float:
+    """Those that a run trains on in all its epochs."""
     return CORPORA[spec.data.corpus].sizes[0] * spec.data.scale * spec.train.epochs
 
 
