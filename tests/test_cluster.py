@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,25 @@ import numpy as np
 import psutil
 import pytest
 
-from finelib import cluster, experiment
+from finelib import cluster, experiment, processes
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
 from finelib.presets import ROOT
 
 SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8)
 SPEC = RunSpec("FINE", DataConfig("mosi", scale=0.05), SMALL, TrainConfig(epochs=3), seed=1)
 SPECS = [replace(SPEC, seed=seed) for seed in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """A cluster with two workers, which ``cluster.run`` uses in place of one of its own."""
+    ray, handler = cluster.load(), signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # the workers import this file
+        with cluster.connected(ray, cluster.LOCAL, 2):
+            patch.setattr(cluster, "connected", lambda *_: nullcontext())
+            assert signal.getsignal(signal.SIGTERM) is handler
+            yield ray
 
 
 def killed_in_the_middle(spec, folder, advance, stop):
@@ -41,17 +54,14 @@ def content(record):
     return json.dumps(kept), record.file("weights.safetensors").read_bytes()
 
 
-def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path, monkeypatch):
+def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path, monkeypatch, ray):
     advanced, real = [], cluster.run
 
     def seen(_work, tasks, cpus, address, jobs, advance, stop):
         real(killed_in_the_middle, tasks, cpus, address, jobs, lambda count: advanced.append(count), stop)
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # of ``killed_in_the_middle``
     monkeypatch.setattr(cluster, "run", seen)
-    handler = signal.getsignal(signal.SIGTERM)
     on_ray = experiment.run(SPECS, tmp_path / "ray", jobs=2, progress=False, ray=cluster.LOCAL)
-    assert signal.getsignal(signal.SIGTERM) is handler
     serial = experiment.run(SPECS, tmp_path / "serial", jobs=1, progress=False)
     for a, b in zip(on_ray, serial, strict=True):
         assert content(a) == content(b)
@@ -66,7 +76,56 @@ def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path, monkeypatch):
     assert [content(record) for record in again] == [content(record) for record in on_ray]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def die(folder, advance, stop):
+    (folder / str(os.getpid())).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_task_that_kills_each_worker_is_told_after_the_last_attempt(tmp_path, ray, monkeypatch):
+    monkeypatch.setattr(cluster, "RETRIES", 1)
+    with pytest.raises(processes.Killed) as said:
+        cluster.run(die, [(tmp_path,)], [1], cluster.LOCAL, None, print)
+    assert said.value.task == (tmp_path,) and len(list(tmp_path.iterdir())) == 2
+
+
+def note(folder, number, advance, stop):
+    (folder / f"{number} began").touch()
+    if number == 3:
+        raise ValueError("task 3: found a, expected b")
+    time.sleep(0.1)
+    assert len(list(folder.glob("* began"))) - len(list(folder.glob("* ended"))) == 1
+    (folder / f"{number} ended").touch()
+
+
+def test_so_many_at_a_time_and_an_error_is_raised_here(tmp_path, ray):
+    tasks = [(tmp_path, number) for number in range(6)]
+    with pytest.raises(ValueError, match="^task 3: found a, expected b$"):
+        cluster.run(note, tasks, [1] * 6, cluster.LOCAL, 1, print)
+    assert {path.name for path in tmp_path.glob("* began")} == {f"{number} began" for number in range(4)}
+
+
+def test_code_that_workers_do_not_have_is_one_sentence(ray, monkeypatch):
+    monkeypatch.setattr(die, "__module__", "elsewhere")
+    monkeypatch.setitem(sys.modules, "elsewhere", sys.modules[__name__])
+    with pytest.raises(RuntimeError, match="found no code .*No module named 'elsewhere'.*; all machines need") as said:
+        cluster.run(die, [()], [1], cluster.LOCAL, None, print)
+    assert "\n" not in str(said.value)
+
+
+def test_a_folder_that_another_machine_does_not_see(tmp_path):
+    with pytest.raises(OSError, match="none: not found on .*; with --ray, --out must lie where all machines see it"):
+        experiment._train_where_shared(SPEC, tmp_path / "none", print, lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "jobs", "share"),
+    [(0, None, 0), (0, 4, 0), (1, None, 1), (4, None, 1), (4, 2, 1), (1, 4, 1 / 4), (4, 16, 1 / 4), (3, 4, 1 / 2)],
+)
+def test_share_of_a_gpu(gpus, jobs, share):
+    assert cluster.gpu_share(gpus, jobs) == share
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143)])  # Ray has a handler of its own for it
 def test_a_signal_saves_the_state_and_leaves_no_process(tmp_path, number, status):
     """To the whole group, as a terminal sends it."""
     command = [sys.executable, "-m", "finelib.run", "--ray", "--preset", "demo", "--only", "table2", "--out", tmp_path]
