@@ -9,12 +9,14 @@ VENV="${FINE_VENV:-$ROOT/.venv}"
 readonly VENV
 readonly STAMP="$VENV/.finelib-lock" # made before anything else; holds the lock's hash once all is installed
 readonly SWITCHES=(--finetune-text --setup --test --help)
+readonly WITH_OPTIONAL_VALUE=(--ray)
 readonly WITH_VALUE=(--preset --source --only --seeds --out --jobs --text-encoder --tune)
 
 help() {
     cat <<'HELP'
 usage: run_all.sh [--preset smoke|demo|paper] [--source planted|public|DIR] [--only NAME] [--seeds N] [--out DIR]
-                  [--jobs N] [--text-encoder NAME_OR_FOLDER] [--finetune-text] [--tune N] [--setup] [--test] [--help]
+                  [--jobs N] [--ray [ADDRESS]] [--text-encoder NAME_OR_FOLDER] [--finetune-text] [--tune N] [--setup]
+                  [--test] [--help]
 
 Rebuilds the paper's tables and figures and runs every notebook. The first call installs the pinned packages of
 requirements.txt into .venv (about three minutes and 2.3 GB on disk with a CPU build of PyTorch); nothing is installed elsewhere.
@@ -28,6 +30,9 @@ requirements.txt into .venv (about three minutes and 2.3 GB on disk with a CPU b
   --seeds N               train every model with seeds 0 to N-1
   --out DIR               where everything is written: DIR/figures, DIR/runs (default: this folder)
   --jobs N                training runs at a time
+  --ray [ADDRESS]         train on a Ray cluster: one started here, or the one at ADDRESS (auto, HOST:6379), whose
+                          machines must all see this folder, DIR of --out and FINE_CACHE under the same paths (a
+                          shared file system); GPUs: one run on each, or shared by the N runs of --jobs
   --text-encoder NAME     for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or
                           files (the source's own text features)
   --finetune-text         train the text encoder with the model
@@ -58,7 +63,8 @@ read_options() {
             --help | -h) action=help ;;
             --setup) [[ $action != run ]] || action=setup ;;
             --test) [[ $action == help ]] || action=test ;;
-            --finetune-text) ;;
+            --finetune-text | --ray=*) ;;
+            --ray) [[ "${2:---}" == -* ]] || shift ;;
             *)
                 [[ " ${WITH_VALUE[*]} " == *" ${1%%=*} "* ]] ||
                     die "unknown option $1$(nearest "$1"); all options: run_all.sh --help"
@@ -75,7 +81,7 @@ read_options() {
 nearest() {
     local python
     python="$(find_python)" || return 0
-    "$python" - "$1" "${SWITCHES[@]}" "${WITH_VALUE[@]}" <<'PYTHON'
+    "$python" - "$1" "${SWITCHES[@]}" "${WITH_OPTIONAL_VALUE[@]}" "${WITH_VALUE[@]}" <<'PYTHON'
 import difflib, sys
 for match in difflib.get_close_matches(sys.argv[1], sys.argv[2:], n=1):
     print(f" (did you mean {match}?)", end="")

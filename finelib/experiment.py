@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import hashlib
 import os
+import platform
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from finelib import data, metrics, parallel, processes, training
+from finelib import cluster, data, metrics, parallel, processes, training
 from finelib.config import DataConfig, RunSpec
 from finelib.data import store
 from finelib.data.features import Corpus
@@ -49,7 +50,9 @@ def load_corpus(config: DataConfig) -> Corpus:
     return data.load(options.pop("corpus"), **options)
 
 
-def run(specs: list[RunSpec], out: Path, jobs: int | None = None, progress: bool = True) -> list[RunRecord]:
+def run(
+    specs: list[RunSpec], out: Path, jobs: int | None = None, progress: bool = True, ray: str | None = None
+) -> list[RunRecord]:
     """Records of all specs, in order; what has no record yet is trained first.
 
     An interruption ends training between two steps; the same call then goes on from there.
@@ -58,6 +61,7 @@ def run(specs: list[RunSpec], out: Path, jobs: int | None = None, progress: bool
         out: records are kept in ``out/runs``.
         jobs: processes; default one per CPU and thread of a run, 1 on a GPU.
         progress: show a bar with the time left for all runs together.
+        ray: train on the Ray cluster of that address (``cluster.run``), which then bounds the jobs, not in processes.
 
     Raises:
         training.Diverged: after all runs, if one diverged: no result is made of the others alone.
@@ -67,12 +71,11 @@ def run(specs: list[RunSpec], out: Path, jobs: int | None = None, progress: bool
     folders = [run_folder(spec, out) for spec in specs]
     missing = {folder: spec for folder, spec in zip(folders, specs, strict=True) if not _finished(folder)}
     if missing:
-        jobs = min(jobs or default_jobs(specs[0]), len(missing))
         total = sum(spec.train.epochs * corpus_key(spec.data)[1] for spec in missing.values())
         label = ", ".join(sorted({spec.data.corpus for spec in missing.values()}))
         with tqdm(total=total, unit="utt", unit_scale=True, desc=f"training {len(missing)} runs ({label})",
                   disable=not progress, dynamic_ncols=True) as bar:  # fmt: skip
-            _train(missing, jobs, bar.update)
+            _train(missing, jobs, bar.update, ray)
     records = [read_record(folder) for folder in folders]
     if failed := [record for record in records if "failed" in record.content]:
         first, share = failed[0].content, f"{len(failed)} of {len(records)} runs failed"
@@ -83,10 +86,19 @@ def run(specs: list[RunSpec], out: Path, jobs: int | None = None, progress: bool
     return records
 
 
-def _train(missing: dict[Path, RunSpec], jobs: int, advance: Callable[[int], object]) -> None:
+def _train(
+    missing: dict[Path, RunSpec], jobs: int | None, advance: Callable[[int], object], ray: str | None
+) -> None:
     tasks = [(spec, folder) for folder, spec in missing.items()]
     try:
         with processes.signals_noted() as stop, suppress(training.Stopped):
+            if ray:
+                for folder in missing:
+                    folder.mkdir(parents=True, exist_ok=True)
+                cpus = [spec.train.threads for spec in missing.values()]
+                cluster.run(_train_where_shared, tasks, cpus, ray, jobs, advance, stop)
+                return
+            jobs = min(jobs or default_jobs(tasks[0][0]), len(tasks))
             if jobs == 1:
                 for task in tasks:
                     _train_and_report(*task, advance, stop)
@@ -112,6 +124,15 @@ def _train_and_report(
 
     train_one(spec, folder, on_epoch, stop)
     advance((spec.train.epochs - done) * size)
+
+
+def _train_where_shared(
+    spec: RunSpec, folder: Path, advance: Callable[[int], object], stop: Callable[[], bool]
+) -> None:
+    """On a machine of a cluster; the folder was made by the one that asks."""
+    if not folder.is_dir():
+        raise OSError(f"{folder}: not found on {platform.node()}; with --ray, --out must lie where all machines see it")
+    _train_and_report(spec, folder, advance, stop)
 
 
 def default_jobs(spec: RunSpec) -> int:

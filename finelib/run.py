@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from finelib import ablations, claims, data, experiment, identifiability, presets, processes, rows, tables
+from finelib import ablations, claims, cluster, data, experiment, identifiability, presets, processes, rows, tables
 from finelib.config import RunSpec
 from finelib.data.corpora import CORPORA
 from finelib.presets import PRESETS, ROOT, Options
@@ -51,8 +51,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"run_all.sh: {message}{data.nearest(unknown, options)}; all options: run_all.sh --help\n")
 
 
-def parse(arguments: list[str]) -> tuple[Options, str | None]:
-    """The options, and the one name that is asked for."""
+def parse(arguments: list[str]) -> tuple[Options, str | None, str | None]:
+    """The options, the one name that is asked for, and the address of a Ray cluster."""
     parser = Parser(prog="run_all.sh", description=__doc__, allow_abbrev=False)
     parser.add_argument("--preset", default="demo", choices=PRESETS)
     parser.add_argument("--source", default="planted", help="planted, public, public-mfn, or a folder of files")
@@ -60,11 +60,14 @@ def parse(arguments: list[str]) -> tuple[Options, str | None]:
     parser.add_argument("--seeds", type=positive, metavar="N", help="seeds 0 to N-1")
     parser.add_argument("--out", type=Path, default=ROOT, metavar="DIR")
     parser.add_argument("--jobs", type=positive, metavar="N", help="training runs at a time")
+    parser.add_argument("--ray", nargs="?", const=cluster.LOCAL, metavar="ADDRESS", help="train on a Ray cluster")
     parser.add_argument("--text-encoder", metavar="NAME_OR_FOLDER")
     parser.add_argument("--finetune-text", action="store_true")
     parser.add_argument("--tune", type=positive, metavar="N", help="settings tried for each system of Tables 1-4")
     given = vars(parser.parse_args(arguments))
-    only = given.pop("only")
+    only, ray = given.pop("only"), given.pop("ray")
+    if ray == "":
+        raise Usage("--ray=: found no address after it, expected one, or --ray alone")
     if only is not None and only not in NAMES:
         raise Usage(f"--only {only}: unknown, expected one of {', '.join(NAMES)}{data.nearest(only, NAMES)}")
     only = ALIASES.get(only, only)
@@ -72,7 +75,7 @@ def parse(arguments: list[str]) -> tuple[Options, str | None]:
     for key in ("source", "text_encoder"):  # notebooks run in a folder of their own
         if given[key] is not None and Path(given[key]).exists():
             given[key] = str(Path(given[key]).resolve())
-    return Options(**given), only
+    return Options(**given), only, ray
 
 
 def positive(text: str) -> int:
@@ -211,12 +214,14 @@ def _errors_to(log: Path):
             os.close(kept)
 
 
-def make(options: Options, only: str | None) -> None:
+def make(options: Options, only: str | None, ray: str | None) -> None:
     """Everything that was asked for, with what is being done on the screen."""
     began = time.monotonic()
+    if ray:
+        cluster.load()  # says now if it is not there
     check_writable(Path(options.out))
     with alone(Path(options.out)):
-        _make(options, only, began)
+        _make(options, only, ray, began)
 
 
 @contextmanager
@@ -234,11 +239,11 @@ def alone(out: Path):
         lock.release()
 
 
-def _make(options: Options, only: str | None, began: float) -> None:
+def _make(options: Options, only: str | None, ray: str | None, began: float) -> None:
     chosen_tables, chosen_notebooks = select(options, only)
     specs = planned_runs(options, chosen_tables, chosen_notebooks)
     print(f"run_all.sh: preset {options.preset}, {options.source} data, results in {options.out}", flush=True)
-    experiment.run(specs, options.out, options.jobs)
+    experiment.run(specs, options.out, options.jobs, ray=ray)
     if chosen_notebooks:
         print(f"executing {len(chosen_notebooks)} notebooks", flush=True)
         execute_all(chosen_notebooks, options)
@@ -256,8 +261,7 @@ def _make(options: Options, only: str | None, began: float) -> None:
 def main(arguments: list[str]) -> int:
     """Exit status: 0; 2 for wrong options or data; 1 if a run or a notebook fails; 130, 143 after SIGINT, SIGTERM."""
     try:
-        options, only = parse(arguments)
-        make(options, only)
+        make(*parse(arguments))
     except KeyboardInterrupt as signalled:
         print("\nrun_all.sh: interrupted; all that was trained is kept, the same command goes on from here",
               file=sys.stderr)  # fmt: skip

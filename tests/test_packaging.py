@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-INSTALLED_EXTRAS = ("text", "notebooks", "test")  # bench and cluster are for whoever asks for them
+INSTALLED_EXTRAS = ("text", "notebooks", "test")  # bench is for whoever asks for it
 CONDA_NAMES = {"pytorch": "torch"}
 
 
@@ -29,7 +29,7 @@ def lock_lines() -> list[str]:
 
 
 DIRECT = by_name(PROJECT["dependencies"] + sum((PROJECT["optional-dependencies"][e] for e in INSTALLED_EXTRAS), []))
-BROWSER = by_name(PROJECT["optional-dependencies"]["browser"])  # in the lock, not in the conda environment
+LOCKED = by_name(sum((PROJECT["optional-dependencies"][e] for e in ("browser", "cluster")), []))  # not in conda's
 LOCK = by_name(lock_lines())
 
 
@@ -48,10 +48,10 @@ def test_direct_dependency_is_locked_within_its_range_and_in_the_conda_environme
     assert conda()[name] == DIRECT[name]
 
 
-@pytest.mark.parametrize("name", BROWSER)
-def test_browser_extra_is_locked_within_its_range(name):
+@pytest.mark.parametrize("name", LOCKED)
+def test_extra_of_the_lock_alone_is_locked_within_its_range(name):
     (pin,) = LOCK[name]
-    assert pin.operator == "==" and BROWSER[name].contains(pin.version)
+    assert pin.operator == "==" and LOCKED[name].contains(pin.version)
 
 
 def test_conda_environment_has_nothing_else():
@@ -82,8 +82,8 @@ def test_imports_of_the_library_are_direct_dependencies():
                     "markdown_it": "markdown-it-py"}  # fmt: skip
     own = {"finelib"} | {file.stem for file in ROOT.glob("tests/*.py")}
     names = {canonicalize_name(distribution.get(m, m)) for m in imported - set(sys.stdlib_module_names) - own}
-    optional = by_name(PROJECT["optional-dependencies"]["bench"] + PROJECT["optional-dependencies"]["cluster"])
-    assert {"torch", "numpy"} <= names <= DIRECT.keys() | optional.keys() | BROWSER.keys()
+    optional = by_name(PROJECT["optional-dependencies"]["bench"])
+    assert {"torch", "numpy"} <= names <= DIRECT.keys() | optional.keys() | LOCKED.keys()
 
 
 def test_citation_names_the_paper_and_this_version():

@@ -1,5 +1,7 @@
 """The command behind run_all.sh: wrong requests end in one sentence, right ones name the runs they need."""
 
+import sys
+
 import pytest
 
 from finelib import identifiability, presets, run
@@ -30,6 +32,22 @@ def said(capsys, *arguments):
 def test_wrong_options(capsys, arguments, sentence):
     status, line = said(capsys, *arguments)
     assert status == 2 and sentence in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ray"),
+    [("", None), ("--ray", "local"), ("--ray auto", "auto"), ("--ray=h:1", "h:1"), ("--ray --seeds 2", "local")],
+)
+def test_the_cluster_may_have_an_address(arguments, ray):
+    options, only, found = run.parse(arguments.split())
+    assert found == ray and only is None and options.seeds == (2 if "seeds" in arguments else None)
+
+
+def test_cluster_without_its_package_or_address(capsys, monkeypatch, tmp_path):
+    assert "found no address after it" in said(capsys, "--ray=")[1]
+    monkeypatch.setitem(sys.modules, "ray", None)
+    status, line = said(capsys, "--ray", "--out", str(tmp_path / "out"))
+    assert status == 2 and 'pip install "finelib[cluster]"' in line and not (tmp_path / "out").exists()
 
 
 def test_source_that_is_not_there(capsys, tmp_path):

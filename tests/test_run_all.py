@@ -67,7 +67,7 @@ def test_help_needs_no_environment(checkout):
     result = checkout("--help")
     usage, _, explained = result.stdout.partition("\n\n")
     assert result.returncode == 0 and not checkout.installs() and not (checkout.root / ".venv").exists()
-    assert len(OPTION.findall(usage)) == 12 and set(OPTION.findall(usage)) == set(OPTION.findall(explained))
+    assert len(OPTION.findall(usage)) == 13 and set(OPTION.findall(usage)) == set(OPTION.findall(explained))
 
 
 def test_help_names_the_options_of_the_run(checkout):
@@ -96,6 +96,17 @@ def test_everything_else_is_handed_over_as_it_is(checkout):
     result = checkout(*options, STATUS="7")
     assert result.returncode == 7
     assert f"in {checkout.elsewhere}:\n[-m][finelib.run]" + "".join(f"[{o}]" for o in options) in result.stdout
+
+
+@pytest.mark.parametrize("options", ["--ray", "--ray auto --seeds 2", "--ray=host:6379", "--ray --seeds 2"])
+def test_the_cluster_may_have_an_address(checkout, options):
+    result = checkout(*(options := options.split()))
+    assert result.returncode == 0 and "[-m][finelib.run]" + "".join(f"[{o}]" for o in options) in result.stdout
+
+
+def test_only_one_word_is_the_address(checkout):
+    assert "unknown option table1;" in sentence(checkout("--ray", "auto", "table1"))
+    assert "unknown option --rya (did you mean --ray?)" in sentence(checkout("--rya"))
 
 
 def test_tests_run_in_the_checkout(checkout):
