@@ -137,6 +137,15 @@ def test_concat_critic_equals_concatenated_pairs():
             torch.testing.assert_close(scores[p, i], plain(pairs)[:, 0])
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_critics_have_the_hidden_layers_that_are_asked_for(layers):
+    """An activation after each, then the last linear map; the first layer of the concat critic lies apart."""
+    concat, dot = ConcatCritic(1, 3, 4, width=8, layers=layers), DotCritic(1, 3, 4, width=8, layers=layers)
+    names = [[type(part).__name__ for part in net] for net in (concat.rest, dot.g, dot.h)]
+    assert names[0] == [*(["StackedLinear", "ReLU"] * layers)[1:], "StackedLinear"]
+    assert names[1] == names[2] == [*["StackedLinear", "GELU"] * layers, "StackedLinear"]
+
+
 @pytest.mark.parametrize("kind", [DotCritic, ConcatCritic])
 def test_frozen_critic_scores_alike_and_keeps_gradient_from_its_parameters(kind):
     critic = kind(1, 3, 3, width=8)

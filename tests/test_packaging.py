@@ -93,3 +93,10 @@ def test_citation_names_the_paper_and_this_version():
     assert [f"{a['given-names']} {a['family-names']}" for a in paper["authors"]] == ["Yadong Liu", "Shangfei Wang"]
     assert paper["identifiers"][0]["value"] == "arXiv:2511.20167"
     assert (ROOT / "LICENSE").read_text().startswith("MIT License\n\nCopyright (c) 2026 The FINE companion authors")
+
+
+def test_every_locked_package_has_its_licence_listed():
+    rows = [line.split("|")[1:4] for line in (ROOT / "LICENSES.md").read_text().splitlines() if line.startswith("| ")]
+    listed = {canonicalize_name(name.strip()): (version.strip(), licence.strip()) for name, version, licence in rows[1:]}
+    assert {name: next(iter(pin)).version for name, pin in LOCK.items()} == {n: v for n, (v, _) in listed.items()}
+    assert not [name for name, (_, licence) in listed.items() if licence.upper() in ("", "UNKNOWN")]
