@@ -1,5 +1,7 @@
 """The command behind run_all.sh: wrong requests end in one sentence, right ones name the runs they need."""
 
+from dataclasses import fields
+
 import pytest
 
 from finelib import identifiability, presets, run
@@ -30,6 +32,31 @@ def said(capsys, *arguments):
 def test_wrong_options(capsys, arguments, sentence):
     status, line = said(capsys, *arguments)
     assert status == 2 and sentence in line
+
+
+def misspelt(name):
+    """The last letter twice, as a hurried hand types it."""
+    return name + name[-1]
+
+
+@pytest.mark.parametrize("option", [
+    "--preset", "--source", "--only", "--seeds", "--out", "--jobs", "--text-encoder", "--finetune-text", "--tune"
+])  # fmt: skip
+def test_every_misspelt_option_is_refused_and_the_right_one_named(capsys, option):
+    status, line = said(capsys, misspelt(option), "1")
+    assert status == 2 and f"did you mean '{option}'?" in line
+
+
+def test_every_misspelt_preset_result_and_notebook_parameter_is_refused_and_the_right_one_named(capsys):
+    for name in run.NAMES:
+        assert f"did you mean '{name}'?" in said(capsys, "--only", misspelt(name))[1]
+    for name in presets.PRESETS:
+        assert f"invalid choice: '{misspelt(name)}'" in said(capsys, "--preset", misspelt(name))[1]
+        with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+            Options(preset=misspelt(name))
+    for name in [field.name for field in fields(Options)]:
+        with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+            presets.notebook_options({misspelt(name): "1"})
 
 
 def test_source_that_is_not_there(capsys, tmp_path):
