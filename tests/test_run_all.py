@@ -240,7 +240,7 @@ def test_launcher_that_does_not_work_is_passed_over(checkout):
     assert "python3.12" in checkout("--setup").stdout
 
 
-@pytest.mark.parametrize("script", ["run_all.sh", ".ci/run"])
+@pytest.mark.parametrize("script", ["run_all.sh", ".ci/run", ".ci/versions", ".ci/audit", ".ci/licenses"])
 def test_scripts_are_bash_and_may_be_executed(script):
     subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
     assert os.access(ROOT / script, os.X_OK)
