@@ -106,11 +106,16 @@ stamp() {
         "$ROOT/requirements.txt" && echo "$VENV"
 }
 
+is_ready() {
+    [[ -x "$VENV/bin/python" && "$(cat "$STAMP")" == "$(stamp 2>/dev/null)" ]]
+}
+
 set_up() {
-    if [[ -e "$VENV" && ! -e "$STAMP" ]]; then
+    # looked at in this order: who installs makes the stamp first of all, and may be at it now
+    if [[ -n "$(ls -A "$VENV" 2>/dev/null)" && ! -e "$STAMP" ]]; then
         use_as_it_is
-    elif [[ ! -x "$VENV/bin/python" || "$(cat "$STAMP")" != "$(stamp 2>/dev/null)" ]]; then
-        install_lock
+    elif ! is_ready; then
+        install_once
     fi
 }
 
@@ -123,13 +128,30 @@ print(*(m for m in ("torch", "transformers", "papermill", "pytest") if not util.
     [[ -z "$missing" ]] || die "$VENV: lacks $missing; install requirements.txt there, or unset FINE_VENV"
 }
 
-install_lock() {
-    local python log="$VENV/install.log" packages
+# One at a time: who comes while another installs waits and finds it done. The lock is the open stamp's, so it goes
+# with the last process that holds it open, however that ends.
+install_once() {
+    local python
     python="$(find_python)" || die "found $(python3 --version 2>&1 || true), expected Python 3.11 or later on PATH"
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         die "$python: has no venv or ensurepip, which Debian and Ubuntu pack apart: apt install python3-venv"
-    { mkdir -p "$VENV" && echo installing >"$STAMP"; } 2>/dev/null ||
+    { mkdir -p "$VENV" && : >>"$STAMP"; } 2>/dev/null ||
         die "$VENV: cannot be written; set FINE_VENV to a folder that can"
+    exec 9>>"$STAMP"
+    "$python" -c 'import fcntl, sys
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print(f"run_all.sh: another run_all.sh is installing into {sys.argv[1]}; waiting for it", flush=True)
+    fcntl.flock(9, fcntl.LOCK_EX)' "$VENV" 2>/dev/null ||
+        die "$VENV: cannot be locked; set FINE_VENV to a folder on a local disk"
+    is_ready || install_lock "$python"
+    exec 9>&-
+}
+
+install_lock() {
+    local python="$1" log="$VENV/install.log" packages
+    echo installing >"$STAMP"
     # an earlier environment, finished or not, goes; the stamp stays, so that an interruption is seen
     find "$VENV" -mindepth 1 -maxdepth 1 ! -name "${STAMP##*/}" -exec rm -rf {} +
     echo "run_all.sh: installing requirements.txt into $VENV with $("$python" --version) ($python)"

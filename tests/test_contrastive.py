@@ -148,3 +148,12 @@ def test_capacity():
     assert queue_capacity([100, 15, 3], 0.7, 8) == [70, 10, 8]
     with pytest.raises(ValueError, match="at least 1 slot"):
         DynamicContrastiveQueue([3, 0], 2)
+
+
+def test_one_anchor_against_a_queue_by_hand():
+    """SupCon at tau = 0.1, one positive and one negative in the queue: log(1 + exp((s- - s+) / tau))."""
+    z, kept = torch.tensor([[1.0, 2.0, 2.0]]) / 3, torch.tensor([[2.0, 2.0, 1.0], [2.0, -1.0, 2.0]]) / 3
+    memory = DynamicContrastiveQueue([1, 1], 3)
+    memory.enqueue(kept, torch.tensor([-1.0, 1.0]), torch.tensor([0, 1]))
+    loss = contrastive_loss(z, torch.tensor([-1.0]), torch.tensor([0]), memory, 6.0, compensate=False)
+    assert float(loss) == pytest.approx(math.log(1 + math.exp((4 / 9 - 8 / 9) / 0.1)), abs=1e-5)

@@ -42,10 +42,15 @@ def test_reads_what_numpy_wrote(tmp_path, layout, protocol):
     assert (first, second, third) == ("a", None, [1, 2.0]) and np.array_equal(last, [0, 1])
 
 
-def test_reads_empty_arrays_and_python_2_strings(tmp_path):
-    path = dump({"a": np.zeros((0, 3)), "b": np.str_("")}, tmp_path / "x.pkl")
-    read = load_pickle(path)
-    assert read["a"].shape == (0, 3) and read["b"] == ""
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_reads_nothing_at_all(tmp_path, protocol):
+    content = {"a": np.zeros((0, 3), np.float32), "b": np.str_(""), "c": b""}
+    read = load_pickle(dump(content, tmp_path / "x.pkl", protocol=protocol))
+    assert read["a"].shape == (0, 3) and read["a"].dtype == np.float32 and (read["b"], read["c"]) == ("", b"")
+
+
+def test_reads_python_2_strings(tmp_path):
+    path = tmp_path / "x.pkl"
     raw = np.array([1.5, 2.5]).tobytes()  # as Python 2 wrote it: the content is a str
     array = (
         b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85"
@@ -131,6 +136,14 @@ def _array(dtype: bytes, state: bytes, shape: bytes, content: bytes) -> bytes:
     )
 
 
+def _buffer(dtype: bytes, state: bytes, content: bytes, order: bytes = b"C") -> bytes:
+    """The form of protocol 5, one element."""
+    return (
+        b"\x80\x05cnumpy.core.numeric\n_frombuffer\n(" + content + b"cnumpy\ndtype\n" + _text(dtype.decode())
+        + b"\x89\x88\x87R" + state + b"bK\x01\x85" + _text(order.decode()) + b"tR."
+    )
+
+
 FLOAT = b"(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t"
 OBJECT = b"(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t"  # flags 0: "holds no objects"
 NAMED = b"(K\x03X\x01\x00\x00\x00|NX\x01\x00\x00\x00a\x85}K\x08K\x01K\x00t"
@@ -138,6 +151,11 @@ ONE, TRILLION = b"K\x01\x85", b"\x8a\x06\x00\x00\x00\x00\x00\x01\x85"
 EIGHT = b"C\x08AAAAAAAA"
 REFUSED = {
     "bytes as object pointers": (_array(b"O8", OBJECT, ONE, EIGHT), "content is a bytes"),
+    "bytes as object pointers, protocol 5": (_buffer(b"O8", OBJECT, EIGHT), "content is a bytes"),
+    "a list as numbers, protocol 5": (_buffer(b"f8", FLOAT, b"]"), "content is a list"),
+    "an order that is none": (_buffer(b"f8", FLOAT, EIGHT, b"K"), "content is a bytes"),
+    "a set made of a text": (b"\x80\x02c__builtin__\nset\n" + _text("abc") + b"\x85R.", "a set made of a str"),
+    "a name of 10,000 letters": (b"c" + b"x" * 10_000 + b"\nmkdir\n.", r"the name x{77}\.\.\., which"),
     "a list as numbers": (_array(b"f8", FLOAT, ONE, b"]"), "content is a list"),
     "a shape larger than the content": (_array(b"f8", FLOAT, TRILLION, EIGHT), "with 8 bytes where"),
     "a negative shape": (_array(b"f8", FLOAT, b"J\xff\xff\xff\xff\x85", EIGHT), r"shape \(-1,\)"),

@@ -6,6 +6,7 @@ Each file is live: Python's own unpickler runs it. fickling gives a second opini
 import copyreg
 import io
 import pickle
+import pickletools
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from fickling.analysis import check_safety
 from fickling.fickle import Pickled
 from make_files import dump, mmsa_content
+from test_formats import HOSTILE, REFUSED
 
 from finelib import data
 from finelib.data import mmsa
@@ -127,7 +129,29 @@ def test_nothing_is_called(tmp_path, way, call):
             assert not safe(content)
     finally:
         copyreg.remove_extension(*call, 0xF0)
-    assert len(FILES) * len(CALLS) >= 50
+
+
+def test_every_opcode_that_can_call_is_among_at_least_fifty_files():
+    files = [make(call, CALLS[call]("x")) for make in FILES.values() for call in CALLS]
+    files += [make("x") for make in HOSTILE.values()] + [REFUSED[name][0] for name in ("PERSID", "BINPERSID")]
+    assert len(set(files)) >= 50
+    found = {opcode.name for content in files for opcode, *_ in pickletools.genops(content)}
+    assert found >= {"GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2",
+                     "EXT4", "PERSID", "BINPERSID"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["PERSID", "BINPERSID"])
+def test_a_persistent_id_calls_whoever_answers_them(name):
+    """Python's own unpickler refuses them too, unless it is told to answer: then the file chooses what it is asked."""
+
+    class Answers(pickle.Unpickler):
+        asked = []
+
+        def persistent_load(self, pid):
+            self.asked.append(pid)
+
+    Answers(io.BytesIO(REFUSED[name][0])).load()
+    assert Answers.asked
 
 
 def safe(content: bytes) -> bool:

@@ -1,19 +1,29 @@
 """Killed, interrupted, twice at once, no room: the same command then ends where an undisturbed run ends.
 
-``FINE_KILLS=20 python -m pytest tests/test_killed.py`` kills as often; without it three times.
+``FINE_KILLS=20 python -m pytest tests/test_killed.py`` kills a run as often; without it three times.
 """
 
+import hashlib
+import http.server
 import json
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 
+import numpy as np
 import psutil
 import pytest
+from make_files import write_mmsa
 
+from finelib import data, rows
+from finelib.data import download, mmsa
+from finelib.data.corpora import CORPORA
 from finelib.presets import ROOT
 
 KILLS = int(os.environ.get("FINE_KILLS", "3"))
@@ -36,9 +46,14 @@ def content(out):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def whole(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(whole):
     """What a run leaves that nothing befalls, and how many seconds it takes."""
-    out = tmp_path_factory.mktemp("whole")
+    out = whole
     started = time.monotonic()
     subprocess.run(command(out), env=ENVIRONMENT, check=True, capture_output=True)
     return content(out), time.monotonic() - started
@@ -65,6 +80,85 @@ def test_killed_runs_go_on_and_end_the_same(tmp_path, undisturbed):
         process.wait()
     subprocess.run(command(tmp_path), env=ENVIRONMENT, check=True, capture_output=True)
     assert content(tmp_path) == expected
+
+
+def killed(task, *arguments, after):
+    """Run a task in a process of its own and kill it, and all that it started, after so many seconds."""
+    process = multiprocessing.get_context("fork").Process(target=task, args=arguments)
+    process.start()
+    time.sleep(after)
+    if process.is_alive():
+        kill_tree(process.pid)
+    process.join()
+
+
+def test_a_killed_conversion_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINE_CACHE", str(tmp_path / "other"))
+    path = write_mmsa(tmp_path, "mosi", (300, 60, 60))
+    started = time.monotonic()
+    data.load("mosi", path)
+    seconds, chance = time.monotonic() - started, random.Random(1)
+    monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    for _ in range(max(1, KILLS // 3)):
+        killed(data.load, "mosi", path, after=seconds * chance.uniform(0.3, 1.0))
+    found, (truth, _) = data.load("mosi", path).splits, mmsa.read(path, CORPORA["mosi"])
+    for s, split in truth.items():
+        assert found[s].ids == split.ids and np.array_equal(found[s].label, split.label)
+        assert all(np.array_equal(found[s].frames[m].values, f.values) for m, f in split.frames.items())
+    assert not list(tmp_path.glob("cache/corpora/*.partial-*"))
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    BODY = bytes(range(256)) * 40
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.BODY)))
+        self.end_headers()
+        try:
+            for start in range(0, len(self.BODY), 512):
+                self.wfile.write(self.BODY[start : start + 512])
+                time.sleep(0.02)
+        except OSError:  # who asked was killed
+            pass
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_killed_download_is_never_used(tmp_path, monkeypatch):
+    monkeypatch.delenv("FINE_DATA_MIRROR", raising=False)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    checksum = "sha256:" + hashlib.sha256(Slow.BODY).hexdigest()
+    file, chance = download.PublicFile("f/x", f"http://127.0.0.1:{server.server_port}/x", checksum), random.Random(2)
+    target = tmp_path / "public" / "f" / "x"
+    for _ in range(KILLS):
+        killed(download.obtain, file, tmp_path, after=chance.uniform(0.05, 0.7))
+        assert not target.exists() or target.read_bytes() == Slow.BODY
+    assert download.obtain(file, tmp_path).read_bytes() == Slow.BODY
+    server.shutdown()
+    server.server_close()
+
+
+def write_again_and_again(tables, folder):
+    while True:
+        for table in tables:
+            rows.write(table, folder)
+
+
+def test_a_killed_table_is_the_old_one_or_the_new_one(tmp_path, whole, undisturbed):
+    table, chance = rows.read(whole / "figures" / "table2.json"), random.Random(3)
+    tables = [table, replace(table, notes=(*table.notes, "A longer note. " * 20_000))]
+    texts = []
+    for each in tables:
+        rows.write(each, tmp_path)
+        texts.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
+    assert len(texts[0]) == 5
+    for _ in range(20):
+        killed(write_again_and_again, tables, tmp_path, after=chance.uniform(0.05, 0.4))
+        for name in texts[0]:
+            assert (tmp_path / name).read_bytes() in [text[name] for text in texts]
 
 
 def wait_for(found, process, seconds=120):

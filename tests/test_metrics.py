@@ -51,6 +51,15 @@ def test_sims_by_hand():
     assert found["mae"] == pytest.approx((0 + 0.2 + 0.05 + 0.05 + 0.1 + 0.2) / 6)  # clipped to [-1, 1] first
 
 
+def test_sims_two_classes_by_hand_and_no_other_scores():
+    """Labels beyond the range, a prediction of exactly 0: after clipping right are the second and the fourth."""
+    found = metrics.score("sims", np.array([0.3, -0.2, 0.0, 0.6]), np.array([-1.6, 0.0, 0.2, 1.4]))
+    # either class: one right, one said in vain, one missed
+    assert found["acc2"] == 0.5 and found["f1"] == pytest.approx(0.5)
+    assert found["mae"] == pytest.approx((1.3 + 0.2 + 0.2 + 0.4) / 4)
+    assert set(found) == {"acc2", "f1", "acc3", "acc5", "mae", "corr"}
+
+
 def test_sims_edges_in_float32_belong_to_the_class_below():
     edge = np.float32([-0.7, -0.1, 0.1, 0.7])
     below = np.array([-0.9, -0.3, 0.0, 0.5])
@@ -99,7 +108,9 @@ def test_interval_covers_the_mean_at_its_level():
 def test_paired_difference():
     difference, p = metrics.paired([0.9, 0.8, 0.85], [0.88, 0.79, 0.8])
     assert difference.mean == pytest.approx(0.08 / 3)
-    assert p == pytest.approx(stats.ttest_1samp([0.02, 0.01, 0.05], 0).pvalue)
+    test = stats.ttest_1samp([0.02, 0.01, 0.05], 0)
+    assert p == pytest.approx(test.pvalue)
+    assert (difference.low, difference.high) == pytest.approx(tuple(test.confidence_interval(0.95)))
     with pytest.raises(ValueError, match="found 2 and 1 values"):
         metrics.paired([1.0, 2.0], [1.0])
 

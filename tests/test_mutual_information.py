@@ -122,6 +122,18 @@ def test_dot_critic_equals_plain_layers():
         torch.testing.assert_close(critic(x, y)[p], g @ h.T / math.sqrt(8))
 
 
+def test_problems_with_masks_of_their_own_are_as_each_alone():
+    """In the first three anchors have a candidate besides their own, in the second two."""
+    scores = torch.randn(2, 5, 5)
+    bins = torch.tensor([[0, 0, 0, 1, 2], [0, 1, 2, 3, 3]])
+    masks = bins[:, :, None] == bins[:, None]
+    together = info_nce(scores, masks)
+    torch.testing.assert_close(together, torch.stack([info_nce(scores[p], masks[p]) for p in range(2)]))
+    kept = [3, 4]  # the second by hand
+    expected = torch.stack([scores[1, i, i] - scores[1, i, kept].exp().mean().log() for i in kept]).mean()
+    torch.testing.assert_close(together[1], expected)
+
+
 def test_concat_critic_equals_concatenated_pairs():
     critic = ConcatCritic(2, 3, 4, width=8, layers=2)
     x, y = torch.randn(2, 5, 3), torch.randn(2, 6, 4)
@@ -135,6 +147,15 @@ def test_concat_critic_equals_concatenated_pairs():
         for i in range(5):
             pairs = torch.stack([torch.cat([x[p, i], y[p, j]]) for j in range(6)])
             torch.testing.assert_close(scores[p, i], plain(pairs)[:, 0])
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_critics_have_the_hidden_layers_that_are_asked_for(layers):
+    """An activation after each, then the last linear map; the first layer of the concat critic lies apart."""
+    concat, dot = ConcatCritic(1, 3, 4, width=8, layers=layers), DotCritic(1, 3, 4, width=8, layers=layers)
+    names = [[type(part).__name__ for part in net] for net in (concat.rest, dot.g, dot.h)]
+    assert names[0] == [*(["StackedLinear", "ReLU"] * layers)[1:], "StackedLinear"]
+    assert names[1] == names[2] == [*["StackedLinear", "GELU"] * layers, "StackedLinear"]
 
 
 @pytest.mark.parametrize("kind", [DotCritic, ConcatCritic])

@@ -93,3 +93,11 @@ def test_citation_names_the_paper_and_this_version():
     assert [f"{a['given-names']} {a['family-names']}" for a in paper["authors"]] == ["Yadong Liu", "Shangfei Wang"]
     assert paper["identifiers"][0]["value"] == "arXiv:2511.20167"
     assert (ROOT / "LICENSE").read_text().startswith("MIT License\n\nCopyright (c) 2026 The FINE companion authors")
+
+
+def test_every_locked_package_has_its_licence_listed():
+    lines = [line for line in (ROOT / "LICENSES.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in lines[1:]]
+    listed = {canonicalize_name(name): version for name, version, _ in rows}
+    assert listed == {name: next(iter(pin)).version for name, pin in LOCK.items()}
+    assert not [name for name, _, licence in rows if licence.upper() in ("", "UNKNOWN")]

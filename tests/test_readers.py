@@ -166,6 +166,7 @@ def test_ur_funny(tmp_path, version, arrays, misspelt):
             before = [*covarep[i]["context_features"]] if context else []
             expected = np.concatenate([*map(np.asarray, before), np.asarray(covarep[i]["punchline_features"])])
             assert np.array_equal(frames_of(split.frames["A"], row), expected.astype(np.float32))
+            assert split.frames["V"].length[row] == split.frames["A"].length[row] == len(index)
             sentences = words[i].get("context_sentences", []) if context else []
             assert split.text[row] == " ".join([*sentences, words[i].get("punchline_sentence", "")])
 
@@ -181,7 +182,11 @@ def _edit(folder, name, change):
     ("data_folds", lambda c: c["train"].append(1), "found '1' twice"),
     ("data_folds", lambda c: c["test"].append(1), "1 ids in both train and test"),
     ("data_folds", lambda c: c["test"].clear(), "expected a list of at least one id"),
-    ("data_folds", lambda c: c["test"].append(99), "found no utterance 99"),
+    ("data_folds", lambda c: c["test"].append(99), "data_folds.pkl lists"),
+    ("data_folds", lambda c: c["test"].append([99]), "data_folds.pkl, test: found a list among the ids"),
+    ("data_folds", lambda c: c["test"].append(99.0), "data_folds.pkl, test: found 99.0 among the ids"),
+    ("covarep_features_sdk", lambda c: c[2].update(punchline_features=np.array(3.0)),
+     "utterance 2: found .*, expected a list or an array"),
     ("humor_label_sdk", lambda c: c.update({2: 0.5}), "expected 0 or 1"),
     ("humor_label_sdk", lambda c: c.update({2: 2}), "found 2 in row 1"),
     ("word_embedding_list", lambda c: c.append([0.0]), "expected numbers of shape"),
@@ -218,4 +223,15 @@ def test_ur_funny_empty_utterance_has_no_frames(tmp_path):
     _edit(folder, "covarep_features_sdk", lambda c: c[1].update(punchline_features=[]))
     splits, notes = ur_funny.read(folder, CORPORA["ur_funny"])
     assert splits["train"].frames["A"].length[0] == 0
-    assert notes["train"]["lengths_differ"] == 1
+    assert notes["train"]["lengths_differ"] == 1 and notes["test"]["lengths_differ"] == 0
+    assert set(notes["train"]) == {"T", "A", "V", "lengths_differ"}
+    _edit(folder, "openface_features_sdk", lambda c: [c[i].update(punchline_features=[]) for i in (1, 2, 3)])
+    assert ur_funny.read(folder, CORPORA["ur_funny"])[1]["train"]["lengths_differ"] == 3
+
+
+@pytest.mark.parametrize("rows", [range(1, 12), [0, *range(12)]])
+def test_another_number_of_unimodal_labels_than_of_utterances(tmp_path, rows):
+    content, info = mmsa_content(CORPORA["ch_sims"]), CORPORA["ch_sims"]
+    content["train"]["regression_labels_A"] = content["train"]["regression_labels_A"][list(rows)]
+    with pytest.raises(DataError, match="train, regression_labels_A: found shape"):
+        mmsa.read(dump(content, tmp_path / "x.pkl"), info)

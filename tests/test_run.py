@@ -1,6 +1,7 @@
 """The command behind run_all.sh: wrong requests end in one sentence, right ones name the runs they need."""
 
 import sys
+from dataclasses import fields
 
 import pytest
 
@@ -48,6 +49,32 @@ def test_cluster_without_its_package_or_address(capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     status, line = said(capsys, "--ray", "--out", str(tmp_path / "out"))
     assert status == 2 and 'pip install "finelib[cluster]"' in line and not (tmp_path / "out").exists()
+
+
+def misspelt(name):
+    """The last letter twice, as a hurried hand types it."""
+    return name + name[-1]
+
+
+@pytest.mark.parametrize("option", [
+    "--preset", "--source", "--only", "--seeds", "--out", "--jobs", "--ray", "--text-encoder", "--finetune-text",
+    "--tune",
+])  # fmt: skip
+def test_every_misspelt_option_is_refused_and_the_right_one_named(capsys, option):
+    status, line = said(capsys, misspelt(option), "1")
+    assert status == 2 and f"did you mean '{option}'?" in line
+
+
+def test_every_misspelt_preset_result_and_notebook_parameter_is_refused_and_the_right_one_named(capsys):
+    for name in run.NAMES:
+        assert f"did you mean '{name}'?" in said(capsys, "--only", misspelt(name))[1]
+    for name in presets.PRESETS:
+        assert f"invalid choice: '{misspelt(name)}'" in said(capsys, "--preset", misspelt(name))[1]
+        with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+            Options(preset=misspelt(name))
+    for name in [field.name for field in fields(Options)]:
+        with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+            presets.notebook_options({misspelt(name): "1"})
 
 
 def test_source_that_is_not_there(capsys, tmp_path):

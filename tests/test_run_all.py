@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ ROOT = Path(__file__).parents[1]
 FAKE_PYTHON = """#!/usr/bin/env bash
 case "$*" in
     "-m venv "*) echo venv >>"$CALLS"; mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
-    "-m pip "*) echo pip >>"$CALLS"; echo "Collecting torch"; [[ -z "${BROKEN:-}" ]] || { echo "$BROKEN"; exit 1; } ;;
+    "-m pip "*)
+        echo pip >>"$CALLS"; echo "Collecting torch"
+        for _ in {1..600}; do [[ -n "${HOLD:-}" && -e "$HOLD" ]] || break; sleep 0.05; done
+        [[ -z "${BROKEN:-}" ]] || { echo "$BROKEN"; exit 1; } ;;
     "-m finelib.run"* | "-m pytest"*) echo "in $PWD:"; printf '[%s]' "$@"; echo; exit "${STATUS:-0}" ;;
     *get_path*) mkdir -p "$(dirname "$0")/../lib" && cd "$(dirname "$0")/../lib" && pwd ;;
     *) exec "REAL" "$@" ;;
@@ -32,7 +37,7 @@ class Checkout:
             made.mkdir()
         for name in ("run_all.sh", "requirements.txt"):
             shutil.copy(ROOT / name, self.root)
-        for tool in "awk bash cat cp dirname env find grep mkdir rm tail tee".split():
+        for tool in "awk bash cat cp dirname env find grep ls mkdir rm sleep tail tee".split():
             (self.bin / tool).symlink_to(shutil.which(tool))
         self.python(FAKE_PYTHON.replace("REAL", sys.executable))
         self.calls = folder / "calls"
@@ -41,10 +46,16 @@ class Checkout:
         (self.bin / name).write_text(script)
         (self.bin / name).chmod(0o755)
 
-    def __call__(self, *options: str, **environment: str) -> subprocess.CompletedProcess:
+    def start(self, *options: str, **environment: str) -> subprocess.Popen:
         env = {"PATH": str(self.bin), "HOME": str(self.elsewhere), "CALLS": str(self.calls), **environment}
         command = ["bash", str(self.root / "run_all.sh"), *options]
-        return subprocess.run(command, env=env, cwd=self.elsewhere, capture_output=True, text=True, timeout=60)
+        return subprocess.Popen(command, env=env, cwd=self.elsewhere, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, start_new_session=True)  # fmt: skip
+
+    def __call__(self, *options: str, **environment: str) -> subprocess.CompletedProcess:
+        process = self.start(*options, **environment)
+        output, errors = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def installs(self) -> int:
         return self.calls.read_text().split().count("pip") if self.calls.exists() else 0
@@ -139,6 +150,51 @@ def test_failed_or_interrupted_install_is_not_taken_for_finished(checkout):
     assert checkout.installs() == 3
 
 
+def wait_for(found):
+    end = time.monotonic() + 30
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def start_and_hold(checkout) -> tuple[subprocess.Popen, Path]:
+    """An installation that stays in the middle until the returned file goes."""
+    hold = checkout.elsewhere / "hold"
+    hold.touch()
+    first = checkout.start("--setup", HOLD=str(hold))
+    wait_for(checkout.installs)
+    return first, hold
+
+
+def test_two_first_installations_at_once_are_one(checkout):
+    first, hold = start_and_hold(checkout)
+    (checkout.root / ".venv/half made").touch()
+    others = [checkout.start("--setup") for _ in range(2)]
+    said = [other.stdout.readline() for other in others]
+    assert said == [f"run_all.sh: another run_all.sh is installing into {checkout.root}/.venv; waiting for it\n"] * 2
+    assert (checkout.root / ".venv/half made").exists()
+    hold.unlink()
+    ended = [process.communicate(timeout=60) for process in (first, *others)]
+    assert [process.returncode for process in (first, *others)] == [0, 0, 0], ended
+    assert checkout.installs() == 1 and all("installing requirements.txt" not in output for output, _ in ended[1:])
+    assert all(output.endswith(".venv is ready\n") for output, _ in ended)
+
+
+def test_a_killed_installation_blocks_no_other(checkout):
+    first, hold = start_and_hold(checkout)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    hold.unlink()
+    second = checkout("--setup")
+    assert second.returncode == 0 and "waiting" not in second.stdout and checkout.installs() == 2
+
+
+def test_an_empty_folder_is_installed_into(checkout):
+    """Between a first call's making the folder and its stamp, a second one sees this."""
+    (checkout.root / ".venv").mkdir()
+    assert checkout("--setup").returncode == 0 and checkout.installs() == 1
+
+
 def test_moved_environment_is_made_again(checkout):
     checkout("--setup")
     moved = checkout.root.rename(checkout.root.with_name("moved"))
@@ -195,7 +251,7 @@ def test_launcher_that_does_not_work_is_passed_over(checkout):
     assert "python3.12" in checkout("--setup").stdout
 
 
-@pytest.mark.parametrize("script", ["run_all.sh", ".ci/run"])
+@pytest.mark.parametrize("script", ["run_all.sh", ".ci/run", ".ci/versions", ".ci/audit", ".ci/licenses"])
 def test_scripts_are_bash_and_may_be_executed(script):
     subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
     assert os.access(ROOT / script, os.X_OK)

@@ -7,7 +7,7 @@ import statsmodels.api as sm
 from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
+from statsmodels.stats.power import TTestPower, ttest_power
 
 from finelib import metrics, statistics
 from finelib.statistics import Components, contributions, crossed_interval, differences, mean_squares
@@ -124,6 +124,29 @@ def test_one_seed_has_a_difference_but_no_interval(rng):
     assert found.low is None and found.p is None and found.p_holm is None
 
 
+    assert found.mean == pytest.approx(np.subtract(*(metrics.correlation(x[0], label) for x in (worse, runs))))
+    assert (found.seeds, found.utterances, found.mcnemar) == (1, 200, None)
+    accuracy = differences("acc7", {"worse": worse}, runs, label)["worse"]
+    right_a, right_b = (np.round(x[0].clip(-3, 3)) == label for x in (worse, runs))
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    assert accuracy.mcnemar == (pytest.approx(stats.binomtest(only_a, only_a + only_b).pvalue),)
+    assert differences("mae", {"worse": worse * 2}, runs * 2, label)["worse"].low is not None  # two seeds have one
+
+
+def test_differences_that_every_seed_shares_leave_no_doubt():
+    label, runs = np.zeros(4), [np.array([0.25, 0.5, 1.0, 2.0]), np.array([0.5, 0.5, 1.0, 1.0])]
+    found = differences("mae", {"same": runs, "one off": [x + 1 for x in runs]}, runs, label)
+    assert (found["same"].mean, found["same"].p_seeds, found["same"].p) == (0, 1, 1)
+    assert (found["one off"].mean, found["one off"].p_seeds, found["one off"].p) == (1, 0, 0)
+
+
+def test_contributions_to_corr_of_a_constant_and_of_a_spread_of_1():
+    label = np.array([0.0, 1.0, -2.0, 3.0])
+    assert contributions("corr", np.full(4, 0.3), label).tolist() == [0, 0, 0, 0]
+    prediction = np.array([0.0, 1.0, 0.5, 0.5])
+    assert contributions("corr", prediction, label).mean() == pytest.approx(stats.pearsonr(prediction, label).statistic)
+
+
 def test_rows_without_the_same_seeds_are_refused(rng):
     worse, runs, label = predictions(rng, 3)
     with pytest.raises(ValueError, match="found 2 and 3 runs"):
@@ -139,9 +162,35 @@ def test_power_is_the_t_test_s_where_only_seeds_vary():
     assert statistics.power(0.3, variance, needed, 1000) >= 0.8 > statistics.power(0.3, variance, needed - 1, 1000)
 
 
+def test_power_where_only_utterances_vary_where_only_the_rest_does_and_where_nothing_does():
+    for utterances in (3, 10, 60):
+        expected = TTestPower().power(0.3 / 0.2, utterances, 0.05)
+        found = statistics.power(0.3, Components(seed=0.0, utterance=0.04, rest=0.0), 7, utterances)
+        assert found == pytest.approx(expected, abs=1e-6)
+    # the rest alone: total = rest, Satterthwaite's degrees of freedom 1 / (1 / 2 + 1 / 2) = 1, twelve cells
+    rest = Components(0.0, 0.0, 4.0)
+    expected = ttest_power(1.5 / 2, 9, 0.05, df=1)
+    assert statistics.power(1.5, rest, 3, 3) == pytest.approx(expected, abs=1e-6)
+    nothing = Components(0.0, 0.0, 0.0)
+    assert [statistics.power(gap, nothing, 3, 10) for gap in (0.0, 0.1, 1.0)] == [0, 1, 1]
+    assert all(statistics.power(10.0**e, Components(1e-4, 0, 0), 3, 9) == pytest.approx(1) for e in range(0, 12))
+
+
+def test_fewest_seeds_at_the_ends_of_what_is_tried(monkeypatch):
+    for least, expected in ((2, 2), (200, 200), (201, None)):
+        monkeypatch.setattr(statistics, "power", lambda gap, variance, s, n, least=least: 0.8 if s >= least else 0.79)
+        assert statistics.seeds_needed(0.1, Components(0, 0, 0), 100) == expected
+
+
 def test_no_number_of_seeds_makes_up_for_a_small_test_split():
     assert statistics.seeds_needed(0.003, Components(1e-6, 0.05, 0.1), 3634) is None
     assert statistics.seeds_needed(0.003, Components(1e-6, 0.05, 0.1), 363400) is not None
+
+
+def test_components_by_hand():
+    d = np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 8.0]])  # mean squares 13.5, 6.5 and 1.5, as above
+    found = statistics.components(d)
+    assert (found.seed, found.utterance, found.rest) == pytest.approx(((13.5 - 1.5) / 3, (6.5 - 1.5) / 2, 1.5))
 
 
 def test_components_are_found_again(rng):
@@ -158,6 +207,14 @@ def test_whole_procedure_keeps_its_promises(seeds):
     assert found["power (Holm)"] <= found["power"]
 
 
+def test_simulation_of_no_gap_and_of_a_wide_one():
+    """One row without a gap: false positives and power are the same count. A gap of 0.4 is always seen."""
+    none = statistics.simulate(3, 200, 1, 0.0, 60, np.random.default_rng(0))
+    assert none["false positives"] == none["power"] == none["power (Holm)"] < 0.1
+    wide = statistics.simulate(3, 5000, 2, 0.4, 30, np.random.default_rng(0))
+    assert wide["power"] == wide["power (Holm)"] == 1 and 0.85 <= wide["coverage"] <= 1
+
+
 def test_holm_rejects_what_statsmodels_rejects():
     rng = np.random.default_rng(0)
     for size in (1, 2, 18):
@@ -168,7 +225,7 @@ def test_holm_rejects_what_statsmodels_rejects():
 
 
 @pytest.mark.parametrize(("metric", "expected"), [
-    ("acc2_nonzero", [1, 0, 1, 1]), ("acc2", [1, 0, 1, 1, 1]), ("acc7", [1, 0, 0, 1, 1]),
+    ("acc2_nonzero", [1, 0, 0, 1, 1]), ("acc2", [1, 0, 1, 1, 1]), ("acc7", [1, 0, 0, 1, 1]),
     ("mae", [0.1, 0.6, 0.5, 2.0, 1.5]),
 ])  # fmt: skip
 def test_contributions_by_hand(metric, expected):
@@ -177,7 +234,7 @@ def test_contributions_by_hand(metric, expected):
     if metric == "acc2":
         label[2], expected = 0.0, expected
     elif metric == "acc7":
-        prediction, label = np.array([0.3, -0.2, 0.6, -5.0, 4.5]), np.array([0.4, 0.6, 0.4, -3.0, 3.0])
+        prediction, label = np.array([0.3, -0.2, 0.6, -5.0, 4.5]), np.array([0.4, 0.6, 0.4, -4.0, 3.6])
     elif metric == "acc2_nonzero":
-        prediction, label = np.append(prediction, 0.1)[[0, 1, 5, 3, 4]], np.array([0.4, 0.4, 0.0, -3.0, 3.0])
+        prediction, label = np.append(prediction, 0.1)[[0, 1, 5, 2, 3, 4]], np.array([0.4, 0.4, 0.0, 0.4, -3.0, 3.0])
     assert statistics.contributions(metric, prediction, label).tolist() == pytest.approx(expected)
