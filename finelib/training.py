@@ -59,6 +59,11 @@ class History:
         self.seconds += now - started
         return now
 
+    def close(self, size: int, device: torch.device) -> None:
+        """Note the speed, ``size`` utterances an epoch, and the peak memory."""
+        self.samples_per_second = size * len(self.curves) / max(self.seconds, 1e-9)
+        self.peak_memory_mib = _peak_memory_mib(device)
+
 
 def resolve_device(device: str) -> torch.device:
     """ "auto" is CUDA where there is one, else the CPU."""
@@ -143,10 +148,8 @@ def fit(
             if on_epoch:
                 on_epoch(len(run.history.curves), curve)
         model.load_state_dict(run.best)
-    history = run.history
-    history.samples_per_second = len(train) * len(history.curves) / max(history.seconds, 1e-9)
-    history.peak_memory_mib = _peak_memory_mib(device)
-    return history
+    run.history.close(len(train), device)
+    return run.history
 
 
 def dev_scores(model: nn.Module, valid: ResidentSplit, corpus: Corpus) -> dict[str, float]:
@@ -192,15 +195,19 @@ class _Run:
             group = self.pending[: self.config.accumulate]
             size = sum(len(index) for index in group)
             for index in group:
-                batch = train.batch(index)
-                terms = self.model.losses(self.model(batch), batch)
-                (terms["total"] * (len(index) / size)).backward()
+                terms = self.losses(train, index)
+                (terms["total"].sum() * (len(index) / size)).backward()  # one total, or one of each seed
                 self.sizes.append(len(index))
                 for name, value in terms.items():
                     self.terms.setdefault(name, []).append(value.detach())
             self.step()
             self.pending = self.pending[len(group) :]
             yield
+
+    def losses(self, train: ResidentSplit, index: Tensor) -> dict[str, Tensor]:
+        """Every loss term of a batch."""
+        batch = train.batch(index)
+        return self.model.losses(self.model(batch), batch)
 
     def end_epoch(self, train: ResidentSplit) -> dict[str, float]:
         """Mean of every loss term over the epoch's utterances, and the learning rate.
@@ -238,10 +245,14 @@ class _Run:
             group["lr"] = group["peak_lr"] * factor
         for role in {group["role"] for group in self.optimiser.param_groups}:
             members = [p for g in self.optimiser.param_groups if g["role"] == role for p in g["params"]]
-            nn.utils.clip_grad_norm_(members, self.config.clip)
+            self.clip(members)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.update += 1
+
+    def clip(self, members: list[nn.Parameter]) -> None:
+        """Scale the gradients of one role so that their common norm is at most ``config.clip``."""
+        nn.utils.clip_grad_norm_(members, self.config.clip)
 
     def select(self, curve: dict[str, float]) -> None:
         """Append the epoch to the history and keep its weights if its dev MAE is the smallest so far."""
