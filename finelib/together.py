@@ -1,9 +1,9 @@
 """Runs that differ in the seed alone, trained side by side as one batched model (``torch.func.vmap``).
 
 A small model leaves a GPU idle between its small kernels; S seeds in one go launch as many kernels as one seed does.
-Nothing passes from seed to seed: each has its own weights, order, dropout, queue, losses, gradient norm, best epoch and
-early stop, so that it ends where it would end alone, within float error. A seed that is done is no longer recorded while
-the others go on.
+Nothing passes from seed to seed: each has its own weights, order, dropout, queue, losses, gradient norm, best epoch
+and early stop, so that it ends where it would end alone, within float error. A seed that is done is no longer recorded
+while the others go on.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def fit_together(
         stop: asked after each update.
 
     Returns:
-        each seed's history, or what it diverged by; ``seconds`` is its share of the time. Time per seed and epoch is
-        shared evenly between those that are not done.
+        each seed's history, or how it diverged. Its ``seconds`` are its even share of the time of the epochs in which
+        it was trained.
 
     Raises:
         ValueError: such models cannot be trained together.
@@ -169,12 +169,15 @@ class _Together(_Run):
         """Every loss term of each seed's batch; all are padded to the longest utterance of any."""
         batch = train.batch(index.T.flatten())
 
-        def by_seed(x):
-            return {m: by_seed(y) for m, y in x.items()} if isinstance(x, dict) else x.unflatten(0, (len(self.runs), -1))
+        def by_seed(x: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+            if isinstance(x, dict):
+                return {m: by_seed(y) for m, y in x.items()}
+            return x.unflatten(0, (len(self.runs), -1))
 
         parts = (batch.features, batch.mask, batch.label, batch.unimodal_labels or {}, batch.index)
+        losses = vmap(self._losses_of_one, randomness="different")  # "different" only lets nn.Dropout(0) pass
         with sdpa_kernel(SDPBackend.MATH):  # vmap knows this one; it would run the others seed by seed
-            return vmap(self._losses_of_one, randomness="different")(self.parameters, self.buffers, *map(by_seed, parts))
+            return losses(self.parameters, self.buffers, *map(by_seed, parts))
 
     def _losses_of_one(self, parameters, buffers, *parts) -> dict[str, Tensor]:
         return functional_call(self.model, (parameters, buffers), (Batch(*parts),))
