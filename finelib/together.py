@@ -185,7 +185,7 @@ class _Together(_Run):
     def clip(self, members: list[Tensor]) -> None:
         """As in a run alone: the gradients of one role and one seed have a norm of their own."""
         gradients = [p.grad for p in members if p.grad is not None]
-        norm = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)  # (S,)
+        norm = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients]).norm(dim=0)  # (S,)
         share = (self.config.clip / (norm + 1e-6)).clamp(max=1)
         for g in gradients:
             g *= share.view(-1, *[1] * (g.ndim - 1))

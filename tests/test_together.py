@@ -21,6 +21,8 @@ from finelib.fine import FINE
 from finelib.models import build
 from finelib.presets import Options
 
+# an operator that vmap knows no rule for is run seed by seed, with a warning
+pytestmark = pytest.mark.filterwarnings("error:There is a performance drop")
 SMALL = FineConfig(
     width=(16, 16, 16), task_width=16, heads=2, experts=3, top_k=2, critic_width=16, label_width=8, dropout=0.3
 )
