@@ -51,15 +51,14 @@ def contrastive_loss(
         tau: temperature.
         compensate: ACCon; False gives SupCon (Khosla et al. 2020), negatives with their plain cosine.
     """
-    others, other_label, other_class, usable = z, label, classes, torch.ones_like(classes, dtype=torch.bool)
+    others, other_label, other_class = z, label, classes
+    usable = ~torch.eye(len(z), dtype=torch.bool, device=z.device)  # no anchor is its own positive or negative
     if memory is not None:
         others = torch.cat([z, memory.features])
         other_label = torch.cat([label, memory.label])
         other_class = torch.cat([classes, memory.slot_class])
-        usable = torch.cat([usable, memory.filled])
+        usable = torch.cat([usable, memory.filled.expand(len(z), -1)], 1)
     cosine = z @ others.T  # (B, B + Q)
-    usable = usable.expand_as(cosine).clone()
-    usable[:, : len(z)].fill_diagonal_(False)
     same = (classes[:, None] == other_class) & usable
     negative = cosine
     if compensate:

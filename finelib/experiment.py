@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import hashlib
 import os
 import platform
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -21,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from finelib import cluster, data, metrics, parallel, processes, training
+from finelib import cluster, data, metrics, parallel, processes, together, training
 from finelib.config import DataConfig, RunSpec
 from finelib.data import store
 from finelib.data.features import Corpus
@@ -31,16 +29,15 @@ from finelib.records import (
     RECORD,
     WEIGHTS,
     RunRecord,
+    code_hash,
+    config_hash,
     digest,
-    git_revision,
+    identity,
     read_record,
-    versions,
     write_record,
 )
 
-TRAINING_CODE = ("moq", "ftre", "contrastive", "mutual_information", "stacked", "fine", "parts", "variants", "models",
-                 "training", "optimiser", "parallel", "checkpoint", "text", "baselines", "data/features",
-                 "data/stream")  # fmt: skip
+CHECKPOINT = "checkpoint.pt"
 
 
 @lru_cache(maxsize=2)
@@ -100,8 +97,8 @@ def _train(
                 return
             jobs = min(jobs or default_jobs(tasks[0][0]), len(tasks))
             if jobs == 1:
-                for task in tasks:
-                    _train_and_report(*task, advance, stop)
+                for group in _groups(missing):
+                    _train_group_and_report(group, advance, stop)
             else:
                 processes.run(_train_and_report, tasks, jobs, advance, stop)
     except processes.Killed as error:
@@ -135,6 +132,34 @@ def _train_where_shared(
     _train_and_report(spec, folder, advance, stop)
 
 
+def _groups(missing: dict[Path, RunSpec]) -> list[dict[Path, RunSpec]]:
+    """Runs that may be trained together: on a GPU those that differ in the seed alone and have not begun.
+
+    On a CPU each run is alone, whatever is faster at the moment: there the same seed gives the same bits.
+    """
+    groups: dict[object, dict[Path, RunSpec]] = {}
+    for folder, spec in missing.items():
+        apart = not _batched_device(spec) or (folder / CHECKPOINT).exists()
+        groups.setdefault(folder if apart else dataclasses.replace(spec, seed=0), {})[folder] = spec
+    return list(groups.values())
+
+
+def _batched_device(spec: RunSpec) -> bool:
+    return training.resolve_device(spec.train.device).type == "cuda"
+
+
+def _train_group_and_report(
+    group: dict[Path, RunSpec], advance: Callable[[int], object], stop: Callable[[], bool]
+) -> None:
+    """Train a group together where a few updates of both ways say that it is faster, else one run after the other."""
+    specs = list(group.values())
+    if len(specs) > 1 and together.pays(*_prepared(specs), specs[0].train, [spec.seed for spec in specs]):
+        train_group(group, advance, stop)
+    else:
+        for folder, spec in group.items():
+            _train_and_report(spec, folder, advance, stop)
+
+
 def default_jobs(spec: RunSpec) -> int:
     """One run at a time on a GPU; on a CPU as many as its cores hold."""
     if training.resolve_device(spec.train.device).type == "cuda":
@@ -159,39 +184,6 @@ def run_folder(spec: RunSpec, out: Path) -> Path:
     }  # fmt: skip
     name = "".join(c if c.isalnum() else "_" for c in spec.name)
     return Path(out) / "runs" / f"{spec.data.corpus}-{name}-s{spec.seed}-{digest(key)[:12]}"
-
-
-def config_hash(spec: RunSpec) -> str:
-    """Hash of what is trained and how, without name, seed, and where the data lie (their own hash covers them)."""
-    content = {"model": type(spec.model).__name__, **spec_config(spec)}
-    content["data"] = {key: value for key, value in content["data"].items() if key != "source"}
-    return digest(content)
-
-
-def spec_config(spec: RunSpec) -> dict:
-    """The data, model and train settings of a spec as plain dictionaries."""
-    return {part: dataclasses.asdict(getattr(spec, part)) for part in ("data", "model", "train")}
-
-
-@cache
-def code_hash() -> str:
-    """Hash of the parsed code that decides what a training run gives; comments and docstrings do not count."""
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for name in TRAINING_CODE:
-        path = root / name
-        for file in sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
-            digest.update(ast.dump(_without_docstrings(ast.parse(file.read_text()))).encode())
-    return digest.hexdigest()
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            body[0] = ast.Pass()
-    return tree
 
 
 def _finished(folder: Path) -> bool:
@@ -222,27 +214,78 @@ def train_one(spec: RunSpec, folder: Path, on_epoch=None, stop: Callable[[], boo
     with FileLock(folder / "lock"):
         if _finished(folder):
             return
-        corpus = load_corpus(spec.data)
+        (model,), corpus = _prepared([spec])
+        with _written(folder):
+            try:
+                result = training.fit(model, corpus, spec.train, spec.seed, folder / CHECKPOINT, on_epoch, stop)
+            except training.Diverged as error:
+                result = error
+            _write(spec, folder, corpus, model, result)
+
+
+def train_group(group: dict[Path, RunSpec], advance: Callable[[int], object], stop: Callable[[], bool]) -> None:
+    """``train_one`` for runs that differ in the seed alone, all at once; an interrupted group begins anew.
+
+    Args:
+        group: folder -> spec.
+        advance: told the utterances of each epoch of each run, and at the end what early stops save.
+    """
+    with ExitStack() as locks:
+        for folder in sorted(group):
+            folder.mkdir(parents=True, exist_ok=True)
+            locks.enter_context(FileLock(folder / "lock"))
+        group = {folder: spec for folder, spec in group.items() if not _finished(folder)}
+        if not group:
+            return
+        specs = list(group.values())
+        seeds, train = [spec.seed for spec in specs], specs[0].train
+        models, corpus = _prepared(specs)
+        size, done = len(corpus.splits["train"]), [0] * len(specs)
+
+        def on_epoch(s: int, epochs: int, _curve: dict[str, float]) -> None:
+            done[s] = epochs
+            advance(size)
+
+        results = together.fit_together(models, corpus, train, seeds, on_epoch, stop)
+        for s, (folder, spec) in enumerate(group.items()):
+            with _written(folder):
+                _write(spec, folder, corpus, models[s], results[s], together=seeds)
+            advance((train.epochs - done[s]) * size)
+
+
+def _prepared(specs: list[RunSpec]) -> tuple[list[nn.Module], Corpus]:
+    """A new model for each spec, made with its seed, and the corpus that they share."""
+    corpus, models = load_corpus(specs[0].data), []
+    for spec in specs:
         torch.manual_seed(spec.seed)
-        model = build(spec.model, corpus)
-        checkpoint = folder / "checkpoint.pt"
-        try:
-            content = _trained(model, corpus, spec, folder, checkpoint, on_epoch, stop)
-            write_record(folder, content)
-        except training.Diverged as error:
-            write_record(folder, _identity(spec, folder, corpus) | {"failed": str(error)})
-        except (OSError, SafetensorError) as error:
-            raise OSError(f"{folder}: the run cannot be written ({error}); finished runs are kept") from error
-        checkpoint.unlink(missing_ok=True)
+        models.append(build(spec.model, corpus))
+    return models, corpus
 
 
-def _trained(model: nn.Module, corpus: Corpus, spec: RunSpec, folder: Path, checkpoint: Path, on_epoch, stop) -> dict:
-    """Train, and write weights and predictions; the content of the record."""
-    history = training.fit(model, corpus, spec.train, spec.seed, checkpoint, on_epoch, stop)
-    predictions = _all_predictions(model, corpus, spec)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS)
-    np.savez_compressed(folder / PREDICTIONS, **predictions)
-    return _content(spec, folder, corpus, model, history, predictions)
+@contextmanager
+def _written(folder: Path):
+    """What keeps a run from being written, as one sentence."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{folder}: the run cannot be written ({error}); finished runs are kept") from error
+
+
+def _write(
+    spec: RunSpec, folder: Path, corpus: Corpus, model: nn.Module, result: training.History | training.Diverged,
+    **timing: object,
+) -> None:  # fmt: skip
+    """Weights, predictions and, last, the record of a run; of one that diverged, the record alone."""
+    if isinstance(result, training.Diverged):
+        content = identity(spec, folder, corpus) | {"failed": str(result)}
+    else:
+        predictions = _all_predictions(model, corpus, spec)
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS)
+        np.savez_compressed(folder / PREDICTIONS, **predictions)
+        content = _content(spec, folder, corpus, model, result, predictions)
+        content["timing"] |= timing
+    write_record(folder, content)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _all_predictions(model: nn.Module, corpus: Corpus, spec: RunSpec) -> dict[str, np.ndarray]:
@@ -260,7 +303,7 @@ def _content(spec: RunSpec, folder: Path, corpus: Corpus, model: nn.Module, hist
         name: metrics.score(corpus.info.metric, predictions[name], predictions[f"{name}_label"])
         for name in ("valid", "test")
     }
-    return _identity(spec, folder, corpus) | {
+    return identity(spec, folder, corpus) | {
         "parameters": sum(p.numel() for p in model.parameters()),
         "curves": history.curves, "selected_epoch": history.best_epoch, **scores,
         "files": {name: store.checksum(folder / name) for name in (WEIGHTS, PREDICTIONS)},
@@ -270,15 +313,3 @@ def _content(spec: RunSpec, folder: Path, corpus: Corpus, model: nn.Module, hist
             "device": str(training.resolve_device(spec.train.device)), "processes": parallel.count(),
         },
     }
-
-
-def _identity(spec: RunSpec, folder: Path, corpus: Corpus) -> dict:
-    """What was trained, on what, with what."""
-    return {
-        "id": folder.name, "name": spec.name, "seed": spec.seed,
-        "config": spec_config(spec), "config_hash": config_hash(spec), "code_hash": code_hash(),
-        "corpus": corpus.info.name, "data": corpus.data, "data_hash": corpus.sha256, "encoder": corpus.encoder,
-        "modalities": [m for m in corpus.modalities if m in spec.model.modalities],
-        "sizes": {name: len(split) for name, split in corpus.splits.items()},
-        "git_revision": git_revision(), "versions": versions(),
-    }  # fmt: skip

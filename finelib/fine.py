@@ -56,7 +56,7 @@ class Standardise(nn.Module):
         self.register_buffer("scale", 1 / sd.clamp(min=1e-6))
 
     def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
-        return ((x - self.mean) * self.scale).clamp_(-10, 10).mul_(mask[..., None])
+        return F.hardtanh_((x - self.mean) * self.scale, -10, 10).mul_(mask[..., None])
 
 
 class Fusion(nn.Module):

@@ -230,7 +230,7 @@ class MoQ(nn.Module):
 
 def _padding_bias(mask: Bool[Tensor, "B T"], dtype: torch.dtype) -> Float[Tensor, "B 1 T"]:
     # finite, so that an utterance of padding alone gets even weights instead of NaN
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -1e9)[:, None]
+    return torch.where(mask[:, None], 0.0, -1e9).to(dtype)
 
 
 def masked_mean(x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:

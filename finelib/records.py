@@ -1,7 +1,9 @@
-"""Run records: what a finished run leaves on disk, and how it is written and read without being taken for another."""
+"""Run records: what tells a run from others, what it leaves on disk, and how that is written and read."""
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,9 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from finelib.config import RunSpec
 from finelib.data import store
+from finelib.data.features import Corpus
 
 RECORD, PREDICTIONS, WEIGHTS = "record.json", "predictions.npz", "weights.safetensors"
+TRAINING_CODE = ("moq", "ftre", "contrastive", "mutual_information", "stacked", "fine", "parts", "variants", "models",
+                 "training", "optimiser", "together", "parallel", "checkpoint", "text", "baselines", "data/features",
+                 "data/stream")  # fmt: skip
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "transformers")
 
 
@@ -122,3 +129,48 @@ def git_revision() -> str:
 def versions() -> dict[str, str]:
     """Python and the packages that decide numbers."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def identity(spec: RunSpec, folder: Path, corpus: Corpus) -> dict:
+    """What was trained, on what, with what."""
+    return {
+        "id": folder.name, "name": spec.name, "seed": spec.seed,
+        "config": spec_config(spec), "config_hash": config_hash(spec), "code_hash": code_hash(),
+        "corpus": corpus.info.name, "data": corpus.data, "data_hash": corpus.sha256, "encoder": corpus.encoder,
+        "modalities": [m for m in corpus.modalities if m in spec.model.modalities],
+        "sizes": {name: len(split) for name, split in corpus.splits.items()},
+        "git_revision": git_revision(), "versions": versions(),
+    }  # fmt: skip
+
+
+def config_hash(spec: RunSpec) -> str:
+    """Hash of what is trained and how, without name, seed, and where the data lie (their own hash covers them)."""
+    content = {"model": type(spec.model).__name__, **spec_config(spec)}
+    content["data"] = {key: value for key, value in content["data"].items() if key != "source"}
+    return digest(content)
+
+
+def spec_config(spec: RunSpec) -> dict:
+    """The data, model and train settings of a spec as plain dictionaries."""
+    return {part: dataclasses.asdict(getattr(spec, part)) for part in ("data", "model", "train")}
+
+
+@cache
+def code_hash() -> str:
+    """Hash of the parsed code that decides what a training run gives; comments and docstrings do not count."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in TRAINING_CODE:
+        path = root / name
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+            digest.update(ast.dump(_without_docstrings(ast.parse(file.read_text()))).encode())
+    return digest.hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            body[0] = ast.Pass()
+    return tree

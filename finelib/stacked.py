@@ -10,7 +10,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
@@ -42,7 +42,13 @@ class ByteDropout(nn.Module):
     """Dropout that draws one random byte per element, so p is rounded to 1/256.
 
     Where a float per element is drawn, as ``nn.Dropout`` does, drawing takes as long as the products around it.
+
+    Attributes:
+        generators: where S copies of the model run under ``torch.func.vmap``, the generator of each; else empty, and
+            the default generator is drawn from.
     """
+
+    generators: tuple[torch.Generator, ...] = ()
 
     def __init__(self, p: float):
         super().__init__()
@@ -51,9 +57,32 @@ class ByteDropout(nn.Module):
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         if not self.training or self.kept == 256:
             return x
-        words = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
+        words = _Words.apply(x.detach(), self.generators) if self.generators else random_words(x)
         keep = words.view(torch.uint8)[: x.numel()].view(x.shape) < self.kept
         return x * (keep * (256 / self.kept))
+
+
+def random_words(x: Float[Tensor, "*shape"], generator: torch.Generator | None = None) -> Int[Tensor, "n"]:
+    """64 random bits for every eight elements of x; from the default generator if none is given."""
+    words = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device)
+    return words.random_(-(2**63), None, generator=generator)
+
+
+class _Words(torch.autograd.Function):
+    """``random_words`` under ``vmap``: every copy draws from its own generator what it would draw alone."""
+
+    @staticmethod
+    def forward(x: Float[Tensor, "*shape"], generators: tuple[torch.Generator, ...]) -> Int[Tensor, "n"]:
+        return random_words(x, generators[0])
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def vmap(info, in_dims, x: Float[Tensor, "*shape"], generators: tuple[torch.Generator, ...]):
+        one = x.select(in_dims[0], 0)
+        return torch.stack([random_words(one, generator) for generator in generators]), 0
 
 
 def stacked_mlp(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from finelib import metrics, parallel
@@ -59,6 +60,11 @@ class History:
         now = time.perf_counter()
         self.seconds += now - started
         return now
+
+    def close(self, size: int, device: torch.device) -> None:
+        """Note the speed, ``size`` utterances an epoch, and the peak memory."""
+        self.samples_per_second = size * len(self.curves) / max(self.seconds, 1e-9)
+        self.peak_memory_mib = _peak_memory_mib(device)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -147,10 +153,8 @@ def fit(
             if on_epoch:
                 on_epoch(len(run.history.curves), curve)
         model.load_state_dict(run.best)
-    history = run.history
-    history.samples_per_second = len(train) * len(history.curves) / max(history.seconds, 1e-9)
-    history.peak_memory_mib = _peak_memory_mib(device)
-    return history
+    run.history.close(len(train), device)
+    return run.history
 
 
 def dev_scores(model: nn.Module, valid: ResidentSplit, corpus: Corpus) -> dict[str, float]:
@@ -200,21 +204,33 @@ class _Run:
         """The updates of one pass in random order, or of what is left of one; each utterance contributes to one."""
         self.model.train()
         if not self.sizes:
-            self.pending = stream.epoch(sum(train.length.values()), self.config, self.order)
-        shares = train.batches([parallel.share(index) for index in self.pending])
+            self.pending = self.batches_of(train)
+        shares = self.shares(train)
         while self.pending:
             group = self.pending[: self.config.accumulate]
             size = sum(len(index) for index in group)
             for index, share in zip(group, shares, strict=False):
-                output, batch = parallel.whole(self.forward, share, index)
-                terms = self.model.losses(output, batch)
-                (terms["total"] * (len(index) / size)).backward()
+                terms = self.losses(share, index)
+                (terms["total"].sum() * (len(index) / size)).backward()  # one total, or one of each seed
                 self.sizes.append(len(index))
                 for name, value in terms.items():
                     self.terms.setdefault(name, []).append(value.detach())
             self.step()
             self.pending = self.pending[len(group) :]
             yield
+
+    def batches_of(self, train: ResidentSplit | StreamedSplit) -> list[Int[Tensor, "B"]]:
+        """The rows of an epoch's batches, in random order."""
+        return stream.epoch(sum(train.length.values()), self.config, self.order)
+
+    def shares(self, train: ResidentSplit | StreamedSplit) -> Iterator[Batch]:
+        """Of each batch to come, what this process computes."""
+        return train.batches([parallel.share(index) for index in self.pending])
+
+    def losses(self, share: Batch, index: Int[Tensor, "B"]) -> dict[str, Float[Tensor, ""]]:
+        """Every loss term of a batch, of which this process computes ``share``."""
+        output, batch = parallel.whole(self.forward, share, index)
+        return self.model.losses(output, batch)
 
     def end_epoch(self, train: ResidentSplit | StreamedSplit) -> dict[str, float]:
         """Mean of every loss term over the epoch's utterances, and the learning rate.
@@ -243,10 +259,14 @@ class _Run:
         parallel.mean_gradients(self.model)
         for role in {group["role"] for group in self.optimiser.param_groups}:
             members = [p for g in self.optimiser.param_groups if g["role"] == role for p in g["params"]]
-            nn.utils.clip_grad_norm_(members, self.config.clip)
+            self.clip(members)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.update += 1
+
+    def clip(self, members: list[nn.Parameter]) -> None:
+        """Scale the gradients of one role so that their common norm is at most ``config.clip``."""
+        nn.utils.clip_grad_norm_(members, self.config.clip)
 
     def select(self, curve: dict[str, float]) -> None:
         """Append the epoch to the history and keep its weights if its dev MAE is the smallest so far."""

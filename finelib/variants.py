@@ -67,7 +67,7 @@ def stretches(
     inside = (place[:, None] >= first) & (place[:, None] < last) & mask[:, None]  # (B, l, T)
     if own is not None:
         inside &= i < parts
-    return (inside / inside.sum(-1, keepdim=True).clamp(min=1)) @ x
+    return (inside / inside.sum(-1, keepdim=True).clamp(min=1)).to(x.dtype) @ x
 
 
 class Linear(nn.Module):

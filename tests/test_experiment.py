@@ -64,8 +64,8 @@ def test_everything_that_decides_a_number_is_in_the_key(out, change):
 
 
 def test_code_hash_ignores_docstrings_and_comments():
-    parse = experiment.ast.parse
-    dump = lambda text: experiment.ast.dump(experiment._without_docstrings(parse(text)))  # noqa: E731
+    parse = records.ast.parse
+    dump = lambda text: records.ast.dump(records._without_docstrings(parse(text)))  # noqa: E731
     assert dump('def f():\n    """one"""\n    return 1  # a') == dump('def f():\n    """two"""\n    return 1')
     assert dump("def f():\n    return 1") != dump("def f():\n    return 2")
 
