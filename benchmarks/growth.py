@@ -1,6 +1,6 @@
 """How time and memory of training grow with rows, frames, batch size and seeds: exponents in log-log.
 
-    python benchmarks/growth.py --out DIR [--quick]
+    python benchmarks/growth.py --out DIR [--quick] [--only NAME ...]
 
 Planted data of MOSEI's widths, FINE's demo configuration, one thread, figures in ``DIR/growth.json``: for each size x
 the value y, the exponent b of y = a x^b with its standard error, and the r2 of a straight line. What is there per
@@ -11,6 +11,7 @@ that others use the CPU's seconds are the ones to look at.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import shutil
@@ -29,7 +30,6 @@ from finelib import training
 from finelib.config import TrainConfig
 from finelib.data import planted
 from finelib.data.features import Corpus, Split
-from finelib.fine import FINE
 from finelib.records import git_revision, versions
 
 ROWS, FRAMES, BATCHES, SEEDS = (500, 1000, 2000, 4000, 8000), (0.25, 0.5, 1, 2), (8, 16, 32, 64, 128, 256), (1, 2, 4, 8)
@@ -60,11 +60,12 @@ def head(split: Split, n: int) -> Split:
     return Split(frames, split.label[:n], split.ids[:n], split.text[:n])
 
 
-def more_memory(model: FINE, split: Split, config: TrainConfig, steps: int, loaded: bool) -> float:
-    """Anonymous memory (MiB) that training takes beyond what the process had; ``loaded``: the split copied too."""
+def more_memory(work: Callable[[], object]) -> float:
+    """Anonymous memory (MiB) that work takes at most beyond what the process has."""
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before and only kept by the allocator is not there already
     before = number("/proc/self/status", "RssAnon:") / 1024
     with AnonymousMemory() as memory:
-        rate(updates(model, split.take(np.arange(len(split))) if loaded else split, config), steps)
+        work()
     return memory.peak - before
 
 
@@ -76,17 +77,21 @@ def seconds(work: Callable[[], object]) -> dict[str, float]:
 
 
 def rows(corpus: Corpus, n: int) -> dict[str, float]:
-    """Time of an epoch in memory; memory, in memory and streamed. The queue grows with the rows, as it does."""
+    """Time of an epoch in memory, and its memory. The queue grows with the rows, as it does."""
     part, steps = head(corpus.splits["train"], n), -(-n // BATCH)
     model = model_of(replace(corpus, splits=corpus.splits | {"train": part}))
     epoch = updates(model, part.take(np.arange(n)), IN_MEMORY)
     rate(epoch, 2)
     found = seconds(lambda: rate(epoch, steps))
     del epoch
-    return found | {
-        "in_memory_mib": more_memory(model, part, IN_MEMORY, 4, loaded=True),
-        "streamed_mib": more_memory(model, part, replace(IN_MEMORY, chunk=CHUNK), 20, loaded=False),
-    }
+    memory = more_memory(lambda: rate(updates(model, part.take(np.arange(n)), IN_MEMORY), 4))
+    return found | {"in_memory_mib": memory}
+
+
+def streamed(corpus: Corpus, n: int) -> dict[str, float]:
+    """Memory of streamed training, over two windows and a half. The queue is as long for all n."""
+    model, part = model_of(corpus), head(corpus.splits["train"], n)
+    return {"streamed_mib": more_memory(lambda: rate(updates(model, part, replace(IN_MEMORY, chunk=CHUNK)), 20))}
 
 
 def step(corpus: Corpus, batch: int = BATCH) -> dict[str, float]:
@@ -107,23 +112,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="a gigabyte is written here, and removed at the end")
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows: for the code, not for figures")
+    parser.add_argument("--only", nargs="+", help="of rows, streamed, frames, batch, seeds; the others are kept")
     arguments = parser.parse_args()
-    load = os.getloadavg()
-    sizes = tuple(n // 10 for n in ROWS) if arguments.quick else ROWS
+    sizes, path = tuple(n // 10 for n in ROWS) if arguments.quick else ROWS, arguments.out / "growth.json"
+    stored, small = planted.stored(shape(max(sizes)), cache=arguments.out), planted.generate(shape(256))
+    measures = {
+        "rows": (sizes, lambda n: rows(stored, n)),
+        "streamed": (sizes, lambda n: streamed(stored, n)),
+        "frames": (FRAMES, lambda x: step(planted.generate(shape(256, x)))),
+        "batch": (BATCHES, lambda batch: step(small, batch)),
+        "seeds": (SEEDS, lambda n: seeds(small, n)),
+    }
+    found = json.loads(path.read_text())["growth"] if path.exists() else {}
     with training.cpu_threads(1):
-        stored = planted.stored(shape(max(sizes)), cache=arguments.out)
-        found = {"rows": growth("rows", sizes, lambda n: rows(stored, n))}
-        small = planted.generate(shape(256))
-        found["frames"] = growth("frames", FRAMES, lambda x: step(planted.generate(shape(256, x))))
-        found["batch"] = growth("batch", BATCHES, lambda batch: step(small, batch))
-        found["seeds"] = growth("seeds", SEEDS, lambda n: seeds(small, n))
+        for name in arguments.only or measures:
+            load = os.getloadavg()
+            found[name] = growth(name, *measures[name]) | {"load_before": load, "git_revision": git_revision()}
     shutil.rmtree(arguments.out / "corpora")
     result = {
         "command": " ".join(["python", "benchmarks/growth.py", *sys.argv[1:]]), "quick": arguments.quick,
-        "batch": BATCH, "streamed_chunk": CHUNK, "growth": found, "machine": machine(), "load_before": load,
-        "versions": versions(), "git_revision": git_revision(),
+        "batch": BATCH, "streamed_chunk": CHUNK, "growth": found, "machine": machine(), "versions": versions(),
     }  # fmt: skip
-    (arguments.out / "growth.json").write_text(json.dumps(result, indent=1))
+    path.write_text(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":
