@@ -188,7 +188,7 @@ def test_load_balance_is_one_at_balance_and_experts_over_k_at_collapse():
 def test_load_balance_of_an_output_is_that_of_its_routers_top_k():
     moq = make()
     frames, mask = batch(LENGTHS)
-    for m, out in moq(frames, mask).items():
+    for out in moq(frames, mask).values():
         chosen = torch.zeros_like(out.router, dtype=torch.bool).scatter(1, out.router.topk(2).indices, True)
         torch.testing.assert_close(out.load_balance, load_balance(out.router, chosen), atol=0, rtol=0)
 
