@@ -25,6 +25,8 @@ from finelib.moq import MoQOutput
 from finelib.parts import ONE_KIND, make_encoder, make_factorisation, make_information
 from finelib.stacked import ByteDropout, mlp, stacked_mlp
 
+KINDS = tuple(field.name for field in fields(FTREOutput))
+
 
 @dataclass(frozen=True)
 class FineOutput:
@@ -180,9 +182,9 @@ class FINE(nn.Module):
         """FTRE of every modality, in the order of ``modalities``."""
         parts = [ftre({m: tokens[m] for m in ftre.modalities}) for ftre in self.ftre]
         kinds = {}
-        for f in fields(FTREOutput):
-            by_modality = {m: x for part in parts for m, x in getattr(part, f.name).items()}
-            kinds[f.name] = {m: by_modality[m] for m in self.modalities if m in by_modality}
+        for kind in KINDS:
+            by_modality = {m: x for part in parts for m, x in getattr(part, kind).items()}
+            kinds[kind] = {m: by_modality[m] for m in self.modalities if m in by_modality}
         return FTREOutput(**kinds)
 
     def to_prediction(self, logits: Float[Tensor, "B c"]) -> Float[Tensor, "B"]:

@@ -195,6 +195,14 @@ def test_load_balance_is_one_at_balance_and_experts_over_k_at_collapse():
     assert load_balance(p, chosen).item() == pytest.approx(1.55)
 
 
+def test_load_balance_of_an_output_is_that_of_its_routers_top_k():
+    moq = make()
+    frames, mask = batch(LENGTHS)
+    for out in moq(frames, mask).values():
+        chosen = torch.zeros_like(out.router, dtype=torch.bool).scatter(1, out.router.topk(2).indices, True)
+        torch.testing.assert_close(out.load_balance, load_balance(out.router, chosen), atol=0, rtol=0)
+
+
 def test_top_k_gate_keeps_k_and_renormalises_only_when_asked():
     p = torch.tensor([[0.1, 0.4, 0.3, 0.2], [0.7, 0.05, 0.05 + 1e-9, 0.2]])
     torch.testing.assert_close(top_k_gate(p, 2), torch.tensor([[0, 0.4, 0.3, 0], [0.7, 0, 0, 0.2]]))

@@ -1,14 +1,12 @@
-"""The options ``precision`` and ``compile``."""
+"""The option ``precision``."""
 
-import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from finelib import experiment, training
-from finelib.config import DataConfig, FineConfig, TrainConfig
+from finelib import training
+from finelib.config import FineConfig, TrainConfig
 from finelib.data.features import ResidentSplit
 from finelib.models import build
 
@@ -54,13 +52,3 @@ def test_losses_are_of_float32_and_little_else_than_rounding_differs(corpus):
 def test_an_unknown_precision_is_refused(corpus):
     with pytest.raises(ValueError, match="precision: found 'float16', expected one of float32, bfloat16"):
         train(corpus, SMALL, precision="float16")
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here, which torch.compile needs")
-def test_a_compiled_model_gives_the_same_numbers():
-    corpus = experiment.load_corpus(DataConfig("mosi", scale=0.05))
-    (plain, _), (compiled, _) = (train(corpus, SMALL, epochs=1, compile=flag) for flag in (False, True))
-    valid = corpus.splits["valid"]
-    found, expected = (training.predictions(model, valid, TrainConfig()) for model in (compiled, plain))
-    np.testing.assert_allclose(found, expected, atol=1e-3)
-    assert compiled.state_dict().keys() == plain.state_dict().keys()
