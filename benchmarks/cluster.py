@@ -95,7 +95,7 @@ def overhead(ray, specs: list[RunSpec], count: int) -> dict:
             "all_tasks": many, "dispatch_per_task": statistics.median(many) / count}  # fmt: skip
 
 
-def real_runs(ray, specs: list[RunSpec], dispatch: float) -> list[dict]:
+def real_runs(ray, specs: list[RunSpec], dispatch: float, start: float) -> list[dict]:
     """The same runs on one and two workers, beside the simulation of them.
 
     It takes the seconds that the runs took on one worker (``simulated``) or on as many (``simulated_own``).
@@ -110,8 +110,8 @@ def real_runs(ray, specs: list[RunSpec], dispatch: float) -> list[dict]:
             own = [float((path / "seconds").read_text()) for _, path in tasks]
         alone = own if workers == 1 else alone
         found.append({"workers": workers, "runs": len(specs), "measured": took, "work": sum(own), "load": load,
-                      "simulated": simulate(alone, workers, dispatch),
-                      "simulated_own": simulate(own, workers, dispatch)})  # fmt: skip
+                      "simulated": simulate(alone, workers, dispatch, start),
+                      "simulated_own": simulate(own, workers, dispatch, start)})  # fmt: skip
     return found
 
 
@@ -174,8 +174,8 @@ def main(arguments: list[str]) -> None:
     began, load = time.perf_counter(), os.getloadavg()
     with cluster.connected(ray, cluster.LOCAL, 2):
         measured = {"start_of_cluster": time.perf_counter() - began, **overhead(ray, demo, given.tasks), "load": load}
-        real = real_runs(ray, short, measured["dispatch_per_task"])
-    dispatch, start = measured["dispatch_per_task"], measured["first_task"]
+        dispatch, start = measured["dispatch_per_task"], measured["first_task"]
+        real = real_runs(ray, short, dispatch, start)
     print(json.dumps({
         "command": " ".join(["python", "benchmarks/cluster.py", "RECORDS", *arguments[1:]]),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),

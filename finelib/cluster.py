@@ -112,8 +112,11 @@ def drive(
                         show(number, done)
         for reference in ended:
             number = running.pop(reference)
-            with suppress(ray.exceptions.TaskCancelledError):
+            try:
                 show(number, _result(ray, reference, tasks[number]))
+            except ray.exceptions.TaskCancelledError as error:
+                if not stop():  # a machine that is shut down ends its workers so
+                    raise processes.Killed(tasks[number]) from error
 
 
 def gpu_share(gpus: float, jobs: int | None) -> float:
@@ -161,7 +164,8 @@ def connected(ray: ModuleType, address: str, cpus: int) -> Iterator[None]:
         own = {}
         if address == LOCAL:
             own = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE, "include_dashboard": False}
-            own["_temp_dir"] = folder
+            # Ray's niceness of 15 gives way to all else; out of memory it would try for ever
+            own |= {"_temp_dir": folder, "_system_config": {"worker_niceness": 0, "task_oom_retries": RETRIES}}
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
         try:
             with _handler_kept():
@@ -177,10 +181,16 @@ def connected(ray: ModuleType, address: str, cpus: int) -> Iterator[None]:
 
 @contextmanager
 def _handler_kept() -> Iterator[None]:
-    """Inside, SIGTERM's handler may be set by others; then it is what it was."""
+    """Inside, SIGTERM's handler may be set by others; then it is what it was.
+
+    It waits until then, and never comes to processes that are started inside: sent to the whole group, it would end
+    the cluster before the workers have saved their state. (SIGINT Ray keeps from them by itself.)
+    """
     handler = signal.getsignal(signal.SIGTERM)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
     finally:
         with suppress(ValueError):  # not in the main thread, where nothing can have been set
             signal.signal(signal.SIGTERM, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
