@@ -13,6 +13,7 @@ from torch import nn
 from finelib import experiment, parallel, presets, torchrun, training
 from finelib.baselines import SYSTEMS, mfn
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
+from finelib.data import stream
 from finelib.data.features import ResidentSplit
 from finelib.models import build
 from finelib.records import read_record
@@ -59,7 +60,8 @@ def trained(model, train, seed=3, **options):
     torch.manual_seed(seed)
     model = build(model, corpus).double()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ResidentSplit", Doubles)
+        for module in (training, stream):
+            patch.setattr(module, "ResidentSplit", Doubles)
         history = training.fit(model, corpus, train, seed, **options)
     return model.state_dict(), history.curves
 

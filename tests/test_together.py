@@ -210,7 +210,7 @@ def test_a_group_leaves_the_records_of_its_runs(tmp_path, as_on_a_gpu, monkeypat
     specs = [replace(SPEC, seed=seed) for seed in SEEDS]
     progress = []
     missing = {experiment.run_folder(spec, tmp_path / "a"): spec for spec in specs}
-    experiment._train(missing, 1, progress.append)
+    experiment._train(missing, 1, progress.append, ray=None)
     assert as_on_a_gpu == [SEEDS] and sum(progress) == 3 * 2 * experiment.corpus_key(SPEC.data)[1]
     records = experiment.run(specs, tmp_path / "a", progress=False)
     row = tables.measured_rows(1, Options(preset="smoke", out=tmp_path / "a"), specs)[0]
