@@ -150,9 +150,9 @@ def growth(found: dict) -> Figure:
 def memory_growth(found: dict) -> Figure:
     """Anonymous memory against rows, held in memory and streamed."""
     figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
-    rows = found["growth"]["rows"]
-    for key, title, colour in (("in_memory_mib", "in memory", OTHER), ("streamed_mib", "streamed", HERE)):
-        axis.plot(rows["x"], rows["curves"][key]["y"], "o-", label=title, color=colour)
+    for name, quantity, title, colour in (("rows", "in_memory", "in memory", OTHER), ("streamed",) * 3 + (HERE,)):
+        one = found["growth"][name]
+        axis.plot(one["x"], one["curves"][f"{quantity}_mib"]["y"], "o-", label=title, color=colour)
     axis.set(xlabel="training utterances", ylabel="anonymous memory, MiB", ylim=(0, None))
     axis.legend()
     return _finish(figure)
