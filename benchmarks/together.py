@@ -2,8 +2,8 @@
 
     python benchmarks/together.py [--seeds 1 2 3 5 8] [--count 15] > benchmarks/together.json
 
-Both ways in alternation, on planted data, one thread on a CPU; medians, so that what else the machine does weighs on
-both alike. "load" are the processes that wanted to run in the last minute, before and after.
+Both ways in alternation, on planted data; medians. On a CPU one thread, and the processor's time is counted, on which
+other processes weigh little; on a GPU the clock's. "load": processes that wanted to run, before and after.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import sys
+import time
 
 import torch
 from torch import nn
@@ -23,6 +24,8 @@ from finelib.data.features import Corpus
 from finelib.experiment import load_corpus
 from finelib.models import build
 
+DEVICE = together.resolve_device(TrainConfig().device)
+CLOCK = time.process_time if DEVICE.type == "cpu" else time.perf_counter
 CONFIGURATIONS = {
     "grid": (presets.GRID, presets.GRID_TRAIN["demo"], DataConfig("mosei", design="components")),
     "demo": (presets.DEMO, presets.TRAIN["demo"], DataConfig("mosei", scale=presets.PLANTED_SCALE["demo"]["mosei"])),
@@ -34,7 +37,7 @@ def measure(name: str, seeds: int, count: int) -> dict:
     config, train, data = CONFIGURATIONS[name]
     corpus = load_corpus(data)
     models = [_model(config, corpus, seed) for seed in range(seeds)]
-    apart, at_once = together.seconds_per_update(models, corpus, train, list(range(seeds)), count)
+    apart, at_once = together.seconds_per_update(models, corpus, train, list(range(seeds)), count, CLOCK)
     return {
         "configuration": name, "batch": train.batch_size, "seeds": seeds,
         "ms_per_step_and_seed_separate": round(1e3 * apart / seeds, 2),
@@ -56,9 +59,8 @@ def main() -> None:
     load = [round(os.getloadavg()[0], 1)]
     rows = [measure(name, seeds, arguments.count) for name in CONFIGURATIONS for seeds in arguments.seeds]
     load.append(round(os.getloadavg()[0], 1))
-    device = str(together.resolve_device(TrainConfig().device))
     print(json.dumps({
-        "command": " ".join(["python", *sys.argv]), "rows": rows, "device": device,
+        "command": " ".join(["python", *sys.argv]), "rows": rows, "device": str(DEVICE), "clock": CLOCK.__name__,
         "threads": TrainConfig().threads, "cores": os.cpu_count(), "load": load,
         "processor": platform.processor() or platform.machine(),
         "python": platform.python_version(), "torch": torch.__version__,
