@@ -5,7 +5,7 @@ import pytest
 from make_files import dump, mmsa_content, write_mmsa, write_ur_funny
 
 from finelib import data
-from finelib.data import mmsa, ur_funny
+from finelib.data import checks, mmsa, ur_funny
 from finelib.data.corpora import CORPORA
 from finelib.data.features import SPLITS, Frames
 from finelib.data.formats import DataError, load_pickle
@@ -141,6 +141,18 @@ def test_mmsa_nan_and_stray_frames_are_counted(tmp_path):
     assert notes["train"]["V"] == {"nan": 3, "inf": 0, "nonzero_frames_dropped": 2}
     assert splits["train"].frames["V"].values[0, :3].tolist() == [0, 0, 0]
     assert frames_of(splits["train"].frames["V"], 1).tolist() == [[1.0] * 20]
+
+
+def test_checks_by_hand():
+    values, counts = checks.finite(np.array([[np.nan, np.inf], [1.0, 2.0]]), "x")
+    assert values.tolist() == [[0, 0], [1, 2]] and counts == {"nan": 1, "inf": 1}
+    with pytest.raises(DataError, match="x: found no finite value"):
+        checks.finite(np.array([[np.nan, np.inf, -np.inf]]), "x")
+    assert checks.strings(np.array([b"a", "\u00fc".encode()]), "x", 2) == ["a", "\u00fc"]
+    assert checks.labels([-3, 3.0], "x", MOSI).tolist() == [-3, 3]
+    for beyond in (-3.5, 3.5):
+        with pytest.raises(DataError, match=f"x: found {beyond} in row 1"):
+            checks.labels([0.0, beyond], "x", MOSI)
 
 
 # UR-FUNNY

@@ -71,6 +71,28 @@ def test_without_variance_between_seeds_it_is_the_t_interval_over_utterances(rng
     assert (low, high, p, df) == pytest.approx((interval.low, interval.high, test.pvalue, 59))
 
 
+@pytest.mark.parametrize(("family", "rows", "seed"), [(0.0, 1, 13.5), (3.7, 3, 13.5), (4.0, 3, 4.0)])
+def test_crossed_interval_by_hand(family, rows, seed):
+    """Three rows know the variance between two seeds with 1 * 3 / (1 + 2 / 4) = 2 degrees of freedom, and the own 13.5
+    counts above 3.556 times the family's: the 0.8 quantile of F(1, 2) is the square of t(2)'s 0.9 quantile, 1.8856."""
+    d = np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 8.0]])  # mean squares 13.5, 6.5 and 1.5, as above
+    df_seed = {1: 1, 3: 2}[rows]
+    total = seed + 6.5 - 1.5
+    df = total**2 / (seed**2 / df_seed + 6.5**2 / 2 + 1.5**2 / 2)
+    error = (total / 6) ** 0.5
+    half = stats.t.ppf(0.975, df) * error
+    expected = (3.5, 3.5 - half, 3.5 + half, 2 * stats.t.cdf(-3.5 / error, df), df)
+    assert crossed_interval(d, family, rows) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_variance_of_the_mean_is_never_less_than_what_one_effect_gives(transposed):
+    d = np.array([[1.0, 2.0, 3.0], [6.0, 5.0, 4.0]])  # means: rows 2, 5; columns all 3.5. MS 13.5, 0 and 2
+    mean, low, high, *_, df = crossed_interval(d.T if transposed else d)
+    assert df == pytest.approx(13.5**2 / (13.5**2 / 1 + 2**2 / 2))
+    assert high - mean == mean - low == pytest.approx(stats.t.ppf(0.975, df) * (13.5 / 6) ** 0.5)
+
+
 def test_a_family_lends_its_variance_between_seeds_to_rows_that_look_too_calm(rng):
     calm, wild = rng.normal(size=(1, 50)) + np.zeros((3, 1)), rng.normal(size=(1, 50)) + 3 * rng.normal(size=(3, 1))
     alone = crossed_interval(calm)
