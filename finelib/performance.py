@@ -16,6 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from finelib.data.corpora import CORPORA
 from finelib.presets import ROOT
@@ -90,7 +91,7 @@ def beside_mmsa(folder: Path = BENCHMARKS) -> Figure:
     for i, (side, (label, colour)) in enumerate(sides.items()):
         height = [one[f"{side}_samples_per_s"] for one in found.values()]
         bars = axis.bar(np.arange(len(found)) + 0.27 * (i - 1), height, 0.26, label=label, color=colour)
-        axis.bar_label(bars, fmt=lambda x: f"{x:.3g}", fontsize=8)
+        axis.bar_label(bars, fmt=lambda x: f"{x:,.0f}" if x >= 10 else f"{x:.1f}", fontsize=8)
     axis.set_xticks(range(len(found)), found)
     axis.set(ylabel="training samples per second", yscale="log", title="Beside MMSA, CMU-MOSI's shapes, two threads")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -125,8 +126,8 @@ def together(found: dict) -> Figure:
     figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3.2), layout="constrained", squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         rows = pd.DataFrame([row for row in found["rows"] if row["configuration"] == name])
-        axis.plot(rows["seeds"], rows["separate_ms"], "o-", color=OTHER, label="one after another")
-        axis.plot(rows["seeds"], rows["together_ms"], "o-", color=HERE, label="together")
+        axis.plot(rows["seeds"], rows["ms_per_step_and_seed_separate"], "o-", color=OTHER, label="one after another")
+        axis.plot(rows["seeds"], rows["ms_per_step_and_seed_together"], "o-", color=HERE, label="together")
         axis.set(xlabel="seeds", ylabel="ms per step and seed", title=f"{name} configuration, one thread")
         axis.set_ylim(0)
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -144,6 +145,11 @@ def growth(found: dict) -> Figure:
         for key, title in curves.items():
             _power(axis, found["growth"][name], key, title)
         axis.set(xlabel=label, xscale="log", yscale="log")
+        axis.set_xticks(x := found["growth"][name]["x"], [f"{size:g}" for size in x])
+        for each in (axis.xaxis, axis.yaxis):
+            each.set_minor_formatter(NullFormatter())
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     return _finish(figure)
 
 
