@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from finelib import parallel
 from finelib.config import TrainConfig
 from finelib.data.features import Batch, Corpus, ResidentSplit
 from finelib.fine import FINE
@@ -91,8 +92,8 @@ def obstacle(model: nn.Module, config: TrainConfig) -> str | None:
         return f"{type(model).__module__}.{type(model).__name__} is not FINE"
     if model.text_encoder is not None:
         return "a text encoder is trained with them"
-    if config.chunk or config.compile or config.precision != "float32":
-        return "chunk, compile and precision are for a run alone"
+    if config.chunk or config.compile or config.precision != "float32" or parallel.count() > 1:
+        return "chunk, compile, precision and several processes are for a run alone"
     if config.bucket:
         return "with batches of like length the short batch comes at another place for each seed"
     for name, module in model.named_modules():
