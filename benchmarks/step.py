@@ -7,8 +7,9 @@ Input of each corpus's full published lengths (no padding to trim), batch 32. Ev
 multiplications and additions, and the bytes it reads and writes. It takes at least the larger of operations / matrix
 product rate and bytes / copy rate; the sum over the step is the attainable time. Both rates are measured in the same
 process, the product between the steps, since a machine's speed drifts. "ms_by_kind" is where the time goes: every
-operation of a step is timed as it is dispatched; the rest, "between the operations", is Python and autograd. (PyTorch's
-profiler is not used: its own records make large results land in fresh memory, which can double the time of a product.)
+operation of a step is timed as it is dispatched, which makes the step longer; the rest, "between the operations", is
+Python, autograd and the timing. (PyTorch's profiler is not used: its own records make large results land in fresh memory,
+which can double the time of a product.)
 Run it as ``run_all.sh`` runs training, with memory kept in large pages:
 
     malloc=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184
@@ -178,20 +179,22 @@ def measure(config: FineConfig, info: CorpusInfo, train: TrainConfig, copies: di
         "product_gflop_per_second": product / 1e9, "share_of_product_rate": operations / took / product,
         "attainable_ms": 1e3 * least, "share_of_attainable": least / took,
         "ms_by_phase": {p: 1e3 * statistics.median(t) for p, t in zip(PHASES, zip(*phases, strict=True), strict=True)},
-        "ms_by_kind": by_kind(lambda: step(run, batch), 1e3 * took),
+        "ms_by_kind": by_kind(lambda: step(run, batch)),
     }  # fmt: skip
 
 
-def by_kind(work, whole: float) -> dict[str, float]:
-    """Milliseconds of a step by kind of operation; ``work`` does one, ``whole`` is its own time."""
+def by_kind(work) -> dict[str, float]:
+    """Milliseconds of a step by kind of operation, in a step whose operations are timed; ``work`` does one."""
     spent: Counter[str] = Counter()
+    started = time.perf_counter()
     with Operations() as counts:
         for _ in range(STEPS):
             work()
+    whole = 1e3 * (time.perf_counter() - started) / STEPS
     for name, _, size, took in counts.called:
         kind = next((k for k, parts in KINDS.items() if any(part in name for part in parts)), "elementwise, sums")
         spent[kind if size else "views"] += 1e3 * took / STEPS
-    spent["between the operations"] = max(0.0, whole - sum(spent.values()))
+    spent["between the operations"] = whole - sum(spent.values())
     return dict(spent.most_common())
 
 

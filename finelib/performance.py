@@ -75,7 +75,7 @@ def step_parts(found: dict, threads: int = 1) -> Figure:
             axis.barh(range(len(group)), width, left=left, color=palette[kind], label=kind)
             left += width
         axis.plot([row["attainable_ms"] for row in group], range(len(group)), "ko", label="attainable")
-        axis.set(xlabel="milliseconds", title=f"{name} configuration, {threads} thread")
+        axis.set(xlabel="milliseconds, operations timed", title=f"{name} configuration, {threads} thread")
         axis.set_yticks(range(len(group)), [CORPORA[row["corpus"]].title for row in group])
         axis.invert_yaxis()
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
