@@ -8,8 +8,8 @@ multiplications and additions, and the bytes it reads and writes. It takes at le
 product rate and bytes / copy rate; the sum over the step is the attainable time. Both rates are measured in the same
 process, the product between the steps, since a machine's speed drifts. "ms_by_kind" is where the time goes: every
 operation of a step is timed as it is dispatched, which makes the step longer; the rest, "between the operations", is
-Python, autograd and the timing. (PyTorch's profiler is not used: its own records make large results land in fresh memory,
-which can double the time of a product.)
+Python, autograd and the timing. (PyTorch's profiler is not used: its own records make large results land in fresh
+memory, which can double the time of a product.)
 Run it as ``run_all.sh`` runs training, with memory kept in large pages:
 
     malloc=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184
