@@ -9,6 +9,7 @@ import math
 import os
 import secrets
 import signal
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -170,6 +171,8 @@ def connected(ray: ModuleType, address: str, cpus: int) -> Iterator[None]:
         try:
             with _handler_kept():
                 try:
+                    if ":" in address and "://" not in address:  # Ray itself would try for minutes
+                        socket.create_connection(address.rsplit(":", 1), timeout=10).close()
                     ray.init(address, **quiet, **own)
                 except Exception as error:  # of many kinds, none of them ours
                     reason = str(error).strip().splitlines()[0]

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -110,6 +111,13 @@ def test_code_that_workers_do_not_have_is_one_sentence(ray, monkeypatch):
     with pytest.raises(RuntimeError, match="found no code .*No module named 'elsewhere'.*; all machines need") as said:
         cluster.run(die, [()], [1], cluster.LOCAL, None, print)
     assert "\n" not in str(said.value)
+
+
+def test_an_address_where_nothing_answers_is_one_sentence():
+    with socket.socket() as bound:  # and nobody listens
+        bound.bind(("127.0.0.1", 0))
+        with pytest.raises(ConnectionError, match="^--ray 127.0.0.1:.*no Ray cluster .*refused"):
+            cluster.run(die, [()], [1], f"127.0.0.1:{bound.getsockname()[1]}", None, print)
 
 
 def test_a_folder_that_another_machine_does_not_see(tmp_path):
