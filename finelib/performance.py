@@ -114,7 +114,8 @@ def scaling(found: dict) -> Figure:
         axis.axhline(most, color="black", lw=0.8)
         axis.text(1, most, "as long as the longest run", va="bottom", fontsize=8)
         axis.set(xscale="log", yscale="log", xlabel="workers", ylabel="speed-up")
-        about = f"{grid['runs']} runs, {grid['work'] / 3600:.2g} hours of one worker"
+        hours = grid["work"] / 3600
+        about = f"{grid['runs']} runs, {hours:,.{0 if hours > 10 else 1}f} hours of one worker"
         axis.set_title(f"{preset} preset: {about}", fontsize=10)
     axes[0].legend(fontsize=8)
     return _finish(figure)
@@ -148,7 +149,7 @@ def growth(found: dict) -> Figure:
         axis.set_xticks(x := found["growth"][name]["x"], [f"{size:g}" for size in x])
         for each in (axis.xaxis, axis.yaxis):
             each.set_minor_formatter(NullFormatter())
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     return _finish(figure)
 
