@@ -4,7 +4,7 @@
 
 RECORDS is the ``runs`` folder of a demo run on planted data. The paper preset's runs were not trained for this: their
 seconds are those of the same row's demo runs, times the ratio of utterances and epochs (all of them, no early stop),
-times the ratio of a training step of FINE's two configurations (step_1_thread.json) where the model is a larger one.
+times the ratio of a training step of FINE's two configurations (step.json) where the model is a larger one.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ def paper_seconds(paper: list[RunSpec], demo: list[RunSpec], seconds: list[float
 
 def step_ratio() -> float:
     """A training step of FINE's paper configuration over one of its demo configuration, as ``step.py`` measured."""
-    rows = json.loads(Path(__file__).with_name("step_1_thread.json").read_text())["rows"]
-    milliseconds = {row["configuration"]: row["ms_per_step"] for row in rows}
+    rows = json.loads(Path(__file__).with_name("step.json").read_text())["rows"]
+    milliseconds = {r["configuration"]: r["ms"] for r in rows if r["corpus"] == "mosi" and r["threads"] == 1}
     return milliseconds["paper"] / milliseconds["demo"]
 
 
