@@ -61,7 +61,10 @@ def step_frame(found: dict) -> pd.DataFrame:
 
 
 def step_parts(found: dict, threads: int = 1) -> Figure:
-    """Where a step's time goes, by kind of operation; a dot marks the time that its operations need at least."""
+    """Where a step's time goes, by kind of operation, while each is timed (which "between the operations" holds too).
+
+    A dot marks the time that the operations need at least, a diamond the step without the timing.
+    """
     rows = [row for row in found["rows"] if row["threads"] == threads]
     kinds = list(dict.fromkeys(kind for row in rows for kind in row["ms_by_kind"]))
     palette = dict(zip(kinds, sns.color_palette("tab20", len(kinds)), strict=True))
@@ -75,6 +78,7 @@ def step_parts(found: dict, threads: int = 1) -> Figure:
             axis.barh(range(len(group)), width, left=left, color=palette[kind], label=kind)
             left += width
         axis.plot([row["attainable_ms"] for row in group], range(len(group)), "ko", label="attainable")
+        axis.plot([row["ms"] for row in group], range(len(group)), "kD", mfc="w", label="the step, nothing timed")
         axis.set(xlabel="milliseconds, operations timed", title=f"{name} configuration, {threads} thread")
         axis.set_yticks(range(len(group)), [CORPORA[row["corpus"]].title for row in group])
         axis.invert_yaxis()
