@@ -11,6 +11,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -20,6 +21,7 @@ from finelib import cluster, experiment, processes
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
 from finelib.presets import ROOT
 
+CONNECTED = cluster.connected  # the tests share one cluster, in whose place this stands
 SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8)
 SPEC = RunSpec("FINE", DataConfig("mosi", scale=0.05), SMALL, TrainConfig(epochs=3), seed=1)
 SPECS = [replace(SPEC, seed=seed) for seed in (1, 2, 3)]
@@ -117,7 +119,8 @@ def test_an_address_where_nothing_answers_is_one_sentence():
     with socket.socket() as bound:  # and nobody listens
         bound.bind(("127.0.0.1", 0))
         with pytest.raises(ConnectionError, match="^--ray 127.0.0.1:.*no Ray cluster .*refused"):
-            cluster.run(die, [()], [1], f"127.0.0.1:{bound.getsockname()[1]}", None, print)
+            with CONNECTED(SimpleNamespace(shutdown=list), f"127.0.0.1:{bound.getsockname()[1]}", 1):
+                pass  # Ray is not even asked
 
 
 def test_a_folder_that_another_machine_does_not_see(tmp_path):
