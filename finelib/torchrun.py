@@ -60,6 +60,7 @@ def _say(epochs: int, curve: dict[str, float]) -> None:
 
 
 def main() -> None:
+    """Train what the command line names, in as many processes as torchrun has started."""
     spec, out = parse()
     if dist.is_torchelastic_launched():
         parallel.start()
