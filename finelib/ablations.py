@@ -168,6 +168,7 @@ def design_of(row: Row) -> str:
 
 
 def modalities_printed(record: dict[str, str]) -> str:
+    """A printed row's modalities as the paper names them, for example "V + T"."""
     return " + ".join(m for m in "VAT" if record[m] == "yes")
 
 

@@ -81,6 +81,7 @@ def _bound(size: int) -> None:
 
 
 def main() -> int:
+    """The reading process: a request from standard input; exit status 0, or another with one sentence said."""
     request = json.loads(sys.stdin.read())
     _bound(sum(os.path.getsize(path) for path in request[1]))
     try:
