@@ -69,15 +69,35 @@ def kill_tree(pid):
             pass
 
 
+def unfinished(out, file):
+    """Whether a run has this file and no record yet."""
+    return any(not (path.parent / "record.json").exists() for path in (out / "runs").glob(f"*/{file}"))
+
+
+def wait_until(true, process):
+    while process.poll() is None and not true():
+        time.sleep(0.001)
+
+
 def test_killed_runs_go_on_and_end_the_same(tmp_path, undisturbed):
+    """Kills in turn between weights and record, at some moment of a run, at some moment of all."""
     expected, seconds = undisturbed
-    chance = random.Random(0)
-    for _ in range(KILLS):
+    chance, cut = random.Random(0), []
+    for kill in range(KILLS):
         process = subprocess.Popen(command(tmp_path), env=ENVIRONMENT, start_new_session=True, **SILENT)
-        time.sleep(seconds * chance.uniform(0.2, 1.0))
+        if kill % 3 == 0:
+            wait_until(lambda: unfinished(tmp_path, "weights.safetensors"), process)
+        elif kill % 3 == 1:
+            known = set((tmp_path / "runs").glob("*/lock"))
+            wait_until(lambda: set((tmp_path / "runs").glob("*/lock")) - known, process)  # noqa: B023
+            time.sleep(seconds * chance.uniform(0, 0.1))
+        else:
+            time.sleep(seconds * chance.uniform(0.2, 1.0))
         if process.poll() is None:
             kill_tree(process.pid)
         process.wait()
+        cut.append(unfinished(tmp_path, "lock"))
+    assert any(cut), "no kill fell into a run"
     subprocess.run(command(tmp_path), env=ENVIRONMENT, check=True, capture_output=True)
     assert content(tmp_path) == expected
 
