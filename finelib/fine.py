@@ -165,8 +165,7 @@ class FINE(nn.Module):
             frames[m], mask[m] = self.frames(batch, m)
         moq = {m: out for mixture in self.moq for m, out in mixture(frames, mask).items()}
         features = self.factorise({m: out.tokens for m, out in moq.items()})
-        task = torch.stack([_task_vector(features, m) for m in self.modalities])
-        unimodal = dict(zip(self.modalities, self.unimodal(task), strict=True))
+        unimodal = dict(zip(self.modalities, self.unimodal(_task_vectors(features)), strict=True))
         cls = self.fusion(features)
         logits = self.head(cls.flatten(1))
         return FineOutput(self.to_prediction(logits), logits, unimodal, cls, moq, features)
@@ -222,7 +221,7 @@ class FINE(nn.Module):
         """z of Eq. 13, a unit vector: the fused [CLS] vectors, or all pooled [STR; UTR]."""
         if self.config.contrast_features == "cls":
             return F.normalize(output.cls.flatten(1), dim=-1)
-        return F.normalize(torch.cat([_task_vector(output.features, m) for m in self.modalities], -1), dim=-1)
+        return F.normalize(torch.cat(list(_task_vectors(output.features)), -1), dim=-1)
 
     def classes(self, label: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
         """Class of each label: how many of the corpus's cut points lie below it."""
@@ -239,6 +238,6 @@ class FINE(nn.Module):
         return self.information.critic_parameters()
 
 
-def _task_vector(features: FTREOutput, m: str) -> Float[Tensor, "B w"]:
+def _task_vectors(features: FTREOutput) -> Float[Tensor, "M B w"]:
     """[STR_m; UTR_m] averaged over tokens."""
-    return torch.cat([kind[m].mean(1) for kind in features.task], -1)
+    return torch.cat([torch.stack(list(kind.values())) for kind in features.task], -1).mean(2)

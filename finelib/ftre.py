@@ -179,9 +179,12 @@ class MutualInformation(nn.Module):
         Without that scale an encoder can drive NCE-CLUB to minus infinity by inflating its features faster than
         the critic follows. Narrower features are padded with zeros, which adds nothing to a score.
         """
+        widths = {x.shape[-1] for x in features.values()}
+        if len(widths) == 1:
+            pooled = torch.stack([features[m] for m in self.modalities]).mean(2)
+            return F.layer_norm(pooled, pooled.shape[-1:])
         pooled = [F.layer_norm(features[m].mean(1), features[m].shape[-1:]) for m in self.modalities]
-        widest = max(x.shape[1] for x in pooled)
-        return torch.stack([x if x.shape[1] == widest else F.pad(x, (0, widest - x.shape[1])) for x in pooled])
+        return torch.stack([F.pad(x, (0, max(widths) - x.shape[1])) for x in pooled])
 
     def i_sha(self, shared: Float[Tensor, "M B w"]) -> Float[Tensor, ""]:
         """I_sha (Eq. 7): InfoNCE between the shared features of each pair, to be maximised."""

@@ -20,9 +20,6 @@ from finelib.data.features import Corpus, Frames
 from finelib.fine import FINE, Standardise
 from finelib.text import TextEncoder
 
-STATISTICS_FRAMES = 200_000
-STATISTICS_COLUMNS = 64
-
 
 def build(config: Any, corpus: Corpus) -> nn.Module:
     """Build the configured model for a corpus, with statistics of its training split.
@@ -65,14 +62,5 @@ def class_counts(corpus: Corpus) -> list[int]:
 
 
 def statistics(frames: Frames) -> Standardise:
-    """Mean and standard deviation per feature, over at most 200,000 evenly spaced frames."""
-    step = max(1, len(frames.values) // STATISTICS_FRAMES)
-    sample = np.ascontiguousarray(frames.values[::step])
-    if not len(sample):
-        sample = np.zeros((1, frames.width))
-    # some columns at a time: in float64 the sample would take 1.2 GB of wide features, and as much again on the way
-    blocks = np.array_split(sample, max(1, frames.width // STATISTICS_COLUMNS), axis=1)
-    blocks = (block.astype(np.float64) for block in blocks)
-    mean, sd = (np.concatenate(parts) for parts in zip(*((b.mean(0), b.std(0)) for b in blocks), strict=True))
-    sd[sd == 0] = 1.0
-    return Standardise(torch.tensor(mean, dtype=torch.float32), torch.tensor(sd, dtype=torch.float32))
+    """The frames' own mean and standard deviation (``Frames.moments``)."""
+    return Standardise(*(torch.tensor(values) for values in frames.moments))  # copies: a state may be loaded into them

@@ -88,14 +88,16 @@ def info_nce(
             are skipped.
         symmetric: average over both directions (softmax over y and over x).
     """
-    if symmetric:
-        return (info_nce(scores, candidates) + info_nce(scores.transpose(-1, -2), candidates)) / 2
     positive = scores.diagonal(dim1=-2, dim2=-1)
+    if candidates is not None:
+        scores = scores.masked_fill(~candidates, -torch.inf)
+    normaliser = scores.logsumexp(-1)
+    if symmetric:
+        normaliser = (normaliser + scores.logsumexp(-2)) / 2
     if candidates is None:
-        return (positive - scores.logsumexp(-1)).mean(-1) + math.log(scores.shape[-1])
+        return (positive - normaliser).mean(-1) + math.log(scores.shape[-1])
     count = candidates.sum(-1)
-    normaliser = scores.masked_fill(~candidates, -torch.inf).logsumexp(-1) - count.log()
-    return _mean_where(positive - normaliser, count > 1)
+    return _mean_where(positive - normaliser + count.log(), count > 1)
 
 
 def nce_club(

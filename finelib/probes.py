@@ -7,6 +7,7 @@ critics it was trained with.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -34,33 +35,46 @@ def term_effects(options: Options) -> dict[str, list[tuple[float, float]]]:
     Kept in out/runs, so that it is measured once for the same runs.
     """
     whole, controls = presets.term_study(options)
+    terms = tuple(controls)
+    with_all = [_values(terms, spec, options) for spec in whole]
     return {
         term: [
-            (_value(term, with_term, options), _value(term, without, options))
-            for with_term, without in zip(whole, controls[term], strict=True)
+            (with_term[term], _values((term,), without, options)[term])
+            for with_term, without in zip(with_all, controls[term], strict=True)
         ]
-        for term in controls
+        for term in terms
     }
 
 
-def _value(term: str, spec: RunSpec, options: Options) -> float:
+def _values(terms: Sequence[str], spec: RunSpec, options: Options) -> dict[str, float]:
     (record,) = experiment.run([spec], options.out, options.jobs)
     kept = Path(record.folder) / "probes.json"
     values = json.loads(kept.read_text()) if kept.exists() else {}
-    key = f"{term}, {FOLDS} folds, {STEPS} steps"
-    if key not in values:
-        values[key] = measure(term, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
+    keys = {term: f"{term}, {FOLDS} folds, {STEPS} steps" for term in terms}
+    if new := [term for term in terms if keys[term] not in values]:
+        found = measure(new, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
+        values |= {keys[term]: value for term, value in found.items()}
         write_atomically(kept, json.dumps(values))
-    return values[key]
+    return {term: values[key] for term, key in keys.items()}
 
 
-def measure(term: str, model: FINE, corpus: Corpus) -> float:
-    """One term's value: I_sha, I_uni, I_str, I_utr in nats, by fresh critics; L_aux and L_CL (full queue) on dev."""
-    train = _features(model, corpus, "train")
-    if term in ("L_aux", "L_CL"):
+def measure(terms: Sequence[str], model: FINE, corpus: Corpus) -> dict[str, float]:
+    """The terms' values: I_sha, I_uni, I_str, I_utr in nats, by fresh critics; L_aux and L_CL (full queue) on dev."""
+    train, found = _features(model, corpus, "train"), {}
+    if {"L_aux", "L_CL"} & set(terms):
         valid = _features(model, corpus, "valid")
-        return float(valid["load_balance"] if term == "L_aux" else _contrastive(model, train, valid))
-    # the term acted on the training split, so that is where it is measured
+    for term in terms:
+        if term == "L_aux":
+            found[term] = float(valid["load_balance"])
+        elif term == "L_CL":
+            found[term] = float(_contrastive(model, train, valid))
+        else:
+            found[term] = _information(term, train)
+    return found
+
+
+def _information(term: str, train: dict[str, Tensor]) -> float:
+    """A term of mutual information on the training split, which is where it acted."""
     features = train[{"I_sha": "shared", "I_uni": "unique", "I_str": "str_", "I_utr": "utr"}[term]]
     if term == "I_utr":
         x, y = features, (train["label"] / train["label"].std())[None, :, None].expand(len(features), -1, 1)

@@ -31,8 +31,10 @@ NOTEBOOKS = {
     "16_performance": None,
 }  # fmt: skip
 ALIASES = {"figure5": "11_figure_5"}
-TABLES_IN = {"07_tables_1_to_4": (1, 2, 3, 4), "15_compare": (1,)}  # notebooks that read all systems of a table
-TABLE_OF = {"09_table_5_modalities": 5, "10_table_6_ablations": 6}  # notebooks that read a table's runs
+MADE_IN = {  # notebooks that build tables
+    "07_tables_1_to_4": (1, 2, 3, 4), "09_table_5_modalities": (5,), "10_table_6_ablations": (6,),
+}  # fmt: skip
+READ_IN = {"15_compare": (1,)}  # notebooks that read all systems of a table
 HOURS_ON_PUBLIC = ("table6", "10_table_6_ablations")  # a hundred runs on real CMU-MOSI: only when asked for
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
 NAMES = (*TABLES, *ALIASES, CLAIMS, *NOTEBOOKS)
@@ -114,7 +116,7 @@ def select(options: Options, only: str | None) -> tuple[list[str], list[str]]:
     chosen_notebooks = [
         n for n, corpora in NOTEBOOKS.items()
         if not any(missing.get(c) for c in corpora or ())
-        and (n not in TABLE_OF or f"table{TABLE_OF[n]}" in chosen_tables)
+        and all(f"table{number}" in chosen_tables for number in MADE_IN.get(n, ()))
         and (n != ALIASES["figure5"] or not missing.get(presets.figure5_corpus(options)))
     ]  # fmt: skip
     if only is not None:
@@ -138,11 +140,10 @@ def planned_runs(options: Options, chosen_tables: list[str], chosen_notebooks: l
     for name in chosen_tables:
         specs += MAKERS[TABLES[name]].table_specs(TABLES[name], options)
     for name in chosen_notebooks:
-        if name in TABLE_OF:
-            specs += ablations.table_specs(TABLE_OF[name], options)
-        for number in TABLES_IN.get(name, ()):
-            specs += tables.table_specs(number, options)
-        for corpus in () if name in TABLES_IN else NOTEBOOKS[name] or ():
+        whole = (*MADE_IN.get(name, ()), *READ_IN.get(name, ()))
+        for number in whole:
+            specs += MAKERS[number].table_specs(number, options)
+        for corpus in () if whole else NOTEBOOKS[name] or ():
             specs += presets.specs(corpus, options)
         if name == ALIASES["figure5"]:
             specs += presets.figure5_specs(options)
@@ -187,7 +188,7 @@ def execute_all(names: list[str], options: Options) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))  # for the kernels, which inherit it
     with _errors_to(folder / "kernels.log"), ThreadPoolExecutor(workers) as pool:
         started = time.monotonic()
-        running = {pool.submit(execute, name, options): name for name in names}
+        running = {pool.submit(execute, name, options): name for name in reversed(names)}  # the first ones are short
         try:
             for future in as_completed(running):
                 future.result()
@@ -247,8 +248,11 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
     if chosen_notebooks:
         print(f"executing {len(chosen_notebooks)} notebooks", flush=True)
         execute_all(chosen_notebooks, options)
+    made = {number for name in chosen_notebooks for number in MADE_IN.get(name, ())}
     for name in chosen_tables:
-        print("\n" + rows.render(MAKERS[TABLES[name]].build(TABLES[name], options), "md"))
+        if (number := TABLES[name]) not in made:
+            MAKERS[number].build(number, options)
+        print("\n" + (options.figures / f"{name}.md").read_text())
     print(f"claims: {claims.build(options)}")
     from finelib import report  # draws, so slow to import; processes that train import this module
 

@@ -1,11 +1,14 @@
 """Fresh critics against mutual information known in closed form."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from finelib import probes
+from finelib import models, presets, probes
+from finelib.data import planted
+from finelib.data.corpora import CORPORA
 
 
 def gaussians(correlation, n, d=3, seed=0):
@@ -41,3 +44,13 @@ def test_problems_side_by_side_do_not_mix():
     (x, y), (u, v) = gaussians(0.7, 4000), gaussians(0.0, 4000, seed=1)
     strong, none = probes.fresh_information(torch.cat([x, u]), torch.cat([y, v])).tolist()
     assert strong > 0.7 and abs(none) < 0.05
+
+
+def test_terms_measured_together_are_what_each_is_alone():
+    corpus = planted.generate(replace(CORPORA["ch_sims"], sizes=(48, 12, 6)))
+    torch.manual_seed(0)
+    model = models.build(presets.GRID, corpus).eval()
+    together = probes.measure(tuple(presets.CONTROLS), model, corpus)
+    assert list(together) == list(presets.CONTROLS)
+    for term in ("I_str", "I_utr", "L_aux", "L_CL"):
+        assert probes.measure([term], model, corpus) == {term: together[term]}

@@ -1,5 +1,6 @@
 """The command behind run_all.sh: wrong requests end in one sentence, right ones name the runs they need."""
 
+import json
 import sys
 from dataclasses import fields
 
@@ -121,3 +122,10 @@ def test_interruption_says_how_to_go_on(capsys, monkeypatch):
     monkeypatch.setattr(run, "make", interrupt)
     status, line = run.main([]), capsys.readouterr().err
     assert status == 130 and "goes on from here" in line
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, n) for name, made in run.MADE_IN.items() for n in made])
+def test_a_table_that_is_not_built_again_is_built_by_its_notebook(name, number):
+    notebook = json.loads((presets.ROOT / "notebooks" / f"{name}.ipynb").read_text())
+    code = "".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    assert f"build({number}, options)" in code

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from finelib.data.corpora import CorpusInfo
 
 MODALITIES = ("T", "A", "V")
 SPLITS = ("train", "valid", "test")
+MOMENTS_FRAMES, MOMENTS_COLUMNS = 200_000, 64
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,20 @@ class Frames:
                 values = np.asarray(self.values[first:last], dtype=np.float64)
                 out[part] = np.add.reduceat(values, self.start[part] - first, axis=0) / self.length[part, None]
         return out
+
+    @cached_property
+    def moments(self) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d"]]:
+        """Mean and standard deviation per feature (1 of a constant one), over at most 200,000 evenly spaced frames."""
+        step = max(1, len(self.values) // MOMENTS_FRAMES)
+        sample = np.ascontiguousarray(self.values[::step])
+        if not len(sample):
+            sample = np.zeros((1, self.width))
+        # some columns at a time: in float64 the sample would take 1.2 GB of wide features, and as much again on the way
+        blocks = np.array_split(sample, max(1, self.width // MOMENTS_COLUMNS), axis=1)
+        blocks = (block.astype(np.float64) for block in blocks)
+        mean, sd = (np.concatenate(parts) for parts in zip(*((b.mean(0), b.std(0)) for b in blocks), strict=True))
+        sd[sd == 0] = 1.0
+        return mean.astype(np.float32), sd.astype(np.float32)
 
 
 @dataclass(frozen=True)
