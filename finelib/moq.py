@@ -130,10 +130,9 @@ class QFormerLayer(nn.Module):
         folded = (query @ key).unflatten(2, (-1, self.queries))  # (E, H, b, l, f)
         folded = folded.permute(2, 0, 1, 3, 4).flatten(1, 3)  # (b, E*H*l, f)
         if len(folded) == 1:  # the same queries for every utterance: one product with all frames of the batch
-            scores = (folded[0] @ frames.flatten(0, 1).T).unflatten(1, frames.shape[:2]).transpose(0, 1) + bias
-        else:
-            scores = torch.baddbmm(bias, folded, frames.transpose(1, 2))
-        return scores.softmax(-1)
+            scores = (folded[0] @ frames.flatten(0, 1).T).unflatten(1, frames.shape[:2])  # (m, B, T)
+            return (scores + bias.transpose(0, 1)).softmax(-1).transpose(0, 1)
+        return torch.baddbmm(bias, folded, frames.transpose(1, 2)).softmax(-1)
 
 
 def values_first(rows: int, frames: int, experts: int, heads: int, width: int, head_width: int) -> bool:
