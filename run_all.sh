@@ -21,7 +21,7 @@ usage: run_all.sh [--preset smoke|demo|paper] [--source planted|public|DIR] [--o
 Rebuilds the paper's tables and figures and runs every notebook. The first call installs the pinned packages of
 requirements.txt into .venv (about three minutes and 2.3 GB on disk with a CPU build of PyTorch); nothing is installed elsewhere.
 
-  --preset NAME           smoke: every path in minutes; demo (default): what a newcomer waits for, 16 minutes;
+  --preset NAME           smoke: every path in minutes; demo (default): what a newcomer waits for, 15 minutes;
                           paper: the paper's sizes and hyper-parameters, 5 seeds, for --source DIR
   --source NAME           planted (generated data with known answers), public (real CMU-MOSI, text and audio,
                           downloaded), public-mfn (real CMU-MOSI, three modalities, downloaded), or the folder
