@@ -74,8 +74,11 @@ def unfinished(out, file):
     return any(not (path.parent / "record.json").exists() for path in (out / "runs").glob(f"*/{file}"))
 
 
-def wait_until(true, process):
-    while process.poll() is None and not true():
+def wait_for(found, process, seconds=120):
+    """Until it is found or the process has ended."""
+    end = time.monotonic() + seconds
+    while process.poll() is None and not found():
+        assert time.monotonic() < end
         time.sleep(0.001)
 
 
@@ -86,10 +89,10 @@ def test_killed_runs_go_on_and_end_the_same(tmp_path, undisturbed):
     for kill in range(KILLS):
         process = subprocess.Popen(command(tmp_path), env=ENVIRONMENT, start_new_session=True, **SILENT)
         if kill % 3 == 0:
-            wait_until(lambda: unfinished(tmp_path, "weights.safetensors"), process)
+            wait_for(lambda: unfinished(tmp_path, "weights.safetensors"), process)
         elif kill % 3 == 1:
             known = set((tmp_path / "runs").glob("*/lock"))
-            wait_until(lambda: set((tmp_path / "runs").glob("*/lock")) - known, process)  # noqa: B023
+            wait_for(lambda: set((tmp_path / "runs").glob("*/lock")) - known, process)  # noqa: B023
             time.sleep(seconds * chance.uniform(0, 0.1))
         else:
             time.sleep(seconds * chance.uniform(0.2, 1.0))
@@ -181,13 +184,6 @@ def test_a_killed_table_is_the_old_one_or_the_new_one(tmp_path, whole, undisturb
             assert (tmp_path / name).read_bytes() in [text[name] for text in texts]
 
 
-def wait_for(found, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not found():
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize(("number", "status", "jobs"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)])
 def test_a_signal_saves_the_state_between_two_steps(tmp_path, undisturbed, number, status, jobs):
     """To the whole group, as a terminal sends it. The state is there at once, not from some seconds ago."""
@@ -195,7 +191,7 @@ def test_a_signal_saves_the_state_between_two_steps(tmp_path, undisturbed, numbe
     process = subprocess.Popen(arguments, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE,
                                stdout=subprocess.DEVNULL, text=True)  # fmt: skip
     wait_for(lambda: list(tmp_path.glob("runs/*/record.json")), process)
-    wait_for(lambda: len(list(tmp_path.glob("runs/*/lock"))) > len(list(tmp_path.glob("runs/*/record.json"))), process)
+    wait_for(lambda: unfinished(tmp_path, "lock"), process)
     os.killpg(process.pid, number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == status and "interrupted; all that was trained is kept" in said
