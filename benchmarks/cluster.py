@@ -22,11 +22,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from finelib import cluster, experiment, run
+from finelib import __main__ as main
 from finelib.config import RunSpec
 from finelib.data.corpora import CORPORA
-from finelib.presets import Options
-from finelib.records import read_record, versions
+from finelib.runs import experiment
+from finelib.runs.options import Options
+from finelib.runs.records import read_record, versions
+from finelib.scale import cluster
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
@@ -54,9 +56,15 @@ def curve(seconds: list[float], dispatch: float, start: float) -> dict:
     total, rows, ordered = sum(seconds), [], sorted(seconds, reverse=True)
     for workers in WORKERS:
         makespan = simulate(seconds, workers, dispatch, start)
-        rows.append({"workers": workers, "makespan": makespan, "speed_up": total / makespan,
-                     "efficiency": total / makespan / workers,
-                     "longest_first": simulate(ordered, workers, dispatch, start)})  # fmt: skip
+        rows.append(
+            {
+                "workers": workers,
+                "makespan": makespan,
+                "speed_up": total / makespan,
+                "efficiency": total / makespan / workers,
+                "longest_first": simulate(ordered, workers, dispatch, start),
+            }
+        )
     bounds = {"longest_task": max(seconds), "dispatch_of_all": dispatch * len(seconds)}
     return {"runs": len(seconds), "work": total, "bounds": bounds, "curve": rows}
 
@@ -91,8 +99,14 @@ def overhead(ray, specs: list[RunSpec], count: int) -> dict:
     call, board = ray.remote(cluster._call), ray.remote(num_cpus=0)(cluster._Board).remote()
     alone = sorted(seconds_of(lambda task=task: ray.get(call.remote(nothing, task, 0, board))) for task in tasks[:200])
     many = [seconds_of(lambda: drive(tasks)) for _ in range(3)]
-    return {"first_task": first, "alone_median": statistics.median(alone), "alone_p95": alone[190], "tasks": count,
-            "all_tasks": many, "dispatch_per_task": statistics.median(many) / count}  # fmt: skip
+    return {
+        "first_task": first,
+        "alone_median": statistics.median(alone),
+        "alone_p95": alone[190],
+        "tasks": count,
+        "all_tasks": many,
+        "dispatch_per_task": statistics.median(many) / count,
+    }
 
 
 def real_runs(ray, specs: list[RunSpec], dispatch: float, start: float) -> list[dict]:
@@ -109,9 +123,17 @@ def real_runs(ray, specs: list[RunSpec], dispatch: float, start: float) -> list[
             took = seconds_of(drive)
             own = [float((path / "seconds").read_text()) for _, path in tasks]
         alone = own if workers == 1 else alone
-        found.append({"workers": workers, "runs": len(specs), "measured": took, "work": sum(own), "load": load,
-                      "simulated": simulate(alone, workers, dispatch, start),
-                      "simulated_own": simulate(own, workers, dispatch, start)})  # fmt: skip
+        found.append(
+            {
+                "workers": workers,
+                "runs": len(specs),
+                "measured": took,
+                "work": sum(own),
+                "load": load,
+                "simulated": simulate(alone, workers, dispatch, start),
+                "simulated_own": simulate(own, workers, dispatch, start),
+            }
+        )
     return found
 
 
@@ -121,7 +143,7 @@ def real_runs(ray, specs: list[RunSpec], dispatch: float, start: float) -> list[
 def planned(preset: str) -> list[RunSpec]:
     """The planted runs of a preset, as run_all.sh starts them."""
     options = Options(preset=preset)
-    return [s for s in run.planned_runs(options, *run.select(options, None)) if s.data.source == "planted"]
+    return [s for s in main.planned_runs(options, *main.select(options, None)) if s.data.source == "planted"]
 
 
 def demo_seconds(specs: list[RunSpec], records: list[dict]) -> tuple[list[float], int]:
@@ -130,9 +152,11 @@ def demo_seconds(specs: list[RunSpec], records: list[dict]) -> tuple[list[float]
     found = [own.get((experiment.config_hash(spec), spec.seed)) for spec in specs]
     like: dict[tuple, list[float]] = {}
     for spec, value in zip(specs, found, strict=True):
-        like.setdefault((spec.data, type(spec.model), spec.train.epochs), []).extend([value] if value else [])
+        like.setdefault((spec.data, type(spec.model_config), spec.train.epochs), []).extend([value] if value else [])
     means = {key: statistics.fmean(values) for key, values in like.items()}
-    seconds = [value or means[s.data, type(s.model), s.train.epochs] for s, value in zip(specs, found, strict=True)]
+    seconds = [
+        value or means[s.data, type(s.model_config), s.train.epochs] for s, value in zip(specs, found, strict=True)
+    ]
     return seconds, sum(value is not None for value in found)
 
 
@@ -142,7 +166,7 @@ def paper_seconds(paper: list[RunSpec], demo: list[RunSpec], seconds: list[float
     found = []
     for spec in paper:
         small, value = of_row[spec.data.corpus, spec.name]
-        larger = 1.0 if spec.model == small.model else ratio
+        larger = 1.0 if spec.model_config == small.model_config else ratio
         found.append(value * larger * utterances(spec) / utterances(small))
     return found
 
@@ -176,15 +200,24 @@ def main(arguments: list[str]) -> None:
         measured = {"start_of_cluster": time.perf_counter() - began, **overhead(ray, demo, given.tasks), "load": load}
         dispatch, start = measured["dispatch_per_task"], measured["first_task"]
         real = real_runs(ray, short, dispatch, start)
-    print(json.dumps({
-        "command": " ".join(["python", "benchmarks/cluster.py", "RECORDS", *arguments[1:]]),
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
-                    "load_at_end": os.getloadavg()},
-        "versions": {**versions(), "ray": ray.__version__},
-        "overhead": measured, "real": real,
-        "demo": {"own_records": own, **curve(seconds, dispatch, start)},
-        "paper": {"step_ratio": step_ratio(), **curve(on_paper, dispatch, start)},
-    }, indent=1))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "command": " ".join(["python", "benchmarks/cluster.py", "RECORDS", *arguments[1:]]),
+                "machine": {
+                    "processor": platform.processor() or platform.machine(),
+                    "cores": os.cpu_count(),
+                    "load_at_end": os.getloadavg(),
+                },
+                "versions": {**versions(), "ray": ray.__version__},
+                "overhead": measured,
+                "real": real,
+                "demo": {"own_records": own, **curve(seconds, dispatch, start)},
+                "paper": {"step_ratio": step_ratio(), **curve(on_paper, dispatch, start)},
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -71,12 +71,16 @@ def write_file(folder: Path, rows: tuple[int, int, int], lengths: str, aligned: 
             arrays.append(x * (np.arange(t) < own[:, None])[..., None])
         mask = np.arange(frames[0]) < length[0][:, None]
         content[split] = {
-            "raw_text": np.array(["words"] * n, dtype=object), "id": np.array([f"{split}{i}$_$0" for i in range(n)]),
+            "raw_text": np.array(["words"] * n, dtype=object),
+            "id": np.array([f"{split}{i}$_$0" for i in range(n)]),
             "annotations": ["Positive" if y > 0 else "Negative" for y in label],
-            "text": arrays[0], "audio": arrays[1], "vision": arrays[2],
+            "text": arrays[0],
+            "audio": arrays[1],
+            "vision": arrays[2],
             "text_bert": np.stack([mask * 1000, mask, mask * 0], 1).astype(np.float32),
-            "regression_labels": label, "classification_labels": np.sign(label) + 1,
-        }  # fmt: skip
+            "regression_labels": label,
+            "classification_labels": np.sign(label) + 1,
+        }
         if not aligned:
             content[split] |= {"audio_lengths": length[1].tolist(), "vision_lengths": length[2].tolist()}
         drawn[split] = length
@@ -104,8 +108,16 @@ def peer_parts(model_name: str, folder: Path, seed: int):
     args = get_config_regression(model_name, "mosi")
     aligned = bool(args.need_data_aligned)
     args.featurePath = str(folder / "MOSI" / "Processed" / ("aligned_50.pkl" if aligned else "unaligned_50.pkl"))
-    args.update(device=torch.device("cpu"), train_mode="regression", cur_seed=seed, feature_T="", feature_A="",
-                feature_V="", custom_feature="", gpu_ids=[])  # fmt: skip
+    args.update(
+        device=torch.device("cpu"),
+        train_mode="regression",
+        cur_seed=seed,
+        feature_T="",
+        feature_A="",
+        feature_V="",
+        custom_feature="",
+        gpu_ids=[],
+    )
     torch.manual_seed(seed)
     np.random.seed(seed)
     loaders = MMDataLoader(args, 0)
@@ -164,8 +176,10 @@ def peer_scores(model_name: str, folder: Path, seed: int, epochs: int) -> dict:
         found = {}
         for split in ("valid", "test"):
             with torch.no_grad():
-                pairs = [(model(b["text"], b["audio"], b["vision"])["M"].view(-1), b["labels"]["M"].view(-1))
-                         for b in loaders[split]]  # fmt: skip
+                pairs = [
+                    (model(b["text"], b["audio"], b["vision"])["M"].view(-1), b["labels"]["M"].view(-1))
+                    for b in loaders[split]
+                ]
             found[split] = measures(*(torch.cat(part).numpy() for part in zip(*pairs, strict=True)))
         if found["valid"]["mae"] < best:
             best, scores = found["valid"]["mae"], found["test"]
@@ -177,11 +191,12 @@ def peer_scores(model_name: str, folder: Path, seed: int, epochs: int) -> dict:
 
 def our_parts(name: str, folder: Path, aligned: bool, threads: int, epochs: int):
     """Corpus, configuration and training settings of a system, or of FINE."""
-    from finelib import data, presets
     from finelib.baselines import SYSTEMS
     from finelib.config import TrainConfig
+    from finelib.data import sources
+    from finelib.runs import presets
 
-    corpus = data.load("mosi", str(folder), aligned=aligned)
+    corpus = sources.load("mosi", str(folder), aligned=aligned)
     train = TrainConfig(epochs=epochs, patience=epochs, threads=threads)
     if name in FINE:
         return corpus, getattr(presets, FINE[name]), train
@@ -202,8 +217,12 @@ def our_speed(name: str, folder: Path, aligned: bool, threads: int, epochs: int)
     mflop = operations(lambda: model.losses(model(first), first)["total"].backward(), len(first))
     model = models.build(config, corpus)
     history = training.fit(model, corpus, train, seed=0)
-    return {"samples_per_s": history.samples_per_second, "parameters": count(model), "mflop": mflop,
-            "batch_size": train.batch_size}  # fmt: skip
+    return {
+        "samples_per_s": history.samples_per_second,
+        "parameters": count(model),
+        "mflop": mflop,
+        "batch_size": train.batch_size,
+    }
 
 
 def our_scores(name: str, folder: Path, aligned: bool, threads: int, seed: int, epochs: int) -> dict:
@@ -258,15 +277,19 @@ def work(job: dict) -> dict:
 def in_process(job: dict) -> dict:
     """Run ``work`` in a fresh process; the allocator is set as ``run_all.sh`` sets it, for MMSA only if asked for."""
     environment = {key: value for key, value in os.environ.items() if key not in ALLOCATOR} | {
-        "OMP_NUM_THREADS": str(job["threads"]), "FINE_CACHE": str(Path(job["folder"]) / "cache"),
+        "OMP_NUM_THREADS": str(job["threads"]),
+        "FINE_CACHE": str(Path(job["folder"]) / "cache"),
         "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
+    }
     if job["side"] != "peer" or job.get("allocator"):
         environment |= ALLOCATOR
     done = subprocess.run(
-        [sys.executable, __file__, "--worker", json.dumps(job)], env=environment, text=True, stdout=subprocess.PIPE,
+        [sys.executable, __file__, "--worker", json.dumps(job)],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
         check=True,
-    )  # fmt: skip
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -277,8 +300,11 @@ def speed(job: dict, repeats: int) -> dict:
     for _ in range(repeats):
         for side, found in runs.items():
             found.append(in_process(job | {"side": side}))
-            print(f"{'MMSA' if side == 'peer' else side}: {found[-1]['samples_per_s']:.1f} samples/s, "
-                  f"{found[-1]['peak_mib']:.0f} MiB", flush=True)  # fmt: skip
+            print(
+                f"{'MMSA' if side == 'peer' else side}: {found[-1]['samples_per_s']:.1f} samples/s, "
+                f"{found[-1]['peak_mib']:.0f} MiB",
+                flush=True,
+            )
     runs["FINE (paper)"] = [in_process(job | {"side": "FINE (paper)", "epochs": 1})]
     runs["peer with our allocator"] = [in_process(job | {"side": "peer", "allocator": True})]
     medians = {
@@ -289,12 +315,16 @@ def speed(job: dict, repeats: int) -> dict:
     for side, key in keys.items():
         found = medians[side]
         result |= {
-            f"{key}_samples_per_s": round(found["samples_per_s"], 2), f"{key}_peak_mib": round(found["peak_mib"]),
-            f"{key}_parameters": int(found["parameters"]), f"{key}_mflop_per_sample": round(found["mflop"], 1),
-        }  # fmt: skip
+            f"{key}_samples_per_s": round(found["samples_per_s"], 2),
+            f"{key}_peak_mib": round(found["peak_mib"]),
+            f"{key}_parameters": int(found["parameters"]),
+            f"{key}_mflop_per_sample": round(found["mflop"], 1),
+        }
     peer = medians["peer"]["samples_per_s"]
-    return result | {"ratio_ours": round(medians[ours]["samples_per_s"] / peer, 2),
-                     "ratio_fine": round(medians["FINE"]["samples_per_s"] / peer, 2)}  # fmt: skip
+    return result | {
+        "ratio_ours": round(medians[ours]["samples_per_s"] / peer, 2),
+        "ratio_fine": round(medians["FINE"]["samples_per_s"] / peer, 2),
+    }
 
 
 def accuracy(job: dict, seeds: int) -> dict:
@@ -311,10 +341,13 @@ def accuracy(job: dict, seeds: int) -> dict:
         half = float(stats.t.ppf(0.975, seeds - 1)) * statistics.stdev(peer) / seeds**0.5
         gap = better * (statistics.mean(ours) - statistics.mean(peer))
         result[metric] = {
-            "peer": [round(x, 4) for x in peer], "ours": [round(x, 4) for x in ours],
-            "peer_mean": round(statistics.mean(peer), 4), "ours_mean": round(statistics.mean(ours), 4),
-            "peer_half_width": round(half, 4), "ours_within_or_better": gap >= -half,
-        }  # fmt: skip
+            "peer": [round(x, 4) for x in peer],
+            "ours": [round(x, 4) for x in ours],
+            "peer_mean": round(statistics.mean(peer), 4),
+            "ours_mean": round(statistics.mean(ours), 4),
+            "peer_half_width": round(half, 4),
+            "ours_within_or_better": gap >= -half,
+        }
     return result
 
 
@@ -339,12 +372,24 @@ def main() -> int:
     rows = ACCURACY_ROWS if options.accuracy else SLOW_ROWS if slow else SIZES
     with tempfile.TemporaryDirectory() as folder:
         lengths = write_file(Path(folder), rows, options.lengths, aligned)
-        job = {"model": options.model, "folder": folder, "aligned": aligned, "threads": options.threads,
-               "epochs": options.epochs if options.accuracy else 1 if slow else 3}  # fmt: skip
+        job = {
+            "model": options.model,
+            "folder": folder,
+            "aligned": aligned,
+            "threads": options.threads,
+            "epochs": options.epochs if options.accuracy else 1 if slow else 3,
+        }
         found = accuracy(job, options.seeds) if options.accuracy else speed(job, 1 if slow else 3)
-    result = {"model": options.model, "data": "planted", "rows": rows, "lengths": lengths, "threads": options.threads,
-              **found, "versions": {name: version(name) for name in ("torch", "mmsa")},
-              "cpu": platform.processor() or platform.machine()}  # fmt: skip
+    result = {
+        "model": options.model,
+        "data": "planted",
+        "rows": rows,
+        "lengths": lengths,
+        "threads": options.threads,
+        **found,
+        "versions": {name: version(name) for name in ("torch", "mmsa")},
+        "cpu": platform.processor() or platform.machine(),
+    }
     text = json.dumps(result)
     if options.out:
         options.out.write_text(text + "\n")

@@ -17,11 +17,14 @@ from types import SimpleNamespace
 
 import torch
 
-from finelib import experiment, figure5, figure5_views, presets
 from finelib.config import DataConfig
-from finelib.presets import ROOT, Options
-from finelib.records import git_revision, versions
-from finelib.representations import features_of
+from finelib.runs import experiment, presets
+from finelib.runs.options import ROOT, Options
+from finelib.runs.records import git_revision, versions
+from finelib.study import figure5
+from finelib.study.representations import features_of
+from finelib.views import figure5
+from finelib.views.figure5 import Figure5
 
 
 def loading_seconds(page: Path) -> dict[str, float]:
@@ -63,14 +66,14 @@ def main(out: Path) -> None:
     }
     arrays = {"test": features.label, "test_label": features.label}  # the run's own predictions are of fewer utterances
     run = SimpleNamespace(id=record.id, predictions=lambda: arrays)
-    shown = figure5.Figure5(corpus, run, features, projections, {})
+    shown = Figure5(corpus, run, features, projections, {})
     folder = Path(tempfile.mkdtemp())
     timed("static figure as PNG", lambda: shown.static().savefig(folder / "figure5.png", dpi=200))
     timed("static figure as PDF", lambda: shown.static().savefig(folder / "figure5.pdf"))
-    figure5_views.TSNE_POINTS, points = 10, figure5_views.TSNE_POINTS
-    pages = {panel: timed(f"page {panel}, t-SNE aside", lambda p=panel: figure5_views.page(shown, p)) for panel in "ab"}
-    figure5_views.TSNE_POINTS = points
-    timed("t-SNE of 600 points", lambda: figure5_views.tsne(features.joined[:points]))
+    figure5.TSNE_POINTS, points = 10, figure5.TSNE_POINTS
+    pages = {panel: timed(f"page {panel}, t-SNE aside", lambda p=panel: figure5.page(shown, p)) for panel in "ab"}
+    figure5.TSNE_POINTS = points
+    timed("t-SNE of 600 points", lambda: figure5.tsne(features.joined[:points]))
     sizes, loading = {}, {}
     for panel, html in pages.items():
         path = folder / f"figure5{panel}.html"
@@ -78,11 +81,17 @@ def main(out: Path) -> None:
         sizes[panel], loading[panel] = path.stat().st_size, loading_seconds(path)
     total = sum(s for name, s in seconds.items() if name != "t-SNE of 600 points")
     found = {
-        "command": "python benchmarks/figure5_size.py OUT", "points": list(features.values.shape[:2]),
-        "seconds": seconds, "seconds_in_all_tsne_aside": round(total, 1), "page_bytes": sizes,
-        "page_loading_seconds": loading, "threads": torch.get_num_threads(), "machine": platform.machine(),
-        "versions": versions(), "git_revision": git_revision(),
-    }  # fmt: skip
+        "command": "python benchmarks/figure5_size.py OUT",
+        "points": list(features.values.shape[:2]),
+        "seconds": seconds,
+        "seconds_in_all_tsne_aside": round(total, 1),
+        "page_bytes": sizes,
+        "page_loading_seconds": loading,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "versions": versions(),
+        "git_revision": git_revision(),
+    }
     (ROOT / "benchmarks" / "figure5_size.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

@@ -23,15 +23,17 @@ import time
 import torch
 from step import BATCH, counted, made_up, step
 
-from finelib import presets
 from finelib.config import FineConfig, TrainConfig
 from finelib.data.corpora import CORPORA, CorpusInfo
+from finelib.runs import presets
 
 CONFIGS = {"demo": presets.DEMO, "paper": presets.PAPER}
 WAYS = {
-    "float32": (TrainConfig(), False), "tf32": (TrainConfig(), True),
-    "bfloat16": (TrainConfig(precision="bfloat16"), False), "compiled": (TrainConfig(compile=True), False),
-}  # fmt: skip
+    "float32": (TrainConfig(), False),
+    "tf32": (TrainConfig(), True),
+    "bfloat16": (TrainConfig(precision="bfloat16"), False),
+    "compiled": (TrainConfig(compile=True), False),
+}
 REPEATS = 50
 
 
@@ -75,9 +77,11 @@ def modelled(info: CorpusInfo, attained: float, overhead: float) -> dict:
     gflop, steps = counted(presets.PAPER, info) / 1e9, paper_steps(info)
     seconds = gflop / (1e3 * attained) + overhead / 1e3
     return {
-        "paper_steps": steps, "gflop_per_step_counted": gflop, "ms_per_step_modelled": 1e3 * seconds,
+        "paper_steps": steps,
+        "gflop_per_step_counted": gflop,
+        "ms_per_step_modelled": 1e3 * seconds,
         "paper_hours_modelled": steps * seconds / 3600,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -88,18 +92,20 @@ def main() -> None:
     found = torch.cuda.is_available()
     report = {
         "kind": "measurement" if found else "model, not a measurement",
-        "command": " ".join(["python", "benchmarks/gpu.py", *sys.argv[1:]]), "batch": BATCH,
-        "device": torch.cuda.get_device_name() if found else None, "processor": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "torch": torch.__version__,
-    }  # fmt: skip
+        "command": " ".join(["python", "benchmarks/gpu.py", *sys.argv[1:]]),
+        "batch": BATCH,
+        "device": torch.cuda.get_device_name() if found else None,
+        "processor": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
     if found:
         report["corpora"] = {name: measured(info) for name, info in CORPORA.items()}
     else:
         print("gpu.py: no CUDA device here, so nothing is measured; a model is computed instead", file=sys.stderr)
         report["assumed"] = {"attained_tflops_per_second": given.attained, "overhead_ms_per_step": given.overhead}
-        report["corpora"] = {
-            name: modelled(info, given.attained, given.overhead) for name, info in CORPORA.items()
-        }  # fmt: skip
+        report["corpora"] = {name: modelled(info, given.attained, given.overhead) for name, info in CORPORA.items()}
     print(json.dumps(report, indent=1))
 
 

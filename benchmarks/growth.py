@@ -30,7 +30,7 @@ from finelib import training
 from finelib.config import TrainConfig
 from finelib.data import planted
 from finelib.data.features import Corpus, Split
-from finelib.records import git_revision, versions
+from finelib.runs.records import git_revision, versions
 
 ROWS, FRAMES, BATCHES, SEEDS = (500, 1000, 2000, 4000, 8000), (0.25, 0.5, 1, 2), (8, 16, 32, 64, 128, 256), (1, 2, 4, 8)
 CHUNK = 16
@@ -44,9 +44,11 @@ def growth(name: str, sizes: tuple[float, ...], measure: Callable[[float], dict[
         y = [point[quantity] for point in found]
         power, line = stats.linregress(np.log(sizes), np.log(y)), stats.linregress(sizes, y)
         curves[quantity] = {
-            "y": y, "exponent": power.slope, "standard_error": power.stderr,
+            "y": y,
+            "exponent": power.slope,
+            "standard_error": power.stderr,
             "line": {"slope": line.slope, "intercept": line.intercept, "r2": line.rvalue**2},
-        }  # fmt: skip
+        }
     print(name, json.dumps(curves), file=sys.stderr, flush=True)
     return {"x": list(sizes), "curves": curves}
 
@@ -130,9 +132,14 @@ def main() -> None:
             found[name] = growth(name, *measures[name]) | {"load_before": load, "git_revision": git_revision()}
     shutil.rmtree(arguments.out / "corpora")
     result = {
-        "command": " ".join(["python", "benchmarks/growth.py", *sys.argv[1:]]), "quick": arguments.quick,
-        "batch": BATCH, "streamed_chunk": CHUNK, "growth": found, "machine": machine(), "versions": versions(),
-    }  # fmt: skip
+        "command": " ".join(["python", "benchmarks/growth.py", *sys.argv[1:]]),
+        "quick": arguments.quick,
+        "batch": BATCH,
+        "streamed_chunk": CHUNK,
+        "growth": found,
+        "machine": machine(),
+        "versions": versions(),
+    }
     path.write_text(json.dumps(result, indent=1))
 
 

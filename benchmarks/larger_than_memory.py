@@ -27,14 +27,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from finelib import models, presets, training
+from finelib import models, training
 from finelib.config import TrainConfig
 from finelib.contrastive import DynamicContrastiveQueue
-from finelib.data import planted, stream
+from finelib.data import planted
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import MODALITIES, Corpus, Split
 from finelib.fine import FINE
-from finelib.records import git_revision, versions
+from finelib.runs import presets
+from finelib.runs.records import git_revision, versions
+from finelib.scale import streamed
 
 MOSEI, BATCH, CHUNK, IN_MEMORY = CORPORA["mosei"], 32, 64, 4000
 
@@ -80,11 +82,15 @@ def generate(info: CorpusInfo, out: Path) -> dict:
     dense = utterances * 4 * sum(n * d for n, d in zip(info.max_frames, info.widths, strict=True))
     stored = sum(path.stat().st_size for path in (out / "corpora").rglob("*.npy"))
     found = {
-        "utterances": utterances, "training_utterances": info.sizes[0],
-        "widths": info.widths, "max_frames": info.max_frames,
-        "dense_gb": dense / 1e9, "stored_gb": stored / 1e9, "seconds": time.perf_counter() - started,
+        "utterances": utterances,
+        "training_utterances": info.sizes[0],
+        "widths": info.widths,
+        "max_frames": info.max_frames,
+        "dense_gb": dense / 1e9,
+        "stored_gb": stored / 1e9,
+        "seconds": time.perf_counter() - started,
         "peak_anonymous_mib": memory.peak,
-    }  # fmt: skip
+    }
     known.write_text(json.dumps(found))
     return found
 
@@ -113,7 +119,7 @@ def shorten_queue(model: FINE, slots: int) -> None:
 
 def updates(model: FINE, split: Split, config: TrainConfig) -> Iterator[None]:
     """Endless training updates of the model on ``split``."""
-    train = stream.training_split(split, MODALITIES, torch.device("cpu"), config)
+    train = streamed.training_split(split, MODALITIES, torch.device("cpu"), config)
     run = training._Run(model, config, 0, len(split))
     while True:
         yield from run.updates(train)
@@ -161,7 +167,7 @@ def both(model: FINE, train: Split, out: Path, config: TrainConfig, rounds: int,
     """Memory of streamed training with nothing beside it, past the change of a window; then ``compare``."""
     forget(out, train)
     with AnonymousMemory() as memory:
-        rate(updates(model, train, config), stream.window_batches(config) + 4)
+        rate(updates(model, train, config), streamed.window_batches(config) + 4)
     mapped, slots = number("/proc/self/status", "RssFile:") / 1024, len(model.queue.label)
     alone = {"queue_slots": slots, "peak_anonymous_mib": memory.peak, "file_mapped_mib": mapped}
     return alone | compare(model, train, out, config, rounds, steps)
@@ -169,8 +175,13 @@ def both(model: FINE, train: Split, out: Path, config: TrainConfig, rounds: int,
 
 def machine() -> dict:
     """What the figures were measured on, and how busy it is."""
-    return {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg(),
-            "memory_gib": stream._memory(torch.device("cpu")) / 2**30, "system": platform.platform()}  # fmt: skip
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg(),
+        "memory_gib": streamed._memory(torch.device("cpu")) / 2**30,
+        "system": platform.platform(),
+    }
 
 
 def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
@@ -185,13 +196,18 @@ def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
     with AnonymousMemory() as building:
         model = model_of(corpus)
     result = {
-        "command": " ".join(["python", "benchmarks/larger_than_memory.py", *sys.argv[1:]]), "quick": quick,
-        "cache": "before each round: MADV_DONTNEED, posix_fadvise(DONTNEED)", "threads": threads, "batch": BATCH,
-        "chunk": config.chunk, "window_utterances": stream.window_batches(config) * BATCH,
-        "generation": generated, "load_before": os.getloadavg(),
+        "command": " ".join(["python", "benchmarks/larger_than_memory.py", *sys.argv[1:]]),
+        "quick": quick,
+        "cache": "before each round: MADV_DONTNEED, posix_fadvise(DONTNEED)",
+        "threads": threads,
+        "batch": BATCH,
+        "chunk": config.chunk,
+        "window_utterances": streamed.window_batches(config) * BATCH,
+        "generation": generated,
+        "load_before": os.getloadavg(),
         "opening": {"seconds": opened - started, "peak_anonymous_mib": opening.peak},
         "building": {"seconds": time.perf_counter() - opened, "peak_anonymous_mib": building.peak},
-    }  # fmt: skip
+    }
     with training.cpu_threads(threads):
         result["queue_as_configured"] = both(model, train, out, config, *((2, 4) if quick else (3, 4)))
         print(json.dumps(result), file=sys.stderr, flush=True)

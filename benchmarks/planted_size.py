@@ -12,10 +12,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from finelib import experiment, metrics, presets, references
+from finelib import metrics
+from finelib.baselines import references
 from finelib.config import DataConfig, RunSpec
 from finelib.data.corpora import CORPORA
-from finelib.records import git_revision
+from finelib.runs import experiment, presets
+from finelib.runs.options import ROOT
+from finelib.runs.records import git_revision
 
 
 def measure(corpus_name: str, seeds: int, epochs: int, out: Path) -> dict:
@@ -29,12 +32,17 @@ def measure(corpus_name: str, seeds: int, epochs: int, out: Path) -> dict:
     fine = [record.test["corr"] for record in records]
     oracle = corr["oracle (true factors)"]
     return {
-        "corpus": corpus_name, "data": "planted", "utterances": [len(s) for s in corpus.splits.values()],
-        "corr": corr, "fine_corr": fine, "share": [value / oracle for value in fine],
+        "corpus": corpus_name,
+        "data": "planted",
+        "utterances": [len(s) for s in corpus.splits.values()],
+        "corr": corr,
+        "fine_corr": fine,
+        "share": [value / oracle for value in fine],
         "ridge_share": corr["ridge (T + A + V)"] / oracle,
         "seconds": [record.content["timing"]["seconds"] for record in records],
-        "runs": [record.id for record in records], "git_revision": git_revision(),
-    }  # fmt: skip
+        "runs": [record.id for record in records],
+        "git_revision": git_revision(),
+    }
 
 
 def main() -> None:
@@ -42,7 +50,7 @@ def main() -> None:
     parser.add_argument("corpora", nargs="+", choices=CORPORA)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--out", type=Path, default=presets.ROOT)
+    parser.add_argument("--out", type=Path, default=ROOT)
     arguments = parser.parse_args()
     print(json.dumps([measure(c, arguments.seeds, arguments.epochs, arguments.out) for c in arguments.corpora]))
 

@@ -34,21 +34,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from finelib import presets
 from finelib.config import FineConfig, TrainConfig
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import MODALITIES, Batch
 from finelib.fine import FINE
+from finelib.runs import presets
 from finelib.training import PRECISIONS, _Run
 
 BATCH, STEPS, PRODUCT = 32, 15, 1024
 COPIES = [2**k for k in range(16, 27, 2)]  # bytes copied, for the rate at which operations of that size move theirs
 KINDS = {
-    "optimiser": ("adamw", "foreach"), "matrix products": ("mm", "bmm", "addmm", "baddbmm"),
-    "softmax": ("softmax", "logsumexp"), "attention": ("scaled_dot_product",),
-    "GELU and ReLU": ("gelu", "relu", "threshold"), "norms": ("norm",),
-    "copies": ("copy", "cat", "clone", "stack", "index"), "random numbers": ("random",),
-}  # fmt: skip
+    "optimiser": ("adamw", "foreach"),
+    "matrix products": ("mm", "bmm", "addmm", "baddbmm"),
+    "softmax": ("softmax", "logsumexp"),
+    "attention": ("scaled_dot_product",),
+    "GELU and ReLU": ("gelu", "relu", "threshold"),
+    "norms": ("norm",),
+    "copies": ("copy", "cat", "clone", "stack", "index"),
+    "random numbers": ("random",),
+}
 CONFIGURATIONS = {"demo": presets.DEMO, "paper": presets.PAPER}
 PHASES = ("forward", "losses", "backward", "update")
 
@@ -70,8 +74,10 @@ def made_up(config: FineConfig, info: CorpusInfo, train: TrainConfig, device: st
     batch = Batch(
         {m: torch.randn(BATCH, frames[m], widths[m]).to(device) for m in MODALITIES},
         {m: torch.ones(BATCH, frames[m], dtype=torch.bool, device=device) for m in MODALITIES},
-        label.to(device), None, torch.arange(BATCH, device=device),
-    )  # fmt: skip
+        label.to(device),
+        None,
+        torch.arange(BATCH, device=device),
+    )
     return run, batch
 
 
@@ -173,14 +179,20 @@ def measure(config: FineConfig, info: CorpusInfo, train: TrainConfig, copies: di
     operations = sum(called[1] for called in counts.called)
     least = attainable(counts.called, product, copies)
     return {
-        "corpus": info.name, "parameters": sum(p.numel() for p in run.model.parameters()),
-        "gflop": operations / 1e9, "gbyte": sum(called[2] for called in counts.called) / 1e9,
-        "calls": len(counts.called), "ms": 1e3 * took, "samples_per_second": BATCH / took,
-        "product_gflop_per_second": product / 1e9, "share_of_product_rate": operations / took / product,
-        "attainable_ms": 1e3 * least, "share_of_attainable": least / took,
+        "corpus": info.name,
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "gflop": operations / 1e9,
+        "gbyte": sum(called[2] for called in counts.called) / 1e9,
+        "calls": len(counts.called),
+        "ms": 1e3 * took,
+        "samples_per_second": BATCH / took,
+        "product_gflop_per_second": product / 1e9,
+        "share_of_product_rate": operations / took / product,
+        "attainable_ms": 1e3 * least,
+        "share_of_attainable": least / took,
         "ms_by_phase": {p: 1e3 * statistics.median(t) for p, t in zip(PHASES, zip(*phases, strict=True), strict=True)},
         "ms_by_kind": by_kind(lambda: step(run, batch)),
-    }  # fmt: skip
+    }
 
 
 def by_kind(work) -> dict[str, float]:
@@ -218,16 +230,28 @@ def main() -> None:
                 found = measure(CONFIGURATIONS[name], CORPORA[corpus], train, copies)
                 rows.append({"threads": threads, "configuration": name} | found)
                 row = rows[-1]
-                print(f"{corpus}, {name}, {threads} thread(s): {row['ms']:.0f} ms, {row['share_of_product_rate']:.0%} "
-                      f"of the product rate, {row['share_of_attainable']:.0%} of attainable", flush=True)  # fmt: skip
-    content = json.dumps({
-        "batch": BATCH, "precision": arguments.precision, "compile": arguments.compile,
-        "copy_gbyte_per_second": rates, "rows": rows,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "load": os.getloadavg()[0],
-        "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "torch": version("torch"),
-        "allocator": os.environ.get("GLIBC_TUNABLES", "as it comes"),
-        "command": " ".join(["python", "benchmarks/step.py", *sys.argv[1:]]),
-    }, indent=1)  # fmt: skip
+                print(
+                    f"{corpus}, {name}, {threads} thread(s): {row['ms']:.0f} ms, {row['share_of_product_rate']:.0%} "
+                    f"of the product rate, {row['share_of_attainable']:.0%} of attainable",
+                    flush=True,
+                )
+    content = json.dumps(
+        {
+            "batch": BATCH,
+            "precision": arguments.precision,
+            "compile": arguments.compile,
+            "copy_gbyte_per_second": rates,
+            "rows": rows,
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "load": os.getloadavg()[0],
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "torch": version("torch"),
+            "allocator": os.environ.get("GLIBC_TUNABLES", "as it comes"),
+            "command": " ".join(["python", "benchmarks/step.py", *sys.argv[1:]]),
+        },
+        indent=1,
+    )
     print(content)
     if arguments.out:
         with open(arguments.out, "w") as file:

@@ -18,16 +18,17 @@ import time
 import torch
 from torch import nn
 
-from finelib import presets, together
 from finelib.config import DataConfig, FineConfig, TrainConfig
 from finelib.data.features import Corpus
-from finelib.experiment import load_corpus
 from finelib.models import build
+from finelib.runs import presets
+from finelib.runs.experiment import load_corpus
+from finelib.scale import seeds_together
 
-DEVICE = together.resolve_device(TrainConfig().device)
+DEVICE = seeds_together.resolve_device(TrainConfig().device)
 CLOCK = time.process_time if DEVICE.type == "cpu" else time.perf_counter
 CONFIGURATIONS = {
-    "grid": (presets.GRID, presets.GRID_TRAIN["demo"], DataConfig("mosei", design="components")),
+    "grid": (presets.SMALL, presets.SMALL_TRAIN["demo"], DataConfig("mosei", design="components")),
     "demo": (presets.DEMO, presets.TRAIN["demo"], DataConfig("mosei", scale=presets.PLANTED_SCALE["demo"]["mosei"])),
 }
 
@@ -37,13 +38,15 @@ def measure(name: str, seeds: int, count: int) -> dict:
     config, train, data = CONFIGURATIONS[name]
     corpus = load_corpus(data)
     models = [_model(config, corpus, seed) for seed in range(seeds)]
-    apart, at_once = together.seconds_per_update(models, corpus, train, list(range(seeds)), count, CLOCK)
+    apart, at_once = seeds_together.seconds_per_update(models, corpus, train, list(range(seeds)), count, CLOCK)
     return {
-        "configuration": name, "batch": train.batch_size, "seeds": seeds,
+        "configuration": name,
+        "batch": train.batch_size,
+        "seeds": seeds,
         "ms_per_step_and_seed_separate": round(1e3 * apart / seeds, 2),
         "ms_per_step_and_seed_together": round(1e3 * at_once / seeds, 2),
         "separate_over_together": round(apart / at_once, 2),
-    }  # fmt: skip
+    }
 
 
 def _model(config: FineConfig, corpus: Corpus, seed: int) -> nn.Module:
@@ -59,12 +62,23 @@ def main() -> None:
     load = [round(os.getloadavg()[0], 1)]
     rows = [measure(name, seeds, arguments.count) for name in CONFIGURATIONS for seeds in arguments.seeds]
     load.append(round(os.getloadavg()[0], 1))
-    print(json.dumps({
-        "command": " ".join(["python", *sys.argv]), "rows": rows, "device": str(DEVICE), "clock": CLOCK.__name__,
-        "threads": TrainConfig().threads, "cores": os.cpu_count(), "load": load,
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(), "torch": torch.__version__,
-    }, indent=1))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "command": " ".join(["python", *sys.argv]),
+                "rows": rows,
+                "device": str(DEVICE),
+                "clock": CLOCK.__name__,
+                "threads": TrainConfig().threads,
+                "cores": os.cpu_count(),
+                "load": load,
+                "processor": platform.processor() or platform.machine(),
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

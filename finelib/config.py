@@ -158,11 +158,11 @@ class TrainConfig:
 class RunSpec:
     """One training run: data, model, training, seed. ``name`` is the row it belongs to.
 
-    ``model`` is a FineConfig, an EncoderConfig, or the ``Config`` of a compared system (``baselines``).
+    ``model_config`` is a FineConfig, an EncoderConfig, or the ``Config`` of a compared system (``baselines``).
     """
 
     name: str
     data: DataConfig
-    model: Any
+    model_config: Any
     train: TrainConfig
     seed: int

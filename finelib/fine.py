@@ -16,14 +16,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from finelib.baselines.variants import ONE_KIND, make_encoder, make_factorisation, make_information
 from finelib.config import FineConfig
 from finelib.contrastive import DynamicContrastiveQueue, contrastive_loss, queue_capacity
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import MODALITIES, Batch
 from finelib.ftre import FTREOutput
+from finelib.inputs import Standardise
+from finelib.layers import ByteDropout, mlp, stacked_mlp
 from finelib.moq import MoQOutput
-from finelib.parts import ONE_KIND, make_encoder, make_factorisation, make_information
-from finelib.stacked import ByteDropout, mlp, stacked_mlp
 
 KINDS = tuple(field.name for field in fields(FTREOutput))
 
@@ -49,18 +50,6 @@ class FineOutput:
     features: FTREOutput
 
 
-class Standardise(nn.Module):
-    """(x - mean) / sd per feature with training-split statistics, clipped to +-10; padding stays 0."""
-
-    def __init__(self, mean: Float[Tensor, "d"], sd: Float[Tensor, "d"]):
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", 1 / sd.clamp(min=1e-6))
-
-    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
-        return F.hardtanh_((x - self.mean) * self.scale, -10, 10).mul_(mask[..., None])
-
-
 class Fusion(nn.Module):
     """Transformer over a [CLS] and the STR and UTR tokens of every modality; its output at the [CLS] positions.
 
@@ -79,7 +68,7 @@ class Fusion(nn.Module):
                 width, heads, 4 * width, 0.0, activation="gelu", batch_first=True, norm_first=True
             )
             for _ in range(layers)
-        )  # fmt: skip
+        )
         for layer in self.layers:  # on the residual branches only, as in the Q-Formers
             layer.dropout1, layer.dropout2 = ByteDropout(dropout), ByteDropout(dropout)
         self.norm = nn.LayerNorm(width)
@@ -93,9 +82,9 @@ class Fusion(nn.Module):
         *first, last = self.layers
         for layer in first:
             tokens = layer(tokens)
-        return self.norm(self.at_cls(last, tokens, slice(0, None, sequence.shape[2])))
+        return self.norm(self.last_layer_cls(last, tokens, slice(0, None, sequence.shape[2])))
 
-    def at_cls(
+    def last_layer_cls(
         self, layer: nn.TransformerEncoderLayer, tokens: Float[Tensor, "B n w"], cls: slice
     ) -> Float[Tensor, "B M w"]:
         """A layer's output (pre-norm attention, then feed-forward) at the [CLS] positions alone."""
@@ -121,9 +110,14 @@ class FINE(nn.Module):
     """
 
     def __init__(
-        self, config: FineConfig, info: CorpusInfo, widths: dict[str, int], class_counts: list[int],
-        standardise: dict[str, Standardise] | None = None, text_encoder: nn.Module | None = None,
-    ):  # fmt: skip
+        self,
+        config: FineConfig,
+        info: CorpusInfo,
+        widths: dict[str, int],
+        class_counts: list[int],
+        standardise: dict[str, Standardise] | None = None,
+        text_encoder: nn.Module | None = None,
+    ):
         super().__init__()
         self.config, self.info = config, info
         self.modalities = tuple(m for m in MODALITIES if m in config.modalities)
@@ -198,21 +192,32 @@ class FINE(nn.Module):
         c = self.config
         classes = self.classes(batch.label)
         terms = self.information(output.features, batch.label, classes)
-        terms["mp"] = self.prediction_loss(output.logits, batch.label)
-        terms["up"] = torch.stack([
-            self.prediction_loss(logits, batch.unimodal_labels[m] if batch.unimodal_labels else batch.label)
-            for m, logits in output.unimodal.items()
-        ]).mean()  # fmt: skip
-        terms["aux"] = torch.stack([out.load_balance for out in output.moq.values()]).mean()
+        terms["L_MP"] = self.prediction_loss(output.logits, batch.label)
+        terms["L_UP"] = torch.stack(
+            [
+                self.prediction_loss(logits, batch.unimodal_labels[m] if batch.unimodal_labels else batch.label)
+                for m, logits in output.unimodal.items()
+            ]
+        ).mean()
+        terms["L_aux"] = torch.stack([out.load_balance for out in output.moq.values()]).mean()
         z = self.contrast_vector(output)
-        terms["cl"] = contrastive_loss(
-            z, batch.label, classes, self.queue, self.info.label_high - self.info.label_low, c.tau,
+        terms["L_CL"] = contrastive_loss(
+            z,
+            batch.label,
+            classes,
+            self.queue,
+            self.info.label_high - self.info.label_low,
+            c.tau,
             compensate=c.contrast == "accon",
-        )  # fmt: skip
+        )
         terms["total"] = (
-            terms["mp"] + c.lambda_up * terms["up"] + c.lambda_cl * terms["cl"] + c.lambda_aux * terms["aux"]
-            + c.beta_mi * terms["mi"] + terms["critic"]
-        )  # fmt: skip
+            terms["L_MP"]
+            + c.lambda_up * terms["L_UP"]
+            + c.lambda_cl * terms["L_CL"]
+            + c.lambda_aux * terms["L_aux"]
+            + c.beta_mi * terms["L_MI"]
+            + terms["critic"]
+        )
         if self.training and self.queue is not None:
             self.queue.enqueue(z, batch.label, classes)
         return terms

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from finelib.layers import mlp, stacked_mlp
 from finelib.mutual_information import CRITICS, frozen, info_nce, nce_club
-from finelib.stacked import mlp, stacked_mlp
 
 Features = dict[str, Float[Tensor, "B l d"]]
-TERMS = ("I_sha", "I_uni", "I_str", "I_utr", "recon")
+TERMS = ("I_sha", "I_uni", "I_str", "I_utr", "L_recon")
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,13 @@ class FTRE(nn.Module):
     """
 
     def __init__(
-        self, modalities: tuple[str, ...], width: int, reduction: float = 0.5, task_width: int = 128,
+        self,
+        modalities: tuple[str, ...],
+        width: int,
+        reduction: float = 0.5,
+        task_width: int = 128,
         branches: tuple[str, ...] = ("shared", "unique"),
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.modalities, self.branches, stack = modalities, branches, len(modalities)
         self.factor_width = factor = max(1, int(width * reduction))
@@ -81,9 +85,13 @@ class FTRE(nn.Module):
         factor_of = {name: by_modality(x) for name, x in zip(self.branches, branches, strict=True)}
         task_of = {name: by_modality(x) for name, x in zip(self.branches, task, strict=True)}
         return FTREOutput(
-            tokens, factor_of.get("shared", {}), factor_of.get("unique", {}), task_of.get("shared", {}),
-            task_of.get("unique", {}), by_modality(reconstruction),
-        )  # fmt: skip
+            tokens,
+            factor_of.get("shared", {}),
+            factor_of.get("unique", {}),
+            task_of.get("shared", {}),
+            task_of.get("unique", {}),
+            by_modality(reconstruction),
+        )
 
 
 class MutualInformation(nn.Module):
@@ -113,11 +121,21 @@ class MutualInformation(nn.Module):
     """
 
     def __init__(
-        self, factor_widths: dict[str, int], task_width: int, label_width: int, label_center: float,
-        label_scale: float, critic: str = "dot", critic_width: int = 128, critic_layers: int = 1,
-        str_negatives: str = "same_bin", club_diagonal: bool = False, symmetric: bool = True,
-        weights: dict[str, float] | None = None, branches: tuple[str, ...] = ("shared", "unique"),
-    ):  # fmt: skip
+        self,
+        factor_widths: dict[str, int],
+        task_width: int,
+        label_width: int,
+        label_center: float,
+        label_scale: float,
+        critic: str = "dot",
+        critic_width: int = 128,
+        critic_layers: int = 1,
+        str_negatives: str = "same_bin",
+        club_diagonal: bool = False,
+        symmetric: bool = True,
+        weights: dict[str, float] | None = None,
+        branches: tuple[str, ...] = ("shared", "unique"),
+    ):
         super().__init__()
         self.weights = dict.fromkeys(TERMS, 1.0) | (weights or {})
         self.modalities = tuple(factor_widths)
@@ -150,11 +168,11 @@ class MutualInformation(nn.Module):
     def forward(
         self, features: FTREOutput, label: Float[Tensor, "B"], classes: Int[Tensor, "B"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """I_sha, I_uni, I_str, I_utr in nats, the reconstruction error, their sum "mi" (L_MI of Eq. 12), and
+        """I_sha, I_uni, I_str, I_utr in nats, the reconstruction error, their sum "L_MI" (L_MI of Eq. 12), and
         "critic", the critics' own loss."""
         y = ((label - self.label_center) / self.label_scale)[:, None]
         terms = dict.fromkeys((*TERMS, "critic"), y.new_zeros(()))
-        terms["recon"] = reconstruction_loss(features)
+        terms["L_recon"] = reconstruction_loss(features)
         if features.utr:
             terms["I_utr"] = self.i_utr(self.pool(features.utr), y)
         if hasattr(self, "critic_uni"):
@@ -167,10 +185,13 @@ class MutualInformation(nn.Module):
             terms["I_sha"] = self.i_sha(self.pool(features.shared))
         # mutual information is not negative: an estimate below 0 asks for a better critic, not for other features
         w, lowered = self.weights, {name: terms[name].clamp(min=0) for name in ("I_uni", "I_str")}
-        terms["mi"] = (
-            w["recon"] * terms["recon"] + w["I_uni"] * lowered["I_uni"] + w["I_str"] * lowered["I_str"]
-            - w["I_sha"] * terms["I_sha"] - w["I_utr"] * terms["I_utr"]
-        )  # fmt: skip
+        terms["L_MI"] = (
+            w["L_recon"] * terms["L_recon"]
+            + w["I_uni"] * lowered["I_uni"]
+            + w["I_str"] * lowered["I_str"]
+            - w["I_sha"] * terms["I_sha"]
+            - w["I_utr"] * terms["I_utr"]
+        )
         return terms
 
     def pool(self, features: Features) -> Float[Tensor, "M B w"]:
@@ -203,9 +224,7 @@ class MutualInformation(nn.Module):
         """I_str (Eq. 10): conditional NCE-CLUB between [X_m^str; Y^str] of pairs, to be minimised; critics' loss."""
         candidates = same_bin if self.str_negatives == "same_bin" else None
         main, own = _beside(str_, y_str.detach()), _beside(str_.detach(), y_str)
-        value = nce_club(
-            frozen(self.critic_str, main[self.left], main[self.right]), candidates, self.club_diagonal
-        )  # fmt: skip
+        value = nce_club(frozen(self.critic_str, main[self.left], main[self.right]), candidates, self.club_diagonal)
         own_bound = info_nce(self.critic_str(own[self.left], own[self.right]), candidates, self.symmetric)
         return value.mean(), -own_bound.mean()
 

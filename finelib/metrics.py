@@ -6,11 +6,8 @@ percentage. ACC-2 exists in two forms on CMU-MOSI and CMU-MOSEI, and both are gi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 from sklearn.metrics import f1_score
 
 SIMS_EDGES = {"acc2": (0.0,), "acc3": (-0.1, 0.1), "acc5": (-0.7, -0.1, 0.1, 0.7)}
@@ -95,44 +92,3 @@ def correlation(x: Float[np.ndarray, "N"], y: Float[np.ndarray, "N"]) -> float:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
     return float(np.corrcoef(x, y)[0, 1])
-
-
-# ---------------------------------------------------------------------------------------------- over seeds
-
-
-@dataclass(frozen=True)
-class Interval:
-    """mean, sd (n - 1) and a confidence interval for the mean; sd, low and high are None for one value."""
-
-    mean: float
-    sd: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-def interval(values: list[float], level: float = 0.95) -> Interval:
-    """Student's t interval over seeds: it speaks of the training recipe on this test set, seeds being what varies."""
-    values = np.asarray(values, dtype=np.float64)
-    n, mean = len(values), float(values.mean())
-    if n < 2:
-        return Interval(mean, None, None, None, n)
-    sd = float(values.std(ddof=1))
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * sd / np.sqrt(n)
-    return Interval(mean, sd, mean - half, mean + half, n)
-
-
-def paired(a: list[float], b: list[float], level: float = 0.95) -> tuple[Interval, float | None]:
-    """Difference a - b of runs that share seeds: its t interval and the two-sided p of the paired t test.
-
-    Raises:
-        ValueError: if the two have not the same number of values.
-    """
-    if len(a) != len(b):
-        raise ValueError(f"paired difference: found {len(a)} and {len(b)} values, expected the same seeds")
-    difference = interval([x - y for x, y in zip(a, b, strict=True)], level)
-    if difference.sd is None:
-        return difference, None
-    if difference.sd == 0:
-        return difference, 1.0 if difference.mean == 0 else 0.0
-    return difference, float(stats.ttest_rel(a, b).pvalue)

@@ -1,7 +1,7 @@
 """From a configuration and a corpus to a model. Every model meets one contract:
 
-    output = model(batch)                   # output.prediction (B,); labels are not read
-    terms = model.losses(output, batch)     # name -> scalar; "total" is minimised
+output = model(batch)                   # output.prediction (B,); labels are not read
+terms = model.losses(output, batch)     # name -> scalar; "total" is minimised
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from finelib.baselines import SYSTEMS
-from finelib.baselines.common import Inputs
 from finelib.baselines.encoder_alone import EncoderAlone
 from finelib.config import EncoderConfig, FineConfig
-from finelib.data.features import Corpus, Frames
-from finelib.fine import FINE, Standardise
-from finelib.text import TextEncoder
+from finelib.data.features import Corpus
+from finelib.data.text import TextEncoder
+from finelib.fine import FINE
+from finelib.inputs import Inputs, statistics
 
 
 def build(config: Any, corpus: Corpus) -> nn.Module:
@@ -34,7 +33,7 @@ def build(config: Any, corpus: Corpus) -> nn.Module:
     missing = [m for m in config.modalities if m not in corpus.modalities]
     if missing:
         raise ValueError(
-            f"{corpus.info.title} ({corpus.data}): modalities {', '.join(missing)} asked for, "
+            f"{corpus.info.title} ({corpus.kind}): modalities {', '.join(missing)} asked for, "
             f"found {', '.join(corpus.modalities)}"
         )
     train = corpus.splits["train"]
@@ -59,8 +58,3 @@ def class_counts(corpus: Corpus) -> list[int]:
     edges = np.float32(corpus.info.class_edges)
     index = np.searchsorted(edges, corpus.splits["train"].label, side="left")
     return np.bincount(index, minlength=len(edges) + 1).tolist()
-
-
-def statistics(frames: Frames) -> Standardise:
-    """The frames' own mean and standard deviation (``Frames.moments``)."""
-    return Standardise(*(torch.tensor(values) for values in frames.moments))  # copies: a state may be loaded into them

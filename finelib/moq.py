@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.stacked import ByteDropout, StackedLayerNorm, StackedLinear, uniform_parameter
+from finelib.layers import ByteDropout, StackedLayerNorm, StackedLinear, masked_mean, uniform_parameter
 
 FramesOf = dict[str, Float[Tensor, "B T f"]]
 MaskOf = dict[str, Bool[Tensor, "B T"]]
@@ -45,12 +45,12 @@ class QFormerLayer(nn.Module):
         self.self_in = StackedLinear(stack, width, 3 * width)
         self.self_out = StackedLinear(stack, width, width)
         self.cross_query = StackedLinear(stack, width, width)
-        self.cross_key = nn.ParameterDict({
-            m: uniform_parameter(f, experts, heads, self.head_width, f) for m, f in frame_widths.items()
-        })  # fmt: skip
-        self.cross_value = nn.ParameterDict({
-            m: uniform_parameter(f, experts, heads, f, self.head_width) for m, f in frame_widths.items()
-        })  # fmt: skip
+        self.cross_key = nn.ParameterDict(
+            {m: uniform_parameter(f, experts, heads, self.head_width, f) for m, f in frame_widths.items()}
+        )
+        self.cross_value = nn.ParameterDict(
+            {m: uniform_parameter(f, experts, heads, f, self.head_width) for m, f in frame_widths.items()}
+        )
         self.cross_value_bias = uniform_parameter(width, stack, 1, width)
         self.cross_out = StackedLinear(stack, width, width)
         self.wide = StackedLinear(stack, width, 4 * width)
@@ -96,14 +96,19 @@ class QFormerLayer(nn.Module):
         tokens = self.norms[0](tokens + self.self_attention(tokens))
         return {
             m: self.weights(q, self.cross_key[m], frames[m], bias[m])
-            .unflatten(1, (-1, self.heads, self.queries)).mean(2)
+            .unflatten(1, (-1, self.heads, self.queries))
+            .mean(2)
             for q, m in zip(self.queries_of(tokens, len(frames)), frames, strict=True)
-        }  # fmt: skip
+        }
 
     def read(
-        self, query: Float[Tensor, "E H n c"], key: Float[Tensor, "E H c f"], value: Float[Tensor, "E H f c"],
-        frames: Float[Tensor, "B T f"], bias: Float[Tensor, "B 1 T"],
-    ) -> Float[Tensor, "E m d"]:  # fmt: skip
+        self,
+        query: Float[Tensor, "E H n c"],
+        key: Float[Tensor, "E H c f"],
+        value: Float[Tensor, "E H f c"],
+        frames: Float[Tensor, "B T f"],
+        bias: Float[Tensor, "B 1 T"],
+    ) -> Float[Tensor, "E m d"]:
         """softmax((q W_k^T) X^T + bias) X W_v of one modality; the bias is very negative on padding."""
         weights = self.weights(query, key, frames, bias)
         if values_first(*weights.shape[1:], *value.shape):
@@ -123,9 +128,12 @@ class QFormerLayer(nn.Module):
         return mean.unflatten(1, (experts, heads)).permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
 
     def weights(
-        self, query: Float[Tensor, "E H n c"], key: Float[Tensor, "E H c f"], frames: Float[Tensor, "B T f"],
+        self,
+        query: Float[Tensor, "E H n c"],
+        key: Float[Tensor, "E H c f"],
+        frames: Float[Tensor, "B T f"],
         bias: Float[Tensor, "B 1 T"],
-    ) -> Float[Tensor, "B m T"]:  # fmt: skip
+    ) -> Float[Tensor, "B m T"]:
         """Attention to each frame, rows in the order expert, head, query."""
         folded = (query @ key).unflatten(2, (-1, self.queries))  # (E, H, b, l, f)
         folded = folded.permute(2, 0, 1, 3, 4).flatten(1, 3)  # (b, E*H*l, f)
@@ -179,9 +187,17 @@ class MoQ(nn.Module):
     """
 
     def __init__(
-        self, frame_widths: dict[str, int], width: int, experts: int = 4, queries: int = 4, top_k: int = 3,
-        layers: int = 1, heads: int = 8, dropout: float = 0.1, renormalise: bool = False,
-    ):  # fmt: skip
+        self,
+        frame_widths: dict[str, int],
+        width: int,
+        experts: int = 4,
+        queries: int = 4,
+        top_k: int = 3,
+        layers: int = 1,
+        heads: int = 8,
+        dropout: float = 0.1,
+        renormalise: bool = False,
+    ):
         super().__init__()
         if not 1 <= top_k <= experts:
             raise ValueError(f"MoQ: top_k is {top_k}, expected 1 to {experts} (the number of experts)")
@@ -230,12 +246,6 @@ class MoQ(nn.Module):
 def _padding_bias(mask: Bool[Tensor, "B T"], dtype: torch.dtype) -> Float[Tensor, "B 1 T"]:
     # finite, so that an utterance of padding alone gets even weights instead of NaN
     return torch.where(mask[:, None], 0.0, -1e9).to(dtype)
-
-
-def masked_mean(x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
-    """Mean over real frames; zeros for an utterance without any."""
-    weight = mask.to(x.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
-    return (weight[:, None] @ x).squeeze(1)
 
 
 def top_k_gate(probability: Float[Tensor, "B E"], k: int, renormalise: bool = False) -> Float[Tensor, "B E"]:

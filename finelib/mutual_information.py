@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.stacked import StackedLinear, stacked_mlp
+from finelib.layers import StackedLinear, stacked_mlp
 
 # ---------------------------------------------------------------------------------------------- critics
 

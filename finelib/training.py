@@ -16,13 +16,72 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from finelib import metrics, parallel
-from finelib.checkpoint import read_state, write_state
+from finelib import metrics, parallel, training
 from finelib.config import TrainConfig
-from finelib.data import stream
 from finelib.data.features import Batch, Corpus, ResidentSplit, Split
-from finelib.data.stream import StreamedSplit
-from finelib.optimiser import make_optimiser, rate_factor
+from finelib.runs.checkpoint import read_state, write_state
+from finelib.scale import streamed
+from finelib.scale.streamed import StreamedSplit, window_batches
+
+POOL_BATCHES = 16  # batches that are cut from one pool of random utterances, sorted by length
+
+
+def epoch(length: Int[Tensor, "N"], config: TrainConfig, generator: torch.Generator) -> list[Int[Tensor, "B"]]:
+    """An epoch's batches in random order, each row in one; with ``bucket`` cut from pools that are sorted by length.
+
+    Args:
+        length: frames of each utterance, all modalities together.
+    """
+    if not config.chunk:
+        return _cut(torch.randperm(len(length), generator=generator), length, config, generator)
+    chunks = torch.arange(len(length)).split(config.chunk)
+    order = torch.cat([chunks[i] for i in torch.randperm(len(chunks), generator=generator)])
+    windows = order.split(window_batches(config) * config.batch_size)
+    shuffled = [window[torch.randperm(len(window), generator=generator)] for window in windows]
+    return [batch for window in shuffled for batch in _cut(window, length, config, generator)]
+
+
+def _cut(order: Tensor, length: Tensor, config: TrainConfig, generator: torch.Generator) -> list[Tensor]:
+    size = config.batch_size
+    if not config.bucket:
+        return list(order.split(size))
+    sorted_pools = [pool[length[pool].argsort()] for pool in order.split(size * POOL_BATCHES)]
+    batches = torch.cat(sorted_pools).split(size)
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
+
+
+def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW with groups of their own for the NCE-CLUB critics and the text encoder; decay on matrices only."""
+    role = {id(p): "critic" for p in model.critic_parameters()} if hasattr(model, "critic_parameters") else {}
+    if model.text_encoder is not None:
+        role |= {id(p): "text" for p in model.text_encoder.parameters()}
+    rates = {"model": config.lr, "critic": config.lr_critic, "text": config.lr_text}
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            groups.setdefault((role.get(id(parameter), "model"), parameter.ndim > 1), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": members,
+                "role": name,
+                "lr": rates[name],
+                "peak_lr": rates[name],
+                "weight_decay": config.weight_decay if decays else 0.0,
+            }
+            for (name, decays), members in groups.items()
+        ],
+        fused=True,
+    )
+
+
+def rate_factor(update: int, total: int, warmup: float) -> float:
+    """Share of the peak rate at an update: linear over the first ``warmup`` of all updates, then a cosine to 0."""
+    rising = max(1, round(warmup * total))
+    if update < rising:
+        return (update + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, total - rising)))
+
 
 EVALUATION_BATCH = 128
 PRECISIONS = ("float32", "bfloat16")
@@ -127,7 +186,7 @@ def fit(
     device = resolve_device(config.device)
     modalities = tuple(m for m in corpus.modalities if m in model.config.modalities)
     with cpu_threads(config.threads):
-        train = stream.training_split(corpus.splits["train"], modalities, device, config)
+        train = streamed.training_split(corpus.splits["train"], modalities, device, config)
         valid = ResidentSplit(corpus.splits["valid"], modalities, device)
         run = _Run(parallel.prepared(model.to(device)), config, seed, len(train))
         if config.compile:
@@ -159,7 +218,7 @@ def fit(
 
 def dev_scores(model: nn.Module, valid: ResidentSplit, corpus: Corpus) -> dict[str, float]:
     """All metrics of the dev split, their names prefixed by "dev_"."""
-    scores = metrics.score(corpus.info.metric, predict(model, valid), corpus.splits["valid"].label)
+    scores = metrics.score(corpus.info.metrics, predict(model, valid), corpus.splits["valid"].label)
     return {f"dev_{name}": value for name, value in scores.items()}
 
 
@@ -221,7 +280,7 @@ class _Run:
 
     def batches_of(self, train: ResidentSplit | StreamedSplit) -> list[Int[Tensor, "B"]]:
         """The rows of an epoch's batches, in random order."""
-        return stream.epoch(sum(train.length.values()), self.config, self.order)
+        return training.epoch(sum(train.length.values()), self.config, self.order)
 
     def shares(self, train: ResidentSplit | StreamedSplit) -> Iterator[Batch]:
         """Of each batch to come, what this process computes."""
@@ -279,11 +338,20 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Write the state, from which ``load`` goes on."""
-        write_state(path, {
-            "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "best": self.best,
-            "order": self.order.get_state(), "update": self.update, "history": vars(self.history),
-            "pending": self.pending, "terms": self.terms, "sizes": self.sizes,
-        })  # fmt: skip
+        write_state(
+            path,
+            {
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "best": self.best,
+                "order": self.order.get_state(),
+                "update": self.update,
+                "history": vars(self.history),
+                "pending": self.pending,
+                "terms": self.terms,
+                "sizes": self.sizes,
+            },
+        )
 
     def load(self, state: dict) -> None:
         """Go on from a saved state."""

@@ -3,22 +3,26 @@
 import pytest
 import torch
 
-from finelib import diagrams, experiment, figure5, presets, report, tables
 from finelib.config import DataConfig
 from finelib.models import build
-from finelib.presets import Options
+from finelib.paper import tables
+from finelib.runs import experiment, presets
+from finelib.runs.options import Options
+from finelib.study import factors
+from finelib.views import diagrams, report, style
+from finelib.views.figure5 import make_figure5
 
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory):
     """Options of a folder with Table 2, Figures 3 and 5 and the report, planted data of the smoke preset."""
     options = Options(preset="smoke", out=tmp_path_factory.mktemp("results"))
-    tables.build(2, options)
-    figure5.build(options)
+    tables.build_table(2, options)
+    make_figure5(options)
     specs = presets.figure5_specs(options)
-    values = diagrams.information_values(specs, experiment.run(specs, options.out))
-    diagrams.save("figure3", *diagrams.factorisation(values, "planted data"), options.figures)
-    report.build(options)
+    values = factors.information_values(specs, experiment.run(specs, options.out))
+    style.save("figure3", *diagrams.factorisation(values, "planted data"), options.figures)
+    report.write_report(options)
     return options
 
 

@@ -53,7 +53,10 @@ def dump(content: object, path: Path, layout: int = 2, protocol: int = 4) -> Pat
 
 
 def mmsa_content(
-    info: CorpusInfo, n: tuple[int, int, int] = SMALL, aligned: bool = False, seed: int = 0,
+    info: CorpusInfo,
+    n: tuple[int, int, int] = SMALL,
+    aligned: bool = False,
+    seed: int = 0,
     widths: tuple[int, int, int] | None = None,
 ) -> dict:
     """The content of an MMSA-format file: three splits of ``n`` rows, one -inf in the audio of each."""
@@ -65,8 +68,14 @@ def mmsa_content(
 
 
 def write_mmsa(
-    folder: Path, corpus: str, n: tuple[int, int, int] = SMALL, aligned: bool = False,
-    layout: int = 2, protocol: int = 4, seed: int = 0, widths: tuple[int, int, int] | None = None,
+    folder: Path,
+    corpus: str,
+    n: tuple[int, int, int] = SMALL,
+    aligned: bool = False,
+    layout: int = 2,
+    protocol: int = 4,
+    seed: int = 0,
+    widths: tuple[int, int, int] | None = None,
 ) -> Path:
     """Write one MMSA-format file under its published path below ``folder``; returns that path."""
     info = CORPORA[corpus]
@@ -90,7 +99,9 @@ def _mmsa_split(
         "raw_text": np.array([" ".join(rng.choice(WORDS, k)) for k in rng.integers(1, 20, n)], dtype=object),
         "id": np.array([f"{s}{row}$_${row % 7}" for row in range(n)]),
         "annotations": ["Positive" if y > 0 else "Negative" if y < 0 else "Neutral" for y in label],
-        "text": arrays[0], "audio": arrays[1], "vision": arrays[2],
+        "text": arrays[0],
+        "audio": arrays[1],
+        "vision": arrays[2],
         "text_bert": np.stack([tokens, mask, np.zeros_like(tokens)], axis=1).astype(np.float32),
         "regression_labels": label.astype(np.float32),
         "classification_labels": (np.sign(label) + 1).astype(np.float32),
@@ -116,8 +127,14 @@ def _padded(length: np.ndarray, t: int, d: int, label: np.ndarray, rng: np.rando
 
 
 def write_ur_funny(
-    folder: Path, version: int = 2, n: tuple[int, int, int] = SMALL, arrays: bool = False,
-    misspelt: bool = False, layout: int = 2, protocol: int = 4, seed: int = 0,
+    folder: Path,
+    version: int = 2,
+    n: tuple[int, int, int] = SMALL,
+    arrays: bool = False,
+    misspelt: bool = False,
+    layout: int = 2,
+    protocol: int = 4,
+    seed: int = 0,
 ) -> Path:
     """Write the UR-FUNNY files below ``folder``/UR_FUNNY; features as nested lists, or as arrays."""
     rng = np.random.default_rng(seed)

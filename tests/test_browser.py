@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finelib import figure5, figure5_views, figures
-from finelib.presets import ROOT
+from finelib.runs.options import ROOT
+from finelib.views import figure5, figures
+from finelib.views.figure5 import make_figure5
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing")
@@ -184,21 +185,26 @@ def test_figure_5_turns_answers_and_selects(browser, results, panel):
 
 
 HOSTILE = (
-    "<script>window.ran = 1</script>", "<img src=x onerror='window.ran = 1'>",
+    "<script>window.ran = 1</script>",
+    "<img src=x onerror='window.ran = 1'>",
     "</script><script>window.ran = 1</script>",
-    "&lt;b&gt; <b>bold</b> %{x} {{ 7 * 7 }} ${1}", "'\" onmouseover=\"window.ran = 1", "שלום עולם \u202e מימין",
-    "🎬👩‍👩‍👧‍👦 e\u0301", "<a href='javascript:window.ran=1'>click</a>", "x" * 100_000,
-)  # fmt: skip
+    "&lt;b&gt; <b>bold</b> %{x} {{ 7 * 7 }} ${1}",
+    '\'" onmouseover="window.ran = 1',
+    "שלום עולם \u202e מימין",
+    "🎬👩‍👩‍👧‍👦 e\u0301",
+    "<a href='javascript:window.ran=1'>click</a>",
+    "x" * 100_000,
+)
 
 
 def test_text_of_utterances_is_shown_as_text(browser, results, tmp_path):
     """In Figure 5's page and in a notebook's table: nothing runs, nothing is markup, nothing is endless."""
-    figure = figure5.build(results)
+    figure = make_figure5(results)
     test = figure.corpus.splits["test"]
     texts = [HOSTILE[i % len(HOSTILE)] for i in range(len(test))]
     hostile = replace(test, text=texts, ids=[f"{text[:60]} {i}" for i, text in enumerate(texts)])
     corpus = replace(figure.corpus, splits={**figure.corpus.splits, "test": hostile})
-    html = figure5_views.page(replace(figure, corpus=corpus), "a")
+    html = figure5.page(replace(figure, corpus=corpus), "a")
     assert len(html) < 15e6
     (tmp_path / "figure5a.html").write_text(html)
     with opened(browser, (tmp_path / "figure5a.html").as_uri(), viewport={"width": 1100, "height": 700}) as page:
@@ -207,8 +213,8 @@ def test_text_of_utterances_is_shown_as_text(browser, results, tmp_path):
         for i in range(len(HOSTILE)):  # what plotly draws of each
             page.evaluate("i => Plotly.Fx.hover('plane', [{ curveNumber: 0, pointNumber: i }])", i)
             page.wait_for_function(
-                "text => document.querySelector('#plane .hovertext')?.textContent.includes(text)", arg=HOSTILE[i][:30],
-            )  # fmt: skip
+                "text => document.querySelector('#plane .hovertext')?.textContent.includes(text)", arg=HOSTILE[i][:30]
+            )
         assert page.locator("#plane .hovertext a").count() == 0
         assert page.evaluate("window.ran") is None
     table = figures.worst_errors(figure.record, corpus, len(HOSTILE))
@@ -248,11 +254,28 @@ def lab(tmp_path_factory, results):
         nbformat.write(notebook, home / "notebooks" / f"{name}.ipynb")
     log = (home / "log").open("w")
     server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--ip=127.0.0.1", "--allow-root",
-         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={home}", "--ServerApp.port_retries=0"],
-        stdout=log, stderr=subprocess.STDOUT, cwd=home, env=os.environ | {"JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--port=0",
+            "--ip=127.0.0.1",
+            "--allow-root",
+            f"--IdentityProvider.token={TOKEN}",
+            f"--ServerApp.root_dir={home}",
+            "--ServerApp.port_retries=0",
+        ],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=home,
+        env=os.environ
+        | {
+            "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        },
+    )
     try:
         yield wait_for_address(home / "log", server)
     finally:
@@ -306,8 +329,10 @@ def test_start_here_runs_in_jupyterlab_and_the_explorer_answers(browser, lab):
     page.get_by_role("button", name="text", exact=True).click()
     page.wait_for_function(
         "before => { const all = document.querySelectorAll('img.widget-image');"
-        " return all.length && all[all.length - 1].src !== before; }", arg=before, timeout=60_000,
-    )  # fmt: skip
+        " return all.length && all[all.length - 1].src !== before; }",
+        arg=before,
+        timeout=60_000,
+    )
     page.close()
 
 

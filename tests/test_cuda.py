@@ -10,21 +10,27 @@ import pytest
 import torch
 from torch import nn
 
-from finelib import experiment, training
+from finelib import training
 from finelib.baselines import SYSTEMS
 from finelib.config import DataConfig, FineConfig, TrainConfig
 from finelib.contrastive import DynamicContrastiveQueue
 from finelib.data.features import ResidentSplit
 from finelib.models import build
+from finelib.runs import experiment
 
 SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8)
 DROPLESS = replace(SMALL, dropout=0.0)
 VARIANTS = {
-    "FINE": {}, "concat critic": {"critic": "concat", "width": (32, 16, 32), "qformer_layers": 2},
-    "batch negatives, SupCon": {"str_negatives": "batch", "contrast": "supcon"}, "l1, no queue": {"loss": "l1",
-    "queue_alpha": 0.0}, "MLP": {"encoder": "mlp"}, "TE": {"encoder": "te"}, "TCN": {"encoder": "tcn"},
-    "no FTRE": {"factorisation": "none"}, "MISA for FTRE": {"factorisation": "misa"},
-}  # fmt: skip
+    "FINE": {},
+    "concat critic": {"critic": "concat", "width": (32, 16, 32), "qformer_layers": 2},
+    "batch negatives, SupCon": {"str_negatives": "batch", "contrast": "supcon"},
+    "l1, no queue": {"loss": "l1", "queue_alpha": 0.0},
+    "MLP": {"encoder": "mlp"},
+    "TE": {"encoder": "te"},
+    "TCN": {"encoder": "tcn"},
+    "no FTRE": {"factorisation": "none"},
+    "MISA for FTRE": {"factorisation": "misa"},
+}
 CONFIGS = {name: replace(SMALL, **changes) for name, changes in VARIANTS.items()} | {
     name: system.Config(**system.DEMO) for name, system in SYSTEMS.items()
 }
@@ -71,10 +77,14 @@ def test_the_lstm_of_table_6_alone_asks_for_lengths(small_corpus):
 
 
 HABITS = {
-    "item": lambda x: x.sum().item(), "if": lambda x: bool(x.sum() > 0), "mask": lambda x: x[x > 0],
-    "nonzero": lambda x: x.nonzero(), "masked_select": lambda x: x.masked_select(x > 0),
-    "list": lambda x: x + torch.tensor([1.0] * x.shape[-1]), "cpu": lambda x: x.cpu(),
-}  # fmt: skip
+    "item": lambda x: x.sum().item(),
+    "if": lambda x: bool(x.sum() > 0),
+    "mask": lambda x: x[x > 0],
+    "nonzero": lambda x: x.nonzero(),
+    "masked_select": lambda x: x.masked_select(x > 0),
+    "list": lambda x: x + torch.tensor([1.0] * x.shape[-1]),
+    "cpu": lambda x: x.cpu(),
+}
 
 
 @pytest.mark.parametrize("habit", HABITS)

@@ -11,8 +11,9 @@ from finelib.config import FineConfig
 from finelib.contrastive import contrastive_loss
 from finelib.data.corpora import CORPORA
 from finelib.data.features import Batch
-from finelib.fine import FINE, Standardise
-from finelib.stacked import ByteDropout
+from finelib.fine import FINE
+from finelib.inputs import Standardise
+from finelib.layers import ByteDropout
 
 WIDTHS = {"T": 6, "A": 5, "V": 3}
 SMALL = FineConfig(width=(16, 8, 16), task_width=16, heads=2, critic_width=16, label_width=4)
@@ -78,8 +79,18 @@ def test_every_subset_of_modalities_uses_just_those(modalities):
 
 
 def test_total_is_the_sum_of_eq_14():
-    config = replace(SMALL, lambda_up=0.3, lambda_cl=0.7, lambda_aux=0.11, beta_mi=0.9, weight_sha=1.3,
-                     weight_uni=0.6, weight_recon=1.7, weight_str=0.8, weight_utr=0.5)  # fmt: skip
+    config = replace(
+        SMALL,
+        lambda_up=0.3,
+        lambda_cl=0.7,
+        lambda_aux=0.11,
+        beta_mi=0.9,
+        weight_sha=1.3,
+        weight_uni=0.6,
+        weight_recon=1.7,
+        weight_str=0.8,
+        weight_utr=0.5,
+    )
     model, batch = make(config), make_batch()
     out = model(batch)
     t = {name: value.item() for name, value in model.losses(out, batch).items()}
@@ -88,9 +99,8 @@ def test_total_is_the_sum_of_eq_14():
     aux = sum(x.load_balance.item() for x in out.moq.values()) / 3
     classes = batch.label.round().long() + 3
     cl = contrastive_loss(F.normalize(out.cls.flatten(1), dim=-1), batch.label, classes, None, 6.0, 0.1).item()
-    mi = (-1.3 * t["I_sha"] + 0.6 * max(0, t["I_uni"]) + 1.7 * t["recon"] + 0.8 * max(0, t["I_str"])
-          - 0.5 * t["I_utr"])  # fmt: skip
-    for name, expected in (("mp", mp), ("up", up), ("aux", aux), ("cl", cl), ("mi", mi)):
+    mi = -1.3 * t["I_sha"] + 0.6 * max(0, t["I_uni"]) + 1.7 * t["L_recon"] + 0.8 * max(0, t["I_str"]) - 0.5 * t["I_utr"]
+    for name, expected in (("L_MP", mp), ("L_UP", up), ("L_aux", aux), ("L_CL", cl), ("L_MI", mi)):
         assert t[name] == pytest.approx(expected, rel=1e-5), name
     assert t["total"] == pytest.approx(mp + 0.3 * up + 0.7 * cl + 0.11 * aux + 0.9 * mi + t["critic"], rel=1e-5)
 
@@ -99,7 +109,7 @@ def test_unimodal_labels_are_the_unimodal_targets_where_there_are_any():
     model, batch = make(corpus="ch_sims"), make_batch(corpus="ch_sims")
     own = {m: torch.rand(16) for m in "TAV"}
     out = model(batch)
-    up = model.losses(out, replace(batch, unimodal_labels=own))["up"]
+    up = model.losses(out, replace(batch, unimodal_labels=own))["L_UP"]
     expected = sum((out.unimodal[m][:, 0] - own[m]).square().mean() for m in "TAV") / 3
     torch.testing.assert_close(up, expected)
 
@@ -107,20 +117,20 @@ def test_unimodal_labels_are_the_unimodal_targets_where_there_are_any():
 def test_queue_is_filled_in_training_only_and_after_the_loss():
     model, batch = make(), make_batch()
     out = model(batch)
-    first = model.losses(out, batch)["cl"]
+    first = model.losses(out, batch)["L_CL"]
     assert not model.queue.filled.any()
-    in_training = model.train().losses(out, batch)["cl"]
+    in_training = model.train().losses(out, batch)["L_CL"]
     assert torch.equal(first, in_training)
     assert model.queue.filled.sum() == 16
     assert sorted(model.queue.label[model.queue.filled].tolist()) == sorted(batch.label.tolist())
-    assert model.eval().losses(out, batch)["cl"] != first
+    assert model.eval().losses(out, batch)["L_CL"] != first
     assert model.queue.filled.sum() == 16
 
 
-@pytest.mark.parametrize("config", [
-    SMALL,
-    replace(SMALL, qformer_layers=2, contrast_features="task", contrast="supcon", str_negatives="batch"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    [SMALL, replace(SMALL, qformer_layers=2, contrast_features="task", contrast="supcon", str_negatives="batch")],
+)
 def test_total_reaches_every_parameter(config):
     model, batch = make(config), make_batch(32)
     model.losses(model(batch), batch)["total"].backward()
@@ -134,13 +144,13 @@ def test_cross_entropy():
     out = model(batch)
     assert out.logits.shape == (16, 2)
     likelihood = torch.where(batch.label == 1, out.prediction, 1 - out.prediction)
-    torch.testing.assert_close(model.losses(out, batch)["mp"], -likelihood.log().mean())
+    torch.testing.assert_close(model.losses(out, batch)["L_MP"], -likelihood.log().mean())
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"loss": "cross_entropy"}, "needs two classes, CMU-MOSI has 7"),
-    ({"modalities": ()}, "non-empty subset"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, message",
+    [({"loss": "cross_entropy"}, "needs two classes, CMU-MOSI has 7"), ({"modalities": ()}, "non-empty subset")],
+)
 def test_impossible_models_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         make(replace(SMALL, **change))
@@ -151,9 +161,10 @@ def test_extra_padding_does_not_change_predictions():
     model = FINE(SMALL, CORPORA["mosi"], WIDTHS, [20] * 7, standardise=scaled).eval()
     batch = make_batch()
     longer = replace(
-        batch, features={m: F.pad(x, (0, 0, 0, 5)) for m, x in batch.features.items()},
+        batch,
+        features={m: F.pad(x, (0, 0, 0, 5)) for m, x in batch.features.items()},
         mask={m: F.pad(x, (0, 5)) for m, x in batch.mask.items()},
-    )  # fmt: skip
+    )
     torch.testing.assert_close(model(batch).prediction, model(longer).prediction, atol=1e-6, rtol=0)
 
 
@@ -200,7 +211,7 @@ def test_fusion_equals_a_whole_transformer_read_at_the_cls_positions(layers):
 
 def test_prediction_loss_alone_teaches_every_part_of_the_forward_pass():
     model, batch = make().train(), make_batch()
-    model.losses(model(batch), batch)["mp"].backward()
+    model.losses(model(batch), batch)["L_MP"].backward()
     for part in (model.moq, model.ftre[0].factorise, model.ftre[0].task, model.fusion, model.head):
         silent = [name for name, p in part.named_parameters() if p.grad is None or not p.grad.any()]
         assert silent == [], silent

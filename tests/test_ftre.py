@@ -73,9 +73,7 @@ def test_the_critics_own_loss_reaches_them_alone(critic):
     every_feature = [x for group in vars(features).values() for x in group.values()]
     assert not any(reaches(loss, every_feature))
     mine = {id(p) for p in information.critic_parameters()}
-    for (name, p), reached in zip(
-        information.named_parameters(), reaches(loss, information.parameters()), strict=True
-    ):
+    for (name, p), reached in zip(information.named_parameters(), reaches(loss, information.parameters()), strict=True):
         # a number added to all scores cancels in InfoNCE, so the last bias of a concat critic is never moved
         last_bias = critic == "concat" and name.endswith("rest.3.bias")
         assert last_bias or reached == (id(p) in mine), name
@@ -95,8 +93,9 @@ def test_pairwise_terms_equal_a_loop_over_pairs_of_unpadded_features():
     y = information.label_shared(LABEL[:, None] / 3)
     sha, uni, str_, own = [], [], [], []
     for p, (m, n) in enumerate(combinations("TAV", 2)):
-        sha.append(info_nce(plain_scores(information.critic_sha, p, pooled(features.shared[m]),
-                                         pooled(features.shared[n]))))  # fmt: skip
+        sha.append(
+            info_nce(plain_scores(information.critic_sha, p, pooled(features.shared[m]), pooled(features.shared[n])))
+        )
         scores = plain_scores(information.critic_uni, p, pooled(features.unique[m]), pooled(features.unique[n]))
         uni.append(nce_club(scores))
         own.append(-info_nce(scores))

@@ -6,6 +6,8 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
 from finelib import metrics
+from finelib.paper import significance
+from finelib.paper.significance import Interval
 
 
 def test_mosi_by_hand():
@@ -93,41 +95,41 @@ def test_what_cannot_be_scored_is_said(metric, prediction, label, sentence):
 
 
 def test_interval_by_hand_and_by_scipy():
-    found = metrics.interval([0.80, 0.82, 0.84])
+    found = significance.interval([0.80, 0.82, 0.84])
     assert (found.mean, found.sd, found.n) == (pytest.approx(0.82), pytest.approx(0.02), 3)
     assert found.high - found.mean == pytest.approx(4.302653 * 0.02 / 3**0.5, abs=1e-6)  # t(.975, 2)
-    assert metrics.interval([0.5]) == metrics.Interval(0.5, None, None, None, 1)
+    assert significance.interval([0.5]) == Interval(0.5, None, None, None, 1)
 
 
 def test_interval_covers_the_mean_at_its_level():
     rng = np.random.default_rng(0)
-    draws = [metrics.interval(rng.normal(1, 2, 4)) for _ in range(2000)]
+    draws = [significance.interval(rng.normal(1, 2, 4)) for _ in range(2000)]
     assert np.mean([i.low <= 1 <= i.high for i in draws]) == pytest.approx(0.95, abs=0.015)
 
 
 def test_paired_difference():
-    difference, p = metrics.paired([0.9, 0.8, 0.85], [0.88, 0.79, 0.8])
+    difference, p = significance.paired([0.9, 0.8, 0.85], [0.88, 0.79, 0.8])
     assert difference.mean == pytest.approx(0.08 / 3)
     test = stats.ttest_1samp([0.02, 0.01, 0.05], 0)
     assert p == pytest.approx(test.pvalue)
     assert (difference.low, difference.high) == pytest.approx(tuple(test.confidence_interval(0.95)))
     with pytest.raises(ValueError, match="found 2 and 1 values"):
-        metrics.paired([1.0, 2.0], [1.0])
+        significance.paired([1.0, 2.0], [1.0])
 
 
 def test_paired_difference_of_constant_differences_and_of_one_run():
-    same, p = metrics.paired([0.5, 0.7], [0.5, 0.7])
+    same, p = significance.paired([0.5, 0.7], [0.5, 0.7])
     assert (same.mean, same.sd, p) == (0, 0, 1.0)
-    shifted, p = metrics.paired([2.0, 3.0], [1.0, 2.0])
+    shifted, p = significance.paired([2.0, 3.0], [1.0, 2.0])
     assert (shifted.mean, shifted.sd, p) == (1, 0, 0.0)
-    assert metrics.paired([0.5], [0.25])[1] is None
-    wide, narrow = (metrics.paired([0.5, 0.9, 0.1], [0.2, 0.3, 0.3], level)[0] for level in (0.99, 0.5))
+    assert significance.paired([0.5], [0.25])[1] is None
+    wide, narrow = (significance.paired([0.5, 0.9, 0.1], [0.2, 0.3, 0.3], level)[0] for level in (0.99, 0.5))
     assert wide.low < narrow.low < narrow.high < wide.high
     with pytest.raises(ValueError, match="found 2 and 1 values"):
-        metrics.paired([1.0, 2.0], [1.0])
+        significance.paired([1.0, 2.0], [1.0])
 
 
 def test_two_values_have_an_interval_and_a_label_without_spread_no_correlation():
-    two = metrics.interval([1.0, 2.0])
+    two = significance.interval([1.0, 2.0])
     assert two.high - two.mean == pytest.approx(12.706 * 0.7071 / 2**0.5, rel=1e-3)  # t table, one degree of freedom
     assert metrics.correlation([1, 2, 3], [0.0, 1.0, 0.5]) == pytest.approx(0.5)  # spread 1 on one side

@@ -17,9 +17,7 @@ class PlainLayer(nn.Module):
     def __init__(self, frame_width):
         super().__init__()
         self.self_attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
-        self.cross_attention = nn.MultiheadAttention(
-            WIDTH, HEADS, kdim=frame_width, vdim=frame_width, batch_first=True
-        )
+        self.cross_attention = nn.MultiheadAttention(WIDTH, HEADS, kdim=frame_width, vdim=frame_width, batch_first=True)
         self.feed_forward = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(3))
 
@@ -39,8 +37,9 @@ class PlainLayer(nn.Module):
         cross.k_proj_weight.copy_(layer.cross_key[modality][expert].flatten(0, 1))
         cross.v_proj_weight.copy_(layer.cross_value[modality][expert].transpose(1, 2).flatten(0, 1))
         key_bias = torch.randn(WIDTH)  # must make no difference
-        cross.in_proj_bias.copy_(torch.cat([layer.cross_query.bias[index, 0], key_bias,
-                                            layer.cross_value_bias[index, 0]]))  # fmt: skip
+        cross.in_proj_bias.copy_(
+            torch.cat([layer.cross_query.bias[index, 0], key_bias, layer.cross_value_bias[index, 0]])
+        )
         copy_linear(cross.out_proj, layer.cross_out, index)
         copy_linear(self.feed_forward[0], layer.wide, index)
         copy_linear(self.feed_forward[2], layer.narrow, index)

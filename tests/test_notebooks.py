@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from finelib.presets import ROOT, Options
+from finelib.runs.options import ROOT, Options
 
 PARAMETERS = ["preset", "source", "seeds", "out", "jobs", "text_encoder", "finetune_text", "tune"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -75,9 +75,22 @@ def test_setup_cell_fetches_what_is_missing(notebook, monkeypatch, tmp_path):
 @pytest.mark.parametrize("cwd", [ROOT, ROOT / "notebooks"])
 def test_runs_alone_with_papermill(cwd, tmp_path):
     """One notebook through papermill's own command, from the root and from its folder, parameters given by hand."""
-    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "01_method_walkthrough.ipynb"),
-               str(tmp_path / "out.ipynb"), "-p", "preset", "smoke", "-p", "out", str(tmp_path), "-k", "python3",
-               "--no-progress-bar"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(ROOT / "notebooks" / "01_method_walkthrough.ipynb"),
+        str(tmp_path / "out.ipynb"),
+        "-p",
+        "preset",
+        "smoke",
+        "-p",
+        "out",
+        str(tmp_path),
+        "-k",
+        "python3",
+        "--no-progress-bar",
+    ]
     subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=300)
     assert (tmp_path / "figures" / "figure2.png").stat().st_size > 10_000
 
@@ -105,12 +118,19 @@ def test_unknown_parameter_is_refused_before_anything_runs(notebook, tmp_path, m
     assert names["options"].preset == "demo"
 
 
-@pytest.mark.parametrize(("change", "sentence"), [
-    ({"preset": "smok"}, "preset 'smok': unknown, expected one of smoke, demo, paper; did you mean 'smoke'?"),
-    ({"seeds": 0}, "seeds: found 0, expected a whole number of at least 1"), ({"seeds": "3"}, "seeds: found '3'"),
-    ({"jobs": 1.5}, "jobs: found 1.5"), ({"tune": True}, "tune: found True"), ({"source": ""}, "source: found ''"),
-    ({"finetune_text": "no"}, "finetune_text: found 'no', expected True or False"), ({"text_encoder": 3}, "found 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"preset": "smok"}, "preset 'smok': unknown, expected one of smoke, demo, paper; did you mean 'smoke'?"),
+        ({"seeds": 0}, "seeds: found 0, expected a whole number of at least 1"),
+        ({"seeds": "3"}, "seeds: found '3'"),
+        ({"jobs": 1.5}, "jobs: found 1.5"),
+        ({"tune": True}, "tune: found True"),
+        ({"source": ""}, "source: found ''"),
+        ({"finetune_text": "no"}, "finetune_text: found 'no', expected True or False"),
+        ({"text_encoder": 3}, "found 3"),
+    ],
+)
 def test_values_that_do_not_fit_are_refused(change, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         Options(**change)

@@ -78,8 +78,13 @@ def test_imports_of_the_library_are_direct_dependencies():
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 imported.add(node.module.partition(".")[0])
-    distribution = {"sklearn": "scikit-learn", "yaml": "pyyaml", "umap": "umap-learn", "PIL": "pillow",
-                    "markdown_it": "markdown-it-py"}  # fmt: skip
+    distribution = {
+        "sklearn": "scikit-learn",
+        "yaml": "pyyaml",
+        "umap": "umap-learn",
+        "PIL": "pillow",
+        "markdown_it": "markdown-it-py",
+    }
     own = {"finelib"} | {file.stem for file in ROOT.glob("tests/*.py")}
     names = {canonicalize_name(distribution.get(m, m)) for m in imported - set(sys.stdlib_module_names) - own}
     optional = by_name(PROJECT["optional-dependencies"]["bench"])

@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from finelib import performance
-from finelib.presets import ROOT
+from finelib.runs.options import ROOT
 
 
 def benchmark(name):
@@ -52,10 +52,16 @@ def test_every_kind_of_operation_is_counted_once():
     assert all(kinds[kind] > 0 for kind in ("matrix products", "GELU and ReLU", "softmax", "between the operations"))
 
 
-@pytest.mark.parametrize(("draw", "name", "axes"), [
-    ("step_parts", "step", 2), ("together", "together", 2), ("scaling", "cluster", 2), ("growth", "growth", 4),
-    ("memory_growth", "growth", 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("draw", "name", "axes"),
+    [
+        ("step_parts", "step", 2),
+        ("together", "together", 2),
+        ("scaling", "cluster", 2),
+        ("growth", "growth", 4),
+        ("memory_growth", "growth", 1),
+    ],
+)
 def test_every_picture_is_drawn_from_its_file(draw, name, axes):
     figure = getattr(performance, draw)(performance.read(name))
     assert len(figure.axes) == axes and all(axis.lines or axis.patches for axis in figure.axes)

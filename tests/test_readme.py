@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from finelib import publish
-from finelib.presets import ROOT
+from finelib.runs.options import ROOT
 
 README = (ROOT / "README.md").read_text()
 TABLES = [path for path in sorted(publish.PUBLISHED.glob("*.json")) if "rows" in json.loads(path.read_text())]

@@ -49,8 +49,15 @@ class Checkout:
     def start(self, *options: str, **environment: str) -> subprocess.Popen:
         env = {"PATH": str(self.bin), "HOME": str(self.elsewhere), "CALLS": str(self.calls), **environment}
         command = ["bash", str(self.root / "run_all.sh"), *options]
-        return subprocess.Popen(command, env=env, cwd=self.elsewhere, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                text=True, start_new_session=True)  # fmt: skip
+        return subprocess.Popen(
+            command,
+            env=env,
+            cwd=self.elsewhere,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def __call__(self, *options: str, **environment: str) -> subprocess.CompletedProcess:
         process = self.start(*options, **environment)

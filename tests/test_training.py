@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from finelib import data, training
+from finelib import training
 from finelib.baselines import SYSTEMS
 from finelib.config import FineConfig, TrainConfig
+from finelib.data import sources
 from finelib.data.corpora import CORPORA
-from finelib.models import build, class_counts, statistics
-from finelib.moq import masked_mean
+from finelib.inputs import statistics
+from finelib.layers import masked_mean
+from finelib.models import build, class_counts
 
 SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8)
 QUICK = TrainConfig(epochs=3, batch_size=16)
@@ -20,7 +22,7 @@ QUICK = TrainConfig(epochs=3, batch_size=16)
 
 @pytest.fixture(scope="module")
 def corpus():
-    return data.load("mosi", scale=0.05)
+    return sources.load("mosi", scale=0.05)
 
 
 @dataclass
@@ -122,7 +124,8 @@ def test_same_seed_same_numbers_and_resume_in_mid_epoch_is_exact(corpus, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "harm", [lambda c: c[:1000], lambda c: c[:5000] + bytes([c[5000] ^ 4]) + c[5001:], lambda c: b""],
+    "harm",
+    [lambda c: c[:1000], lambda c: c[:5000] + bytes([c[5000] ^ 4]) + c[5001:], lambda c: b""],
     ids=["truncated", "a bit", "empty"],
 )
 def test_a_damaged_state_is_noticed_and_the_run_begins_anew(corpus, tmp_path, harm, caplog):
@@ -174,8 +177,10 @@ def test_build_refuses_a_modality_that_is_not_there(corpus):
 
 def test_class_counts_and_statistics_against_numpy(corpus):
     label = corpus.splits["train"].label
-    assert class_counts(corpus) == np.histogram(label, bins=[-9, *(np.float32(e) + 1e-6 for e in
-                                                CORPORA["mosi"].class_edges), 9])[0].tolist()  # fmt: skip
+    assert (
+        class_counts(corpus)
+        == np.histogram(label, bins=[-9, *(np.float32(e) + 1e-6 for e in CORPORA["mosi"].class_edges), 9])[0].tolist()
+    )
     frames = corpus.splits["train"].frames["A"]
     standardise = statistics(frames)
     values = torch.from_numpy(frames.values)[None]

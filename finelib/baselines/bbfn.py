@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Attention, Baseline, BothWays, Convolution, Inputs, aligned
+from finelib.baselines.common import Attention, Baseline, BothWays, Convolution, aligned
 from finelib.data.features import Batch, Corpus
-from finelib.moq import masked_mean
-from finelib.stacked import ByteDropout
+from finelib.inputs import Inputs
+from finelib.layers import ByteDropout, masked_mean
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,12 @@ class Gated(nn.Module):
         self.dropout, self.relu_dropout = ByteDropout(c.dropout), ByteDropout(c.relu_dropout)
 
     def forward(
-        self, x: Float[Tensor, "B n d"], y: Float[Tensor, "B n d"], control: Float[Tensor, "B 2d"],
+        self,
+        x: Float[Tensor, "B n d"],
+        y: Float[Tensor, "B n d"],
+        control: Float[Tensor, "B 2d"],
         mask: Bool[Tensor, "B n"],
-    ) -> Float[Tensor, "B n d"]:  # fmt: skip
+    ) -> Float[Tensor, "B n d"]:
         new = self.dropout(self.attention(self.norm(x), self.norm(y), mask))
         x = torch.sigmoid(self.retain(control))[:, None] * x + torch.sigmoid(self.compound(control))[:, None] * new
         inner = self.relu_dropout(torch.relu(self.wide(self.norm_ff(x))))
@@ -136,9 +139,9 @@ class Model(Baseline):
         self.convolve = nn.ModuleDict(
             {m: Convolution(d, config.width, config.kernel) for m, d in inputs.widths.items()}
         )
-        self.pairs = nn.ModuleDict({
-            m: nn.ModuleList(Layer(config, i == 0) for i in range(config.layers)) for m in self.modalities[1:]
-        })  # fmt: skip
+        self.pairs = nn.ModuleDict(
+            {m: nn.ModuleList(Layer(config, i == 0) for i in range(config.layers)) for m in self.modalities[1:]}
+        )
         combined = 2 * len(self.pairs) * config.width
         self.hidden = nn.Sequential(
             nn.Linear(combined, combined), nn.ReLU(), nn.Dropout(config.output_dropout), nn.Linear(combined, combined)
@@ -164,8 +167,8 @@ class Model(Baseline):
         truth = torch.zeros_like(belief)
         truth[:, 0] = 1
         terms = {
-            "mp": self.prediction_loss(output.prediction, batch.label),
+            "L_MP": self.prediction_loss(output.prediction, batch.label),
             "disc": F.binary_cross_entropy_with_logits(belief, truth),
         }
-        terms["total"] = terms["mp"] + self.config.discriminator * terms["disc"]
+        terms["total"] = terms["L_MP"] + self.config.discriminator * terms["disc"]
         return terms

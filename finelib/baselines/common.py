@@ -11,12 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from finelib.data.features import MODALITIES, Batch, Corpus
-from finelib.fine import Standardise
-from finelib.moq import masked_mean
-from finelib.stacked import uniform_parameter
-from finelib.variants import stretches
-
-Sequences = dict[str, tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]]
+from finelib.inputs import Inputs, Sequences
+from finelib.layers import masked_mean, stretches, uniform_parameter
 
 
 @dataclass(frozen=True)
@@ -24,44 +20,6 @@ class Output:
     """prediction: (B,)."""
 
     prediction: Float[Tensor, "B"]
-
-
-class Inputs(nn.Module):
-    """Frames and masks of a batch as every system gets them: standardised, text ids through the text encoder.
-
-    Args:
-        widths: modality -> d_m, of the modalities that are used.
-        standardise: modality -> Standardise; a modality without one is taken as it is.
-        text_encoder: for text that arrives as token ids.
-        frames: audio and video are averaged over at most this many equal stretches; 0 keeps every frame.
-    """
-
-    def __init__(
-        self, widths: dict[str, int], standardise: dict[str, Standardise], text_encoder: nn.Module | None = None,
-        frames: int = 0,
-    ):  # fmt: skip
-        super().__init__()
-        self.widths = {m: widths[m] for m in MODALITIES if m in widths}
-        self.standardise = nn.ModuleDict(standardise)
-        self.text_encoder, self.frames = text_encoder, frames
-
-    def forward(self, batch: Batch) -> Sequences:
-        """modality -> (x (B, T, d_m), mask (B, T)); x is 0 on padding."""
-        return {m: self.sequence(batch.features[m], batch.mask[m], m) for m in self.widths}
-
-    def sequence(
-        self, x: Tensor, mask: Bool[Tensor, "B T"], m: str
-    ) -> tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]:
-        """One modality of ``forward``."""
-        if x.ndim == 2:
-            return self.text_encoder(x, mask) * mask[..., None], mask
-        if m in self.standardise:
-            x = self.standardise[m](x, mask)
-        if self.frames and m != "T" and x.shape[1] > self.frames:
-            own = mask.sum(1).clamp(min=1, max=self.frames)
-            x = stretches(x, mask, self.frames, own)
-            mask = (torch.arange(self.frames, device=x.device) < own[:, None]) & mask.any(1, keepdim=True)
-        return x, mask
 
 
 class Baseline(nn.Module):
@@ -88,9 +46,9 @@ class Baseline(nn.Module):
         return (F.l1_loss if self.config.loss == "l1" else F.mse_loss)(prediction, label)
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """The prediction loss, as "mp" and "total"."""
+        """The prediction loss, as "L_MP" and "total"."""
         loss = self.prediction_loss(output.prediction, batch.label)
-        return {"mp": loss, "total": loss}
+        return {"L_MP": loss, "total": loss}
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -108,9 +66,15 @@ class MeanNet(nn.Module):
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__()
         self.layers = nn.Sequential(
-            BatchNorm(width), nn.Dropout(dropout), nn.Linear(width, hidden), nn.ReLU(),
-            nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(),
-        )  # fmt: skip
+            BatchNorm(width),
+            nn.Dropout(dropout),
+            nn.Linear(width, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+        )
 
     def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B h"]:
         return self.layers(masked_mean(x, mask))
@@ -131,10 +95,12 @@ class LastState(nn.Module):
 def unimodal_nets(inputs: Inputs, hidden: tuple[int, int, int], text_out: int, dropout: float) -> nn.ModuleDict:
     """TFN's embedding networks, which LMF and LF-DNN use too: ``LastState`` for text, ``MeanNet`` for the others."""
     sizes = dict(zip(MODALITIES, hidden, strict=True))
-    return nn.ModuleDict({
-        m: LastState(width, sizes[m], text_out) if m == "T" else MeanNet(width, sizes[m], dropout)
-        for m, width in inputs.widths.items()
-    })  # fmt: skip
+    return nn.ModuleDict(
+        {
+            m: LastState(width, sizes[m], text_out) if m == "T" else MeanNet(width, sizes[m], dropout)
+            for m, width in inputs.widths.items()
+        }
+    )
 
 
 def unimodal_widths(modalities: tuple[str, ...], hidden: tuple[int, int, int], text_out: int) -> dict[str, int]:

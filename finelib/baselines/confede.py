@@ -21,9 +21,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, Inputs
+from finelib.baselines.common import Baseline
 from finelib.data.features import Batch, Corpus
-from finelib.moq import masked_mean
+from finelib.inputs import Inputs
+from finelib.layers import masked_mean
 
 PARTNERS = 2  # of each kind: like, unlike though near, unlike and far
 NOTHING = -1e4  # a score that adds nothing to a sum of exponentials; with -inf a row without negatives has no gradient
@@ -101,9 +102,9 @@ class Read(nn.Module):
         *first, last = self.layers
         for layer in first:
             x = layer(x, src_key_padding_mask=padding)
-        return self.at_cls(last, x, padding)
+        return self.last_layer_cls(last, x, padding)
 
-    def at_cls(
+    def last_layer_cls(
         self, layer: nn.TransformerEncoderLayer, x: Float[Tensor, "B T d"], padding: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B d"]:
         """A layer's output (attention and feed-forward, each normed after it is added) at the [CLS] row alone."""
@@ -140,17 +141,17 @@ class Model(Baseline):
         return Output(prediction, similar, dissimilar, torch.cat(list(means.values()), -1).detach())
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Prediction "mp", contrast "cl", and "up", each feature's own prediction; on CH-SIMS with unimodal labels."""
+        """Prediction "L_MP", contrast "L_CL", and "L_UP", each feature's own prediction; on CH-SIMS with unimodal labels."""
         label, own = batch.label, batch.unimodal_labels or {}
         single = torch.stack([self.mono(x)[:, 0] for x in (*output.similar.values(), *output.dissimilar.values())])
         targets = [label] * len(self.modalities) + [own.get(m, label) for m in self.modalities]
         like, unlike = partners(output.pooled, torch.bucketize(label, self.class_edges))
         terms = {
-            "mp": self.prediction_loss(output.prediction, label),
-            "cl": contrastive_loss(output.similar, output.dissimilar, like, unlike, self.config.temperature),
-            "up": self.prediction_loss(single, torch.stack(targets)),
+            "L_MP": self.prediction_loss(output.prediction, label),
+            "L_CL": contrastive_loss(output.similar, output.dissimilar, like, unlike, self.config.temperature),
+            "L_UP": self.prediction_loss(single, torch.stack(targets)),
         }
-        terms["total"] = terms["mp"] + self.config.contrast * terms["cl"] + self.config.mono * terms["up"]
+        terms["total"] = terms["L_MP"] + self.config.contrast * terms["L_CL"] + self.config.mono * terms["L_UP"]
         return terms
 
 
@@ -174,9 +175,12 @@ def _top(score: Float[Tensor, "B B"], among: Bool[Tensor, "B B"], count: int) ->
 
 
 def contrastive_loss(
-    similar: dict[str, Float[Tensor, "B h"]], dissimilar: dict[str, Float[Tensor, "B h"]],
-    like: Bool[Tensor, "B B"], unlike: Bool[Tensor, "B B"], temperature: float,
-) -> Float[Tensor, ""]:  # fmt: skip
+    similar: dict[str, Float[Tensor, "B h"]],
+    dissimilar: dict[str, Float[Tensor, "B h"]],
+    like: Bool[Tensor, "B B"],
+    unlike: Bool[Tensor, "B B"],
+    temperature: float,
+) -> Float[Tensor, ""]:
     """Mean NT-Xent over all positive pairs; 0 where there are none."""
     unit, other = ({m: F.normalize(x, dim=-1) for m, x in kind.items()} for kind in (similar, dissimilar))
     total, pairs = like.new_zeros((), dtype=torch.float32), 0

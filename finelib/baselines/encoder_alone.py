@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from finelib.config import EncoderConfig
 from finelib.data.features import Batch
-from finelib.moq import masked_mean
+from finelib.layers import masked_mean
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,6 @@ class EncoderAlone(nn.Module):
         return EncoderOutput(self.head(masked_mean(tokens, mask))[:, 0])
 
     def losses(self, output: EncoderOutput, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Prediction loss, as "mp" and "total"."""
+        """Prediction loss, as "L_MP" and "total"."""
         loss = (F.l1_loss if self.config.loss == "l1" else F.mse_loss)(output.prediction, batch.label)
-        return {"mp": loss, "total": loss}
+        return {"L_MP": loss, "total": loss}

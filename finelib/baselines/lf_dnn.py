@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from finelib.baselines.common import Baseline, Inputs, Output, unimodal_nets, unimodal_widths
+from finelib.baselines.common import Baseline, Output, unimodal_nets, unimodal_widths
 from finelib.data.features import Batch, Corpus
+from finelib.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,13 @@ class Model(Baseline):
         self.nets = unimodal_nets(inputs, config.hidden, config.text_out, config.dropout)
         widths = unimodal_widths(self.modalities, config.hidden, config.text_out)
         self.head = nn.Sequential(
-            nn.Dropout(config.dropout), nn.Linear(sum(widths.values()), config.post_fusion), nn.ReLU(),
-            nn.Linear(config.post_fusion, config.post_fusion), nn.ReLU(), nn.Linear(config.post_fusion, 1),
-        )  # fmt: skip
+            nn.Dropout(config.dropout),
+            nn.Linear(sum(widths.values()), config.post_fusion),
+            nn.ReLU(),
+            nn.Linear(config.post_fusion, config.post_fusion),
+            nn.ReLU(),
+            nn.Linear(config.post_fusion, 1),
+        )
 
     def forward(self, batch: Batch) -> Output:
         embedded = [self.nets[m](x, mask) for m, (x, mask) in self.inputs(batch).items()]

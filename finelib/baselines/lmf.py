@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from finelib.baselines.common import Baseline, Inputs, Output, unimodal_nets, unimodal_widths
+from finelib.baselines.common import Baseline, Output, unimodal_nets, unimodal_widths
 from finelib.baselines.tfn import with_one
 from finelib.data.features import Batch, Corpus
+from finelib.inputs import Inputs
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, Inputs, Output, aligned, at_end
+from finelib.baselines.common import Baseline, Output, aligned, at_end
 from finelib.data.features import MODALITIES, Batch, Corpus
-from finelib.stacked import uniform_parameter
+from finelib.inputs import Inputs
+from finelib.layers import uniform_parameter
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,10 @@ class Gates(nn.Module):
     def forward(self, attended: Float[Tensor, "B n a"]) -> tuple[Float[Tensor, "B n k"], Float[Tensor, "B n k"]]:
         """What the steps need of ``attended``: its part of the hidden layers, and their dropout."""
         read = self.read(attended)
-        kept = [F.dropout(torch.ones_like(part), p, self.training)
-                for part, p in zip(read.split(self.hidden, -1), self.drop, strict=True)]  # fmt: skip
+        kept = [
+            F.dropout(torch.ones_like(part), p, self.training)
+            for part, p in zip(read.split(self.hidden, -1), self.drop, strict=True)
+        ]
         return read, torch.cat(kept, -1)
 
     def step(

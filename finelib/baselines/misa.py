@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, BothWays, Inputs
+from finelib.baselines.common import Baseline, BothWays
+from finelib.baselines.variants import central_moment_discrepancy, orthogonality
 from finelib.data.features import Batch, Corpus
-from finelib.moq import masked_mean
-from finelib.variants import central_moment_discrepancy, orthogonality
+from finelib.inputs import Inputs
+from finelib.layers import masked_mean
 
 Vectors = dict[str, Float[Tensor, "B d"]]
 
@@ -86,12 +87,14 @@ class Model(Baseline):
         super().__init__(config, inputs, corpus)
         hidden = {m: config.lstm or d for m, d in inputs.widths.items()}
         self.read = nn.ModuleDict({m: TwoLSTMs(d, hidden[m]) for m, d in inputs.widths.items() if m != "T"})
-        self.project = nn.ModuleDict({
-            m: nn.Sequential(
-                nn.Linear(d if m == "T" else 4 * hidden[m], config.width), nn.ReLU(), nn.LayerNorm(config.width)
-            )
-            for m, d in inputs.widths.items()
-        })  # fmt: skip
+        self.project = nn.ModuleDict(
+            {
+                m: nn.Sequential(
+                    nn.Linear(d if m == "T" else 4 * hidden[m], config.width), nn.ReLU(), nn.LayerNorm(config.width)
+                )
+                for m, d in inputs.widths.items()
+            }
+        )
         self.shared = nn.Sequential(nn.Linear(config.width, config.width), nn.Sigmoid())
         self.private = nn.ModuleDict(
             {m: nn.Sequential(nn.Linear(config.width, config.width), nn.Sigmoid()) for m in inputs.widths}
@@ -100,9 +103,11 @@ class Model(Baseline):
         self.fuse = nn.TransformerEncoderLayer(config.width, config.heads, 2048, batch_first=True)
         vectors = 2 * len(self.modalities)
         self.head = nn.Sequential(
-            nn.Linear(vectors * config.width, vectors * config.width // 2), nn.Dropout(config.dropout), nn.ReLU(),
+            nn.Linear(vectors * config.width, vectors * config.width // 2),
+            nn.Dropout(config.dropout),
+            nn.ReLU(),
             nn.Linear(vectors * config.width // 2, 1),
-        )  # fmt: skip
+        )
 
     def forward(self, batch: Batch) -> Output:
         sequences = self.inputs(batch)
@@ -119,12 +124,17 @@ class Model(Baseline):
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The prediction loss and MISA's three others; "total" is their weighted sum."""
         terms = {
-            "mp": self.prediction_loss(output.prediction, batch.label), "diff": difference(output),
-            "cmd": similarity(output.shared), "recon": reconstruction(output),
-        }  # fmt: skip
+            "L_MP": self.prediction_loss(output.prediction, batch.label),
+            "diff": difference(output),
+            "cmd": similarity(output.shared),
+            "L_recon": reconstruction(output),
+        }
         c = self.config
         terms["total"] = (
-            terms["mp"] + c.difference * terms["diff"] + c.similarity * terms["cmd"] + c.reconstruction * terms["recon"]
+            terms["L_MP"]
+            + c.difference * terms["diff"]
+            + c.similarity * terms["cmd"]
+            + c.reconstruction * terms["L_recon"]
         )
         return terms
 

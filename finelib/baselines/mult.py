@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Attention, Baseline, Convolution, Inputs, Output, at_end
+from finelib.baselines.common import Attention, Baseline, Convolution, Output, at_end
 from finelib.data.features import Batch, Corpus
-from finelib.stacked import ByteDropout
-from finelib.variants import positions
+from finelib.inputs import Inputs
+from finelib.layers import ByteDropout, positions
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,22 @@ class Config:
 
 TRAIN = {"batch_size": 16, "lr": 2e-3, "weight_decay": 0.005, "clip": 0.6, "bucket": True}  # same source, but bucket
 FINETUNED = False
-DEMO = {"width": 32, "heads": 4, "layers": 1, "memory_layers": 1, "text_dropout": 0.1, "output_dropout": 0.1,
-        "frames": 24}  # fmt: skip
-SPACE = {"width": (32, 50, 64), "heads": (2,), "layers": (1, 2, 4), "text_dropout": (0.2, 0.5),
-         "output_dropout": (0.1, 0.5)}  # fmt: skip
+DEMO = {
+    "width": 32,
+    "heads": 4,
+    "layers": 1,
+    "memory_layers": 1,
+    "text_dropout": 0.1,
+    "output_dropout": 0.1,
+    "frames": 24,
+}
+SPACE = {
+    "width": (32, 50, 64),
+    "heads": (2,),
+    "layers": (1, 2, 4),
+    "text_dropout": (0.2, 0.5),
+    "output_dropout": (0.1, 0.5),
+}
 
 
 class Block(nn.Module):
@@ -120,9 +132,9 @@ class Model(Baseline):
         self.convolve = nn.ModuleDict(
             {m: Convolution(d, config.width, config.kernel) for m, d in inputs.widths.items()}
         )
-        self.cross = nn.ModuleDict({
-            m + n: Stack(config.width, config, config.layers) for m in inputs.widths for n in inputs.widths if m != n
-        })  # fmt: skip
+        self.cross = nn.ModuleDict(
+            {m + n: Stack(config.width, config, config.layers) for m in inputs.widths for n in inputs.widths if m != n}
+        )
         depth = config.memory_layers or max(config.layers, 3)
         self.memory = nn.ModuleDict({m: Stack(width, config, depth) for m in inputs.widths})
         self.hidden = nn.Sequential(

@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, Inputs, LastState
+from finelib.baselines.common import Baseline, LastState
 from finelib.data.features import MODALITIES, Batch, Corpus
-from finelib.moq import masked_mean
+from finelib.inputs import Inputs
+from finelib.layers import masked_mean
 
 EPSILON = 1e-6
 
@@ -54,8 +55,11 @@ class Config:
 TRAIN = {"batch_size": 16, "lr": 1e-3, "weight_decay": 0.001, "bucket": True}
 FINETUNED = True
 DEMO = {"frames": 24}
-SPACE = {"post_fusion": (32, 64, 128), "post": ((32, 16, 32), (64, 16, 32)),
-         "dropout": ((0.1, 0.1, 0.0), (0.3, 0.1, 0.1))}  # fmt: skip
+SPACE = {
+    "post_fusion": (32, 64, 128),
+    "post": ((32, 16, 32), (64, 16, 32)),
+    "dropout": ((0.1, 0.1, 0.0), (0.3, 0.1, 0.1)),
+}
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,18 @@ class Model(Baseline):
         encoded = {m: d if m == "T" else out[m] for m, d in widths.items()}
         tasks = {"M": (sum(encoded.values()), config.post_fusion, 0.0)}
         tasks |= {m: (encoded[m], post[m], config.dropout[MODALITIES.index(m)]) for m in widths}
-        self.feature = nn.ModuleDict({
-            s: nn.Sequential(nn.Dropout(drop), nn.Linear(d, width), nn.ReLU()) for s, (d, width, drop) in tasks.items()
-        })  # fmt: skip
-        self.head = nn.ModuleDict({
-            s: nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
-            for s, (_, width, _) in tasks.items()
-        })  # fmt: skip
+        self.feature = nn.ModuleDict(
+            {
+                s: nn.Sequential(nn.Dropout(drop), nn.Linear(d, width), nn.ReLU())
+                for s, (d, width, drop) in tasks.items()
+            }
+        )
+        self.head = nn.ModuleDict(
+            {
+                s: nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+                for s, (_, width, _) in tasks.items()
+            }
+        )
         size = len(corpus.splits["train"])
         self.middle = (self.info.label_high + self.info.label_low) / 2  # where positive begins
         self.memory = nn.ModuleDict({s: Memory(size, width) for s, (_, width, _) in tasks.items()})
@@ -102,15 +111,15 @@ class Model(Baseline):
         return Output(predicted.pop("M"), predicted, features)
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Multimodal error "mp" and weighted unimodal errors "up"; in training the unimodal labels are then updated."""
+        """Multimodal error "L_MP" and weighted unimodal errors "up"; in training the unimodal labels are then updated."""
         label, middle = batch.label, self.middle
-        terms = {"mp": (output.prediction - label).abs().mean()}
+        terms = {"L_MP": (output.prediction - label).abs().mean()}
         errors = [label.new_zeros(())]
         for m, predicted in output.unimodal.items():
             own = self.memory[m].labels_of(batch.index, label - middle) + middle if self.training else label
             errors.append((torch.tanh((own - label).abs()) * (predicted - own).abs()).mean())
-        terms["up"] = torch.stack(errors).sum()
-        terms["total"] = terms["mp"] + terms["up"]
+        terms["L_UP"] = torch.stack(errors).sum()
+        terms["total"] = terms["L_MP"] + terms["L_UP"]
         if self.training:
             self.remember(output, batch)
         return terms
@@ -171,8 +180,6 @@ def generated_label(
     return (label * alpha / (whole + EPSILON) + label + alpha - whole) / 2
 
 
-def momentum(
-    before: Float[Tensor, "B"], new: Float[Tensor, "B"], epoch: Int[Tensor, ""] | int
-) -> Float[Tensor, "B"]:
+def momentum(before: Float[Tensor, "B"], new: Float[Tensor, "B"], epoch: Int[Tensor, ""] | int) -> Float[Tensor, "B"]:
     """Labels of epoch i from those of the epoch before: later epochs change them less."""
     return (epoch - 1) / (epoch + 1) * before + 2 / (epoch + 1) * new

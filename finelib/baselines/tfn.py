@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, Inputs, Output, unimodal_nets, unimodal_widths
+from finelib.baselines.common import Baseline, Output, unimodal_nets, unimodal_widths
 from finelib.data.features import Batch, Corpus
-from finelib.stacked import ByteDropout
+from finelib.inputs import Inputs
+from finelib.layers import ByteDropout
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,12 @@ class Model(Baseline):
         widths = unimodal_widths(self.modalities, config.hidden, config.text_out)
         self.dropout = ByteDropout(config.post_dropout)
         self.head = nn.Sequential(
-            nn.Linear(prod(width + 1 for width in widths.values()), config.post_fusion), nn.ReLU(),
-            nn.Linear(config.post_fusion, config.post_fusion), nn.ReLU(), nn.Linear(config.post_fusion, 1),
-        )  # fmt: skip
+            nn.Linear(prod(width + 1 for width in widths.values()), config.post_fusion),
+            nn.ReLU(),
+            nn.Linear(config.post_fusion, config.post_fusion),
+            nn.ReLU(),
+            nn.Linear(config.post_fusion, 1),
+        )
 
     def forward(self, batch: Batch) -> Output:
         fused = tensor_fusion([self.nets[m](x, mask) for m, (x, mask) in self.inputs(batch).items()])

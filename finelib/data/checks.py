@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finelib.data.corpora import CorpusInfo
-from finelib.data.formats import DataError
+from finelib.data.safe_pickle import DataError
 
 
 def numbers(value: object, where: str, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -83,9 +83,7 @@ def lengths(value: object, where: str, count: int, longest: int) -> np.ndarray:
     array = numbers(value, where, (count,))
     wrong = np.flatnonzero(~((array >= 0) & (array <= longest) & (array == np.floor(array))))
     if len(wrong):
-        raise DataError(
-            f"{where}: found {array[wrong[0]]} in row {wrong[0]}, expected whole numbers in 0..{longest}"
-        )
+        raise DataError(f"{where}: found {array[wrong[0]]} in row {wrong[0]}, expected whole numbers in 0..{longest}")
     return array.astype(np.int64)
 
 

@@ -18,7 +18,7 @@ from finelib.data import mmsa, store, ur_funny
 from finelib.data.card import compared, describe
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import Corpus
-from finelib.data.formats import DataError
+from finelib.data.safe_pickle import DataError
 
 MEMORY_PER_BYTE, MEMORY = 64, 2 << 30  # Python's floats and lists take many times the bytes of the file
 CPU_SECONDS_PER_BYTE, CPU_SECONDS = 3e-6, 300
@@ -42,16 +42,21 @@ def convert(
     request = [info.name, [str(path.resolve()) for path in paths], sha256, name, context, str(folder.resolve())]
     root = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(
-        [sys.executable, "-m", "finelib.data.conversion"], input=json.dumps(request), capture_output=True, text=True,
+        [sys.executable, "-m", "finelib.data.conversion"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
-    )  # fmt: skip
+    )
     if done.returncode == 0:
         return
     source = paths[0] if len(paths) == 1 else paths[0].parent
     if done.returncode < 0:
         ended = signal.Signals(-done.returncode).name
-        raise DataError(f"{source}: reading it ended the process that did ({ended}): found too deep a nest, or more "
-                        "memory or time asked for than a file of this size takes; expected a feature file")  # fmt: skip
+        raise DataError(
+            f"{source}: reading it ended the process that did ({ended}): found too deep a nest, or more "
+            "memory or time asked for than a file of this size takes; expected a feature file"
+        )
     try:
         kind, sentence = json.loads(done.stdout)
     except ValueError:

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from finelib.data.formats import DataError
+from finelib.data.safe_pickle import DataError
 from finelib.data.store import cache_folder
 
 

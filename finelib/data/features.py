@@ -129,7 +129,7 @@ class Corpus:
 
     Attributes:
         info: names, label range, sizes (``corpora.CorpusInfo``).
-        data: "planted", "public" or "files".
+        kind: "planted", "public" or "files" (the licensed ones).
         splits: "train", "valid", "test" -> Split.
         sha256: hash of the source, so that a run record names exactly what it was trained on.
         encoder: what made the text features ("planted", "bert-base-uncased", "all-MiniLM-L6-v2", ...).
@@ -137,7 +137,7 @@ class Corpus:
     """
 
     info: CorpusInfo
-    data: str
+    kind: str
     splits: dict[str, Split]
     sha256: str
     encoder: str

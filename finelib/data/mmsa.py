@@ -12,7 +12,7 @@ import numpy as np
 from finelib.data import checks
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import SPLITS, Frames, Split
-from finelib.data.formats import DataError, load_pickle
+from finelib.data.safe_pickle import DataError, load_pickle
 
 FIELD = {"T": "text", "A": "audio", "V": "vision"}
 

@@ -31,9 +31,10 @@ from finelib.data.features import MODALITIES, SPLITS, Corpus, Frames, Split
 VERSION = 1  # part of the data hash; raise it whenever a change below changes a number
 FACTORS = ("s", "ta", "tv", "av", "t", "a", "v", "r", "rt", "ra", "rv")
 SEEN = {
-    "T": ("s", "ta", "tv", "t", "r", "rt"), "A": ("s", "ta", "av", "a", "r", "ra"),
+    "T": ("s", "ta", "tv", "t", "r", "rt"),
+    "A": ("s", "ta", "av", "a", "r", "ra"),
     "V": ("s", "tv", "av", "v", "r", "rv"),
-}  # fmt: skip
+}
 MARKER, NOISE = 3.0, 0.3
 LABEL_NOISE = 0.3
 OFFSET = {"mosi": 0.15, "sims": -0.1, "humor": 0.0}
@@ -83,28 +84,39 @@ DESIGNS = {
     "corpus": Design("the corpus's own sizes, widths and lengths", WEIGHT, ((0.15, "s", "v"), (0.15, "t", "a"))),
     "modalities": Design(
         "text carries most, audio and video a little of their own",
-        {"t": 0.95, "s": 0.25, "a": 0.5, "v": 0.35, "ta": 0.1, "tv": 0.1, "av": 0.1}, cue_share=0.3, **SMALL,
+        {"t": 0.95, "s": 0.25, "a": 0.5, "v": 0.35, "ta": 0.1, "tv": 0.1, "av": 0.1},
+        cue_share=0.3,
+        **SMALL,
     ),
     "components": Design("a little of everything", WEIGHT, ((0.15, "s", "v"), (0.15, "t", "a")), **SMALL),
     "cues": Design(
         "a single cue frame per modality, at a place of its own, in sequences twice as long",
-        WEIGHT, cue_share=0.02, **SMALL | {"max_frames": (24, 48, 48)},
+        WEIGHT,
+        cue_share=0.02,
+        **SMALL | {"max_frames": (24, 48, 48)},
     ),
     "redundancy": Design(
         "a loud factor that all modalities share and that says nothing about the label",
-        WEIGHT, loudness={"r": 3.0, "rt": 2.0, "ra": 2.0, "rv": 2.0}, cue_share=0.3, **SMALL,
+        WEIGHT,
+        loudness={"r": 3.0, "rt": 2.0, "ra": 2.0, "rv": 2.0},
+        cue_share=0.3,
+        **SMALL,
     ),
     "complementary": Design(
-        "the label is in what each modality has to itself", {"t": 0.6, "a": 0.6, "v": 0.6}, cue_share=0.3, **SMALL,
+        "the label is in what each modality has to itself", {"t": 0.6, "a": 0.6, "v": 0.6}, cue_share=0.3, **SMALL
     ),
     "imbalance": Design(
         "two thirds of the labels in one class, few utterances, batches of 16",
-        WEIGHT, cue_share=0.3, spread=0.27, offset=1 / 3, **SMALL | {"sizes": (320, 160, 1000)},
+        WEIGHT,
+        cue_share=0.3,
+        spread=0.27,
+        offset=1 / 3,
+        **SMALL | {"sizes": (320, 160, 1000)},
     ),
     "plain": Design(
-        "text alone, the same in every frame: nothing for any component to do", {"t": 1.0}, cue_share=1.0, **SMALL,
+        "text alone, the same in every frame: nothing for any component to do", {"t": 1.0}, cue_share=1.0, **SMALL
     ),
-}  # fmt: skip
+}
 
 
 def generate(info: CorpusInfo, scale: float = 1.0, seed: int = 0, design: str = "corpus") -> Corpus:
@@ -260,7 +272,7 @@ def _label(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels on the corpus's scale, and the best prediction of them from the factors."""
     oracle = _on_scale(info, plan, clean)
-    if info.metric == "humor":
+    if info.metrics == "humor":
         return (rng.random(len(clean)) < oracle).astype(np.float32), oracle.astype(np.float32)
     noisy = clean + _offset(info, plan) + LABEL_NOISE * plan.spread * rng.standard_normal(len(clean))
     half = (info.label_high - info.label_low) / 2
@@ -270,11 +282,11 @@ def _label(
 
 def _on_scale(info: CorpusInfo, plan: Design, clean: np.ndarray) -> np.ndarray:
     """The expected label for a response: on the corpus's scale, or the probability of class 1."""
-    if info.metric == "humor":
+    if info.metrics == "humor":
         # a steep logistic keeps the classes nearly, not wholly, determined by the factors
         return 1 / (1 + np.exp(-12 * clean))
     return (info.label_high - info.label_low) / 2 * (clean + _offset(info, plan))
 
 
 def _offset(info: CorpusInfo, plan: Design) -> float:
-    return OFFSET[info.metric] if plan.offset is None else plan.offset
+    return OFFSET[info.metrics] if plan.offset is None else plan.offset

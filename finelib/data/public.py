@@ -17,7 +17,7 @@ from finelib.data import checks
 from finelib.data.corpora import CorpusInfo
 from finelib.data.download import PublicFile, obtain
 from finelib.data.features import SPLITS, Frames, Split
-from finelib.data.formats import DataError
+from finelib.data.safe_pickle import DataError
 
 _A = (
     "https://raw.githubusercontent.com/declare-lab/multimodal-deep-learning/"

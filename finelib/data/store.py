@@ -171,9 +171,12 @@ def _arrays(split: Split) -> dict[str, np.ndarray]:
 
 def _about(split: Split) -> dict:
     return {
-        "ids": split.ids, "text": split.text, "modalities": list(split.frames),
-        "unimodal": list(split.unimodal_labels or ()), "factors": list(split.factors or ()),
-    }  # fmt: skip
+        "ids": split.ids,
+        "text": split.text,
+        "modalities": list(split.frames),
+        "unimodal": list(split.unimodal_labels or ()),
+        "factors": list(split.factors or ()),
+    }
 
 
 def write(folder: Path, corpus: Corpus) -> None:
@@ -244,7 +247,7 @@ def append(path: Path, array: np.ndarray) -> None:
 
 def _write_index(folder: Path, corpus: Corpus) -> None:
     index = {
-        "data": corpus.data,
+        "data": corpus.kind,
         "sha256": corpus.sha256,
         "encoder": corpus.encoder,
         "card": corpus.card,

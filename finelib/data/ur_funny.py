@@ -13,7 +13,7 @@ import numpy as np
 from finelib.data import checks
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import SPLITS, Frames, Split
-from finelib.data.formats import DataError, load_pickle
+from finelib.data.safe_pickle import DataError, load_pickle
 
 FOLDS = {"train": "train", "valid": "dev", "test": "test"}
 COMMON = ("data_folds", "humor_label_sdk", "word_embedding_list", "covarep_features_sdk", "openface_features_sdk")

@@ -1,0 +1,77 @@
+"""Put finished results where a reader on the web sees them: figures/published and the tables in README.
+
+    python -m finelib.publish OUT [NAME ...] [NAME=PUBLISHED_NAME ...]
+    python -m finelib.publish --repository=OWNER/NAME
+
+OUT is the --out of a finished ``run_all.sh``; names default to all that is found in OUT/figures. The second form gives
+README a Colab and a Binder badge for each notebook, and the notebooks the address that they install from on Colab.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from finelib.runs.options import ROOT
+
+PUBLISHED = ROOT / "figures" / "published"
+LARGEST = 1_000_000  # bytes; interactive figures carry their own plotly.js and are made by run_all.sh
+
+
+def publish(figures: Path, names: list[str]) -> None:
+    """Copy every form of the named tables and figures, NAME=OTHER under another name, then refresh README."""
+    PUBLISHED.mkdir(parents=True, exist_ok=True)
+    for name, _, published_name in (entry.partition("=") for entry in names):
+        for file in sorted(figures.glob(f"{name}.*")):
+            if file.stat().st_size > LARGEST:
+                print(f"{file.name}: left out, {file.stat().st_size / 1e6:.1f} MB")
+                continue
+            shutil.copy(file, PUBLISHED / f"{published_name or name}{file.suffix}")
+    readme = ROOT / "README.md"
+    readme.write_text(with_tables(readme.read_text()))
+
+
+def set_repository(repository: str, root: Path = ROOT) -> None:
+    """Write badges for a GitHub repository OWNER/NAME, and its address into every notebook's first code cell.
+
+    Raises:
+        ValueError: not of the form OWNER/NAME.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise ValueError(f"repository {repository!r}: expected OWNER/NAME")
+    lines = ["| notebook | Colab | Binder |", "|---|---|---|"]
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        text, changed = re.subn(
+            r'(FINE_REPOSITORY\\", \\")[^\\]*', rf"\g<1>https://github.com/{repository}", path.read_text()
+        )
+        if changed != 1:
+            raise ValueError(f"{path.name}: found {changed} places for the repository's address, expected 1")
+        path.write_text(text)
+        place = f"notebooks/{path.name}"
+        colab = f"https://colab.research.google.com/github/{repository}/blob/main/{place}"
+        binder = f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{place}"
+        lines.append(
+            f"| `{path.stem}` | [![Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
+            f"| [![Binder](https://mybinder.org/badge_logo.svg)]({binder}) |"
+        )
+    (root / "figures" / "published" / "badges.md").write_text("\n".join(lines) + "\n")
+
+
+def with_tables(readme: str) -> str:
+    """README with each ``<!-- NAME -->`` ... ``<!-- end -->`` block replaced by the published NAME.md."""
+
+    def block(match: re.Match) -> str:
+        return f"<!-- {match[1]} -->\n{(PUBLISHED / f'{match[1]}.md').read_text().strip()}\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", block, readme, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    if sys.argv[1].startswith("--repository="):
+        set_repository(sys.argv[1].partition("=")[2])
+        publish(ROOT, [])
+        sys.exit()
+    source = Path(sys.argv[1]) / "figures"
+    publish(source, sys.argv[2:] or sorted({file.stem for file in source.iterdir() if file.is_file()}))

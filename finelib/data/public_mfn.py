@@ -1,0 +1,109 @@
+"""Public CMU-MOSI, three modalities, word-aligned: the data of MFN (Zadeh et al., AAAI 2018; MIT licence).
+
+Per split a file ``X_*.h5`` with the dataset ``data`` (N, T, 325) and a file ``y_*.h5`` with ``data`` (N,).
+The columns are facts of that repository's ``test_mosi.py``. Its X files could not be opened when this was
+written, so everything about them is checked here and not assumed: which end is padded is found from the data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from finelib.data import checks
+from finelib.data.corpora import CorpusInfo
+from finelib.data.download import PublicFile, obtain
+from finelib.data.features import SPLITS, Frames, Split
+from finelib.data.safe_pickle import DataError
+
+_BASE = "https://raw.githubusercontent.com/pliang279/MFN/b0453fb6e21b581c796246a0c32a6551f2028c1b/data/"
+_BLOBS = {
+    "X_train.h5": "174f63f5ceea7af785519d94506b28b1ffcbad74",
+    "X_valid.h5": "b81c5cd24776541a3706d4805bd30e306c5e24d7",
+    "X_test.h5": "accb7e77162a38b9e80d795f0145b1bf310dc17c",
+    "y_train.h5": "2908208fec855004610658b6ad7b7f686a82e222",
+    "y_valid.h5": "126769487590e1d1116e6ae7b3cadd27a0d16171",
+    "y_test.h5": "45c2e02dd0a8dd80f6e8e6538049a3c83043d5cf",
+}
+FILES = {name: PublicFile(f"mosi_mfn/{name}", _BASE + name, f"git-blob:{blob}") for name, blob in _BLOBS.items()}
+COLUMNS = {"T": slice(0, 300), "A": slice(300, 305), "V": slice(305, 325)}  # GloVe, COVAREP, FACET
+WIDTH = 325
+MOST_COMPRESSED = 1100  # no deflated data unpack to more times their size
+
+
+def paths(cache: Path | None = None) -> dict[str, Path]:
+    """All six files, name -> path, downloaded if necessary.
+
+    Raises:
+        DataError, OSError: see ``download.obtain``.
+    """
+    return {name: obtain(file, cache) for name, file in FILES.items()}
+
+
+def read(path: dict[str, Path], info: CorpusInfo) -> tuple[dict[str, Split], dict]:
+    """Read the six files.
+
+    An utterance's frames are those from the first to the last time step that is not all zero.
+
+    Args:
+        path: name ("X_train.h5", ...) -> path.
+        info: the corpus.
+
+    Returns:
+        The splits, and notes for the data card: split -> modality -> counts of NaN and infinite values (set
+        to 0), and how many utterances are padded in front, behind, and empty.
+
+    Raises:
+        DataError: a file is not HDF5, or of another shape, row count or label range, or without finite values.
+        OSError: a file cannot be opened.
+    """
+    splits, notes = {}, {}
+    for s in SPLITS:
+        x, y = path[f"X_{s}.h5"], path[f"y_{s}.h5"]
+        label = checks.labels(_dataset(y), f"{y}, data", info)
+        array = checks.numbers(_dataset(x), f"{x}, data", (len(label), None, WIDTH))
+        mask, padding = _real_steps(array)
+        if not mask.any():
+            raise DataError(f"{x}, data: found only zeros, expected features")
+        frames, counts = {}, {}
+        for m, columns in COLUMNS.items():
+            values, counts[m] = checks.finite(array[mask][:, columns], f"{x}, data, modality {m}")
+            frames[m] = Frames.from_lengths(values, mask.sum(1))
+        ids = [f"{s}_{row}" for row in range(len(label))]  # the files have none
+        splits[s] = Split(frames, label, ids, [""] * len(label))
+        notes[s] = {**counts, "padding": padding}
+    return splits, notes
+
+
+def _dataset(path: Path) -> np.ndarray:
+    with Path(path).open("rb") as stream:  # h5py's own message on a missing file is three lines long
+        try:
+            with h5py.File(stream, "r") as file:
+                found = file.get("data")
+                if isinstance(found, h5py.Dataset):
+                    if found.nbytes > MOST_COMPRESSED * Path(path).stat().st_size:
+                        shape = " x ".join(map(str, found.shape))
+                        raise DataError(
+                            f"{path}, data: found a declared size of {shape}, more than this file "
+                            f"can hold, expected (N, T, {WIDTH}) or (N,)"
+                        )
+                    return found[()]
+                listed = ", ".join(file) or "nothing"
+        except DataError:
+            raise
+        except Exception as error:  # h5py raises almost any class on a damaged file
+            reason = " ".join(str(error).split())
+            raise DataError(f"{path}: found no readable HDF5 file ({reason}), expected a dataset 'data'") from error
+    raise DataError(f"{path}: found {listed}, expected a dataset 'data'")
+
+
+def _real_steps(array: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """(N, T) True from the first to the last step that is not all zero, and where the padding lies."""
+    filled = np.any(array, axis=2)  # NaN counts as filled
+    before = np.cumsum(filled, axis=1)
+    mask = (before > 0) & (np.cumsum(filled[:, ::-1], axis=1)[:, ::-1] > 0)
+    some = mask.any(1)
+    counts = {"front": some & ~mask[:, 0], "behind": some & ~mask[:, -1], "empty": ~some}
+    return mask, {name: int(rows.sum()) for name, rows in counts.items()}

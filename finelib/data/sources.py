@@ -1,0 +1,180 @@
+"""Loading a corpus: ``load("mosi", FILE_OR_FOLDER)``, ``load("mosi", "public")``, ``load("mosi", "planted")``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+
+from finelib.data import store, ur_funny
+from finelib.data.card import describe
+from finelib.data.corpora import CORPORA, CorpusInfo
+from finelib.data.features import Corpus
+from finelib.data.safe_pickle import DataError
+
+__all__ = ["DataError", "available", "load", "nearest"]
+
+PUBLIC = ("public", "public-mfn")
+SOURCES = ("planted", *PUBLIC)
+PUBLIC_CORPUS = "mosi"
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # for raw text; finelib.text says where it comes from
+
+
+def load(
+    corpus: str,
+    source: str | Path = "planted",
+    *,
+    text_encoder: str = "files",
+    finetune_text: bool = False,
+    scale: float = 1.0,
+    seed: int = 0,
+    design: str = "corpus",
+    aligned: bool = False,
+    context: bool = False,
+    cache: Path | None = None,
+) -> Corpus:
+    """Load one corpus.
+
+    Args:
+        corpus: "mosi", "mosei", "ur_funny" or "ch_sims".
+        source: "planted" (generated here); for MOSI "public" (real text and audio) or "public-mfn" (real, three
+            modalities, word-aligned); else a folder that holds the licensed files under their published paths
+            (``CorpusInfo.files``), or one MMSA-format file.
+        text_encoder: "files" for the text features of the source, or an encoder (``finelib.text``) that is run on
+            its raw text. "public" has raw text only: "files" means all-MiniLM-L6-v2 there.
+        finetune_text: token ids instead of features, for an encoder that is trained with the model.
+        scale, seed, design: planted data only, see ``planted.generate``.
+        aligned: MOSI and MOSEI folders: the word-aligned file instead of the unaligned one.
+        context: UR-FUNNY folders: the context sentences before the punchline too.
+        cache: where converted files are kept; default FINE_CACHE, or the user's cache folder.
+
+    Returns:
+        The corpus with its data card. Licensed files are converted once and memory-mapped after that.
+
+    Raises:
+        DataError: a file is missing or not what it should be.
+        ValueError: an unknown name, or an option that does not apply.
+        OSError: a file cannot be opened or the cache cannot be written.
+    """
+    info = _info(corpus)
+    source = _source(info, source)
+    _check_options(info, source, text_encoder, finetune_text, aligned, context)
+    if source == "planted":
+        from finelib.data import planted
+
+        loaded = planted.generate(info, scale=scale, seed=seed, design=design)
+    elif source in PUBLIC:
+        loaded = _public(info, source, cache)
+        text_encoder = DEFAULT_ENCODER if (source, text_encoder) == ("public", "files") else text_encoder
+    else:
+        loaded = _files(info, Path(source), aligned, context, cache)
+    if text_encoder == "files":
+        return loaded
+    from finelib.data.text import encode_corpus
+
+    return encode_corpus(loaded, text_encoder, finetune_text)
+
+
+def available(
+    corpus: str, source: str | Path, *, aligned: bool = False, context: bool = False, cache: Path | None = None
+) -> str | None:
+    """What is missing for ``load`` to read this source, as one sentence; None if nothing is.
+
+    Public files are downloaded and verified, licensed files only looked for.
+
+    Raises:
+        ValueError: an unknown name, or an option that does not apply.
+    """
+    info = _info(corpus)
+    try:
+        source = _source(info, source)
+        _check_options(info, source, "files", False, aligned, context)
+        if source in PUBLIC:
+            _public_module(source).paths(cache)
+        elif source != "planted":
+            _locate(info, Path(source), aligned)
+    except (DataError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _info(corpus: str) -> CorpusInfo:
+    if corpus not in CORPORA:
+        raise ValueError(f"corpus {corpus!r}: unknown, expected one of {', '.join(CORPORA)}{nearest(corpus, CORPORA)}")
+    return CORPORA[corpus]
+
+
+def _source(info: CorpusInfo, source: str | Path) -> str:
+    """The source, if there is such a thing for this corpus."""
+    source = str(source)
+    if source in PUBLIC and info.name != PUBLIC_CORPUS:
+        raise DataError(f"source {source!r}: there are no public features of {info.title}, only of CMU-MOSI")
+    if source not in SOURCES and not Path(source).exists():
+        hint = nearest(source, SOURCES)
+        raise DataError(f"source {source!r}: found no such file or folder, expected one, or {', '.join(SOURCES)}{hint}")
+    return source
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint at the most similar name, "" if none is similar."""
+    close = get_close_matches(name, list(names), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _check_options(
+    info: CorpusInfo, source: str, text_encoder: str, finetune_text: bool, aligned: bool, context: bool
+) -> None:
+    folder = source not in SOURCES
+    if aligned and not (folder and any("/aligned" in name for name in info.files)):
+        raise ValueError(f"aligned: {info.title} from {source} has no aligned file, only MOSI and MOSEI folders have")
+    if context and not (folder and info.name == "ur_funny"):
+        raise ValueError(f"context: {info.title} from {source} has no context sentences, only a UR-FUNNY folder has")
+    if finetune_text and text_encoder == "files" and source != "public":
+        raise ValueError("finetune_text: found text_encoder 'files', expected the name of an encoder to fine-tune")
+
+
+def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: Path | None) -> Corpus:
+    """A licensed corpus, through its store."""
+    from finelib.data import conversion  # reads no file itself, so not needed for the other sources
+
+    paths = _locate(info, source, aligned)
+    sha256 = {path.name: store.file_sha256(path, cache) for path in paths}
+    name = store.key(info.name, sha256, context=context)
+    convert = partial(conversion.convert, info, paths, sha256, name, context)
+    return store.open_or_convert(name, info, convert, cache)
+
+
+def _locate(info: CorpusInfo, source: Path, aligned: bool) -> list[Path]:
+    """The licensed files to read."""
+    if info.name == "ur_funny":
+        return ur_funny.files(source / Path(next(iter(info.files))).parent)
+    if source.is_file():
+        return [source]
+    name = next(name for name in info.files if Path(name).name.startswith("aligned") == aligned)
+    path = source / name
+    if not path.is_file():
+        folder = next(parent for parent in path.parents if parent.is_dir())
+        listed = ", ".join(sorted(p.name for p in folder.iterdir())[:20]) or "nothing"
+        raise DataError(
+            f"{info.title}: looked for {path}, found in {folder}: {listed}; data/README.md says how to obtain it"
+        )
+    return [path]
+
+
+def _public(info: CorpusInfo, source: str, cache: Path | None) -> Corpus:
+    module = _public_module(source)
+    paths = module.paths(cache)
+    sha256 = {name: store.file_sha256(path, cache) for name, path in paths.items()}
+    splits, notes = module.read(paths, info)
+    files = [{"name": name, "sha256": digest, "compared": "pinned"} for name, digest in sha256.items()]
+    card = describe(info, splits, files, notes)
+    encoder = "GloVe" if source == "public-mfn" else ""
+    return Corpus(info, "public", splits, store.key(source, sha256), encoder, card)
+
+
+def _public_module(source: str) -> object:
+    # imported when used: pandas, h5py and pooch take longer to load than a converted corpus
+    from finelib.data import public, public_mfn
+
+    return public_mfn if source == "public-mfn" else public

@@ -1,0 +1,141 @@
+"""Tables 5 and 6: FINE on every subset of the modalities, and FINE without each of its components.
+
+A row is FINE with a few settings changed (``MODALITY_ROWS``, ``COMPONENT_ROWS``). To add one, add a line there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from finelib.config import DataConfig, FineConfig, RunSpec
+from finelib.data import planted, sources
+from finelib.runs import presets
+from finelib.runs.options import Options
+
+CORPUS = "mosei"  # the paper's Tables 5 and 6 are on CMU-MOSEI
+PRINTED, ARCHITECTURE, BEYOND = "printed in the paper", "the other reading", "beyond the paper"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row: FINE with ``change`` made to its FineConfig.
+
+    Attributes:
+        kind: whether the paper prints it, whether it is the other reading of a row that is ambiguous, or ours.
+        loss_only: only the objective differs, so that the untrained models predict the same.
+    """
+
+    name: str
+    change: dict[str, object] = field(default_factory=dict)
+    kind: str = PRINTED
+    loss_only: bool = False
+
+
+MODALITY_ROWS = [
+    Variant(" + ".join(subset), {"modalities": tuple(m for m in "TAV" if m in subset)})
+    for subset in ("V", "A", "T", "VA", "VT", "AT", "VAT")
+]
+FINE_ROW = Variant("FINE")
+COMPONENT_ROWS = [
+    Variant("w/o L_UP", {"lambda_up": 0.0}, loss_only=True),
+    *(
+        Variant(name, {"encoder": encoder, "lambda_aux": 0.0})
+        for name, encoder in (
+            ("w/o MoQ", "linear"),
+            ("w/o MoQ + TE", "te"),
+            ("w/o MoQ + TCN", "tcn"),
+            ("w/o MoQ + LSTM", "lstm"),
+            ("w/o MoQ + MLPs", "mlp"),
+        )
+    ),
+    Variant("w/o I_str, I_utr", {"weight_str": 0.0, "weight_utr": 0.0}, loss_only=True),
+    Variant("w/o I_sha, I_uni", {"weight_sha": 0.0, "weight_uni": 0.0}, loss_only=True),
+    Variant("w/o I_sha, I_str", {"weight_sha": 0.0, "weight_str": 0.0}, loss_only=True),
+    Variant("w/o I_uni, I_utr", {"weight_uni": 0.0, "weight_utr": 0.0}, loss_only=True),
+    Variant("w/o I_sha", {"weight_sha": 0.0}, loss_only=True),
+    Variant("w/o FTRE", {"factorisation": "none", "beta_mi": 0.0}),
+    Variant("w/o FTRE + MISA", {"factorisation": "misa", "beta_mi": 1.0}),
+    Variant("w/o DCQ", {"lambda_cl": 0.0}, loss_only=True),
+    Variant("w/o DCQ + ACCon", {"queue_alpha": 0.0}, loss_only=True),
+    Variant("w/o DCQ + SCL", {"queue_alpha": 0.0, "contrast": "supcon"}, loss_only=True),
+    Variant("DCQ (SCL)", {"contrast": "supcon"}, loss_only=True),
+    FINE_ROW,
+    Variant("unique branch only", {"factorisation": "unique"}, ARCHITECTURE),
+    Variant("shared branch only", {"factorisation": "shared"}, ARCHITECTURE),
+    Variant("1 expert", {"experts": 1, "top_k": 1}, BEYOND),
+    Variant("2 experts", {"experts": 2, "top_k": 2}, BEYOND),
+    Variant("8 experts", {"experts": 8}, BEYOND),
+    Variant("w/o L_aux", {"lambda_aux": 0.0}, BEYOND, loss_only=True),
+    Variant("w/o reconstruction", {"weight_recon": 0.0}, BEYOND, loss_only=True),
+    Variant("w/o I_uni", {"weight_uni": 0.0}, BEYOND, loss_only=True),
+    Variant("w/o I_str", {"weight_str": 0.0}, BEYOND, loss_only=True),
+    Variant("w/o I_utr", {"weight_utr": 0.0}, BEYOND, loss_only=True),
+    Variant("I_str with in-batch negatives", {"str_negatives": "batch"}, BEYOND, loss_only=True),
+    Variant("concat critics", {"critic": "concat", "critic_layers": 2}, BEYOND, loss_only=True),
+    Variant("queue of 0.25 n_c", {"queue_alpha": 0.25}, BEYOND, loss_only=True),
+    Variant("queue of 0.5 n_c", {"queue_alpha": 0.5}, BEYOND, loss_only=True),
+    Variant("queue of 1 n_c", {"queue_alpha": 1.0}, BEYOND, loss_only=True),
+]
+# planted designs in which one component should matter by construction, and what is left out there
+SHOULD_MATTER = {
+    "cues": ("w/o MoQ",),
+    "redundancy": ("w/o I_uni, I_str",),
+    "complementary": ("w/o I_utr",),
+    "imbalance": ("w/o DCQ",),
+}
+PANEL_ROWS = {
+    "w/o I_uni, I_str": Variant("w/o I_uni, I_str", {"weight_uni": 0.0, "weight_str": 0.0}, BEYOND, loss_only=True),
+    **{row.name: row for row in COMPONENT_ROWS if row.name in ("w/o MoQ", "w/o I_utr", "w/o DCQ")},
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that can be compared with each other: variants of one FINE on one corpus."""
+
+    variants: tuple[Variant, ...]
+    base: RunSpec
+    about: str = ""
+
+    def specs(self, seeds: tuple[int, ...]) -> dict[str, list[RunSpec]]:
+        """Row name -> its runs; the change of a row must name settings of FineConfig."""
+        return {
+            v.name: [
+                replace(self.base, name=v.name, model_config=replace(self.base.model_config, **v.change), seed=s)
+                for s in seeds
+            ]
+            for v in self.variants
+        }
+
+
+def blocks(number: int, options: Options) -> list[Block]:
+    """The measured blocks of Table 5 or 6: all rows, and for planted Table 6 the designs made for one component."""
+    rows = MODALITY_ROWS if number == 5 else COMPONENT_ROWS
+    if options.source == "planted":
+        found = [_planted_block("modalities" if number == 5 else "components", rows, options)]
+        if number == 6:
+            found += [
+                _planted_block(d, [FINE_ROW, *(PANEL_ROWS[n] for n in names)], options)
+                for d, names in SHOULD_MATTER.items()
+            ]
+            found.append(_planted_block("plain", [FINE_ROW, *PANEL_ROWS.values()], options))
+        return found
+    corpus = "mosi" if options.source.startswith("public") else CORPUS
+    return [_real_block(rows, options)] if sources.available(corpus, options.source) is None else []
+
+
+def _planted_block(design: str, rows: list[Variant], options: Options) -> Block:
+    data_config = DataConfig(CORPUS, scale=presets.SMALL_SCALE[options.preset], design=design)
+    train = presets.SMALL_TRAIN[options.preset]
+    if design == "imbalance":
+        train = replace(train, **presets.SMALL_BATCHES)
+    base = RunSpec("FINE", data_config, presets.SMALL, train, 0)
+    return Block(tuple(rows), base, planted.DESIGNS[design].about)
+
+
+def _real_block(rows: list[Variant], options: Options) -> Block:
+    """The corpus's own experiment; rows that need a modality the source lacks are left out."""
+    corpus = "mosi" if options.source.startswith("public") else CORPUS
+    base = next(spec for spec in presets.specs(corpus, options) if isinstance(spec.model_config, FineConfig))
+    kept = [v for v in rows if set(v.change.get("modalities", ())) <= set(base.model_config.modalities)]
+    return Block(tuple(kept), base)

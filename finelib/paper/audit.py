@@ -1,0 +1,208 @@
+"""What the printed numbers and the sizes of the test splits say by themselves: arithmetic, nothing is trained.
+
+An accuracy of one run on n utterances is k/n for a whole number k, so a percentage that no k gives within half a unit
+of its last printed digit (it is *off the lattice* of n) is not that. A mean over runs, another test file, truncation in
+place of rounding, or a typing error explain it as well as anything else; and a number may be on the lattice by chance.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from finelib.paper.table import COLUMNS
+
+AGREE = 0.9  # share of utterances on which two methods are right or wrong together, in the middle of what is possible
+TELLS = 0.9  # chance level above which the lattice test says nothing
+ON, OFF, SILENT = "on the lattice", "off the lattice", "cannot tell"
+
+
+def _read(name: str) -> list[dict[str, str]]:
+    with open(Path(__file__).parent / "printed" / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def splits(table: int, metric: str) -> dict[int, str]:
+    """n -> which test split, for an accuracy of a table; UR-FUNNY has two versions."""
+    found = [line for line in _read("splits") if (int(line["table"]), line["metric"]) == (table, metric)]
+    return {int(line["n"]): line["what"] for line in found}
+
+
+def utterances(table: int) -> int:
+    """Test utterances behind a table's ACC-2; the fewer where there are two versions."""
+    return min(splits(table, next(iter(COLUMNS[table]))))
+
+
+def printed(table: int) -> list[tuple[str, dict[str, str]]]:
+    """(row, metric -> percentage as printed, with its digits) for the accuracies of a table."""
+    named = {5: lambda r: " + ".join(m for m in "VAT" if r[m] == "yes"), 6: lambda r: r["config"]}
+    name = named.get(table, lambda r: r["model"])
+    return [(name(r), {m: r[m] for m in COLUMNS[table] if m.startswith("acc")}) for r in _read(f"table{table}")]
+
+
+# ------------------------------------------------------------------------------------------------- lattice
+
+
+def lattice_count(text: str, n: int) -> int | None:
+    """The whole number k with 100 k / n = ``text`` to its printed digits, ties admitted both ways; None without one.
+
+    In whole numbers: with V the printed digits and M = 100 x 10^decimals, |k M - V n| <= n / 2.
+    """
+    digits, scale = _digits(text)
+    k = round(digits * n / scale)
+    return k if 2 * abs(k * scale - digits * n) <= n else None
+
+
+def chance(decimals: int, n: int) -> float:
+    """Share of all percentages with so many decimals that are on the lattice of n."""
+    scale = 100 * 10**decimals
+    rest = np.arange(scale + 1) * n % scale
+    return float((2 * np.minimum(rest, scale - rest) <= n).mean())
+
+
+def lattice() -> pd.DataFrame:
+    """Every printed accuracy against the lattice of its test split."""
+    lines = []
+    for table in COLUMNS:
+        for row, accuracies in printed(table):
+            for metric, text in accuracies.items():
+                for n, split in splits(table, metric).items():
+                    k, by_chance = lattice_count(text, n), chance(_decimals(text), n)
+                    verdict = SILENT if by_chance > TELLS else OFF if k is None else ON
+                    near = round(_digits(text)[0] * n / _digits(text)[1])
+                    lines.append(
+                        {
+                            "table": table,
+                            "row": row,
+                            "metric": COLUMNS[table][metric],
+                            "printed": text,
+                            "n": n,
+                            "split": split,
+                            "k": k,
+                            "nearest": f"{near}/{n} = {100 * near / n:.3f}",
+                            "chance": by_chance,
+                            "verdict": verdict,
+                            **{f"mean of {r}": lattice_count(text, r * n) is not None for r in (3, 5)},
+                        }
+                    )
+    return pd.DataFrame(lines)
+
+
+def lattice_summary(cells: pd.DataFrame) -> pd.DataFrame:
+    """By table, column and split: cells that can tell, how many of them are on the lattice, and the probability of as
+    many or more if the digits were any."""
+    told = cells[cells.verdict != SILENT]
+    lines = []
+    for (table, metric, split), group in told.groupby(["table", "metric", "split"], sort=False):
+        hits = int((group.verdict == ON).sum())
+        lines.append(
+            {
+                "table": table,
+                "metric": metric,
+                "split": split,
+                "cells": len(group),
+                "on the lattice": hits,
+                "by chance": round(group.chance.mean(), 3),
+                "p of as many by chance": float(stats.binom.sf(hits - 1, len(group), group.chance.mean())),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def false_alarms(draws: int, seed: int = 0) -> pd.DataFrame:
+    """How often the test says "off" of simulated two-decimal percentages, with 95 % Wilson intervals.
+
+    Of one honest run; of the mean over 3 or 5; of one run on 3 utterances fewer than thought; and of digits made up at
+    random, where "off" is what the test should say.
+    """
+    rng, lines = np.random.default_rng(seed), []
+    for n in sorted({n for t in COLUMNS for m in COLUMNS[t] if m.startswith("acc") for n in splits(t, m)}):
+        p = rng.uniform(0.4, 0.9, draws)
+        kinds = {"one run": rng.binomial(n, p) / n} | {
+            f"mean of {r} runs": rng.binomial(n, p[:, None], (draws, r)).mean(1) / n for r in (3, 5)
+        }
+        kinds |= {"3 utterances fewer": rng.binomial(n - 3, p) / (n - 3), "digits at random": p}
+        for kind, values in kinds.items():
+            off = sum(lattice_count(f"{100 * value:.2f}", n) is None for value in values)
+            low, high = proportion_confint(off, draws, method="wilson")
+            lines.append({"n": n, "what": kind, "off": off / draws, "low": low, "high": high})
+    return pd.DataFrame(lines)
+
+
+def _decimals(text: str) -> int:
+    return len(text.partition(".")[2])
+
+
+def _digits(text: str) -> tuple[int, int]:
+    """Printed digits as a whole number, and 100 % in the same unit."""
+    return int(text.replace(".", "")), 100 * 10 ** _decimals(text)
+
+
+# ----------------------------------------------------------------------------------------- sampling error
+
+
+def standard_error(p: float, n: int) -> float:
+    """Of one accuracy: sqrt(p (1 - p) / n)."""
+    return math.sqrt(p * (1 - p) / n)
+
+
+def gap_errors(p: float, q: float, n: int) -> tuple[float, float]:
+    """Standard error of p - q on the same n utterances: at the least disagreement that the gap allows, and for
+    independent errors.
+
+    With b and c the shares that only one of the two gets right, b - c = p - q and the variance is
+    (b + c - (b - c)^2) / n. How often the two disagree, b + c, is not printed; it is at least |p - q|.
+    """
+    gap = abs(p - q)
+    return math.sqrt((gap - gap**2) / n), math.hypot(standard_error(p, n), standard_error(q, n))
+
+
+def middle_error(p: float, q: float, n: int) -> float:
+    """The same if the two agree on ``AGREE`` of the utterances, or as close to that as the gap allows."""
+    disagree = max(1 - AGREE, abs(p - q))
+    return math.sqrt((disagree - (p - q) ** 2) / n)
+
+
+def gaps() -> pd.DataFrame:
+    """Each row's gap to FINE (the last row) in points, utterances and standard errors, and the power to find it.
+
+    Power: of a two-sided paired test at 5 % with one run each, by the normal approximation; the variance between seeds
+    was not printed and is left out, so the true power is lower.
+    """
+    lines = []
+    for table in COLUMNS:
+        rows = printed(table)
+        for metric in rows[-1][1]:
+            n = min(splits(table, metric))
+            q = float(rows[-1][1][metric]) / 100
+            for row, accuracies in rows[:-1]:
+                p = float(accuracies[metric]) / 100
+                (least, most), middle = gap_errors(q, p, n), middle_error(q, p, n)
+                lines.append(
+                    {
+                        "table": table,
+                        "row": row,
+                        "metric": COLUMNS[table][metric],
+                        "gap": 100 * (q - p),
+                        "utterances": (q - p) * n,
+                        "s.e. least": 100 * least,
+                        "s.e. middle": 100 * middle,
+                        "s.e. most": 100 * most,
+                        "in s.e.": (q - p) / middle,
+                        "power": power(q - p, middle),
+                        "power if independent": power(q - p, most),
+                        "found with 80 %": 100 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * middle,
+                    }
+                )
+    return pd.DataFrame(lines)
+
+
+def power(gap: float, error: float) -> float:
+    """Probability that a two-sided test at 5 % finds a true gap whose estimate has this standard error."""
+    bound, shift = stats.norm.ppf(0.975), abs(gap) / error
+    return float(stats.norm.sf(bound - shift) + stats.norm.cdf(-bound - shift))

@@ -1,0 +1,60 @@
+"""Rows compared by their run records: what the tables say about a row beside its scores."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+
+from finelib.paper import significance
+from finelib.runs.records import RunRecord
+
+# of each kind of metric (``CorpusInfo.metrics``)
+METRICS = {
+    "mosi": ("corr", "acc2_nonzero", "acc7", "mae"),
+    "sims": ("corr", "acc2", "mae"),
+    "humor": ("corr", "acc2", "mae"),
+}
+
+
+def compare(runs: dict[str, list[RunRecord]], whole: str, kind: str = "mosi") -> dict[str, dict[str, dict]]:
+    """row -> metric -> difference to the row ``whole``, by ``statistics.differences``; the other rows are one family.
+
+    All rows have the same seeds and test split; ``kind`` says how the corpus's metrics read predictions.
+    """
+    predicted = {name: [run.predictions() for run in group] for name, group in runs.items()}
+    label = as_scored(predicted[whole][0]["test_label"], kind)
+    tests = {name: [as_scored(arrays["test"], kind) for arrays in group] for name, group in predicted.items()}
+    other = tests.pop(whole)
+    out: dict[str, dict[str, dict]] = {name: {} for name in tests}
+    for metric in METRICS[kind]:
+        for name, found in significance.differences(metric, tests, other, label).items():
+            out[name][metric] = asdict(found)
+    return out
+
+
+def as_scored(x: np.ndarray, kind: str) -> np.ndarray:
+    """Predictions or labels as the metrics of ``kind`` take them, with the two classes parted at 0."""
+    if kind == "sims":
+        return x.clip(-1, 1)
+    return x - 0.5 if kind == "humor" else x
+
+
+def columns(found: dict[str, dict] | None) -> dict[str, str]:
+    """Column -> text for a row of ``compare``; none for the row that the others are compared with."""
+    if found is None:
+        return {}
+    corr, accuracy = found["corr"], found.get("acc2_nonzero") or found["acc2"]
+    spread = "" if corr["low"] is None else f" [{corr['low']:+.3f}, {corr['high']:+.3f}]"
+    return {
+        "Δ Corr": f"{corr['mean']:+.3f}{spread}",
+        "p (Holm)": p_text(corr["p_holm"]),
+        "Δ ACC-2 (samples)": f"{100 * accuracy['mean']:+.2f} ({accuracy['mean'] * accuracy['utterances']:+.0f})",
+    }
+
+
+def p_text(p: float | None) -> str:
+    """A p value as tables show it."""
+    if p is None:
+        return "–"
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")

@@ -1,0 +1,260 @@
+"""What a table is, and its forms: JSON, CSV, Markdown, LaTeX, HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+
+from finelib.data.corpora import CORPORA
+from finelib.runs.records import git_revision, versions, write_atomically
+
+SENTIMENT = {"acc2_nonzero": "ACC-2", "f1_nonzero": "F1", "acc7": "ACC-7"}
+COLUMNS = {
+    1: SENTIMENT,
+    2: SENTIMENT,
+    3: {"acc2": "ACC-2"},
+    4: {"acc2": "ACC-2", "f1": "F1", "acc5": "ACC-5"},
+    5: SENTIMENT,
+    6: SENTIMENT,
+}
+TITLES = {5: "Subsets of the modalities", 6: "FINE without its components"}
+BEYOND_THE_PAPER = {"corr": "Corr", "mae": "MAE"}
+CORPUS_OF = {info.table: name for name, info in CORPORA.items()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row; exactly one of ``printed`` and ``measured`` is set. Metrics are fractions.
+
+    Attributes:
+        name: the system or reference.
+        kind: "system" or "reference".
+        data: "printed", "planted", "public" or "files".
+        encoder: text encoder, "" where the paper does not say.
+        modalities: those used, "" where printed.
+        block: rows of one block may be compared with each other.
+        printed: metric -> value.
+        measured: metric -> {"mean", "sd", "low", "high", "n"}.
+        runs: ids of the run records behind it; none for a reference.
+        context, target: Table 3 only: what of an utterance was used.
+        extra: column -> text, what stands beside the metrics.
+        differences: metric -> ``statistics.Difference`` to the block's FINE, as a dict.
+    """
+
+    name: str
+    kind: str
+    data: str
+    encoder: str
+    modalities: str
+    block: str
+    printed: dict[str, float] | None
+    measured: dict[str, dict] | None
+    runs: tuple[str, ...] = ()
+    context: bool | None = None
+    target: bool | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+    differences: dict[str, dict] | None = None
+
+    def value(self, metric: str) -> float | None:
+        """The printed or the mean measured value, None if the row lacks the metric."""
+        if self.printed is not None:
+            return self.printed.get(metric)
+        return self.measured[metric]["mean"] if metric in self.measured else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper with what was measured beside it."""
+
+    number: int
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        subject = TITLES.get(self.number) or CORPORA[CORPUS_OF[self.number]].title
+        return f"{subject}: printed and measured results"
+
+    @property
+    def text_columns(self) -> int:
+        """How many of the first columns are text: the model, in Table 3 also context and target."""
+        return 3 if self.number == 3 else 1
+
+    @property
+    def extra(self) -> list[str]:
+        """Columns beside the metrics."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.extra))
+
+    def _repr_html_(self) -> str:
+        return render(self, "html")
+
+
+def write(table: Table, folder: Path) -> None:
+    """Write all five forms; each file is replaced in one move."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "table": table.number,
+        "title": table.title,
+        "notes": table.notes,
+        "provenance": {"git_revision": git_revision(), "versions": versions()},
+        "rows": [_json_row(row) for row in table.rows],
+    }
+    texts = {"json": json.dumps(content, indent=1), "csv": _csv(table)}
+    texts |= {form: render(table, form) for form in ("md", "tex", "html")}
+    for form, text in texts.items():
+        write_atomically(folder / f"table{table.number}.{form}", text)
+
+
+def read(path: Path) -> Table:
+    """A table from its JSON.
+
+    Raises:
+        ValueError: the file is not a table's.
+    """
+    try:
+        content = json.loads(path.read_text())
+        found = tuple(Row(**row | {"runs": tuple(row["runs"])}) for row in content["rows"])
+        return Table(content["table"], found, tuple(content["notes"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a table ({error}); delete it and build it again") from error
+
+
+def render(table: Table, form: str) -> str:
+    """The table as "md", "tex" or "html"."""
+    environment = templates(html=form == "html")
+    environment.filters["tex"] = _tex
+    return environment.get_template(f"table.{form}").render(
+        number=table.number,
+        title=table.title,
+        notes=table.notes,
+        text_columns=table.text_columns,
+        heads=heads(table),
+        blocks=[{"title": block, "rows": cells(table, block)} for block in dict.fromkeys(r.block for r in table.rows)],
+    )
+
+
+def templates(html: bool) -> Environment:
+    """The package's templates; what goes into HTML is escaped."""
+    return Environment(loader=PackageLoader("finelib"), trim_blocks=True, lstrip_blocks=True, autoescape=html)
+
+
+def heads(table: Table) -> list[str]:
+    """Column titles; those of text come first."""
+    text = ["Model", *(["Context", "Target"] if table.number == 3 else [])]
+    return text + list((COLUMNS[table.number] | BEYOND_THE_PAPER).values()) + table.extra
+
+
+def cells(table: Table, block: str) -> list[dict]:
+    """The rows of a block as they are shown: texts, and cells with text, mark, value (or None) and a title."""
+    rows, columns = [row for row in table.rows if row.block == block], COLUMNS[table.number] | BEYOND_THE_PAPER
+    marks = {metric: _marks(rows, metric) for metric in columns}
+    return [
+        {
+            "text": [row.name, *(["✓" if row.context else "", "✓" if row.target else ""] if table.number == 3 else [])],
+            "cells": [
+                {
+                    "text": _format(row, metric),
+                    "mark": marks[metric].get(i),
+                    "title": _interval_text(row, metric),
+                    "value": row.value(metric),
+                }
+                for metric in columns
+            ]
+            + [{"text": row.extra.get(name, "–"), "mark": None, "title": "", "value": None} for name in table.extra],
+            "runs": row.runs,
+        }
+        for i, row in enumerate(rows)
+    ]
+
+
+def _marks(rows: list[Row], metric: str) -> dict[int, str]:
+    """Row index -> "best" or "second" of a block, ties included; the oracle takes no part."""
+    values = {
+        i: row.value(metric)
+        for i, row in enumerate(rows)
+        if row.value(metric) is not None and not row.name.startswith("oracle")
+    }
+    ranked = sorted(set(values.values()), reverse=metric != "mae")[:2]
+    return {i: ("best", "second")[ranked.index(value)] for i, value in values.items() if value in ranked}
+
+
+def _format(row: Row, metric: str) -> str:
+    value = row.value(metric)
+    if value is None:
+        return "–"
+    percent = metric not in BEYOND_THE_PAPER
+    factor, digits = (100, 2) if percent else (1, 3)
+    spread = row.measured[metric]["sd"] if row.measured else None
+    return f"{factor * value:.{digits}f}" + ("" if spread is None else f" ± {factor * spread:.{digits}f}")
+
+
+def _interval_text(row: Row, metric: str) -> str:
+    cell = (row.measured or {}).get(metric)
+    if not cell or cell["low"] is None:
+        return ""
+    return f"95 % interval {cell['low']:.4f} to {cell['high']:.4f}, n = {cell['n']}"
+
+
+def _json_row(row: Row) -> dict:
+    left_out = [key for key in ("context", "target", "differences") if getattr(row, key) is None]
+    left_out += [] if row.extra else ["extra"]
+    return {key: value for key, value in asdict(row).items() if key not in left_out}
+
+
+def _csv(table: Table) -> str:
+    columns = COLUMNS[table.number] | BEYOND_THE_PAPER
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        [
+            "name",
+            "kind",
+            "data",
+            "encoder",
+            "modalities",
+            "block",
+            "n",
+            *(f"{metric}{part}" for metric in columns for part in ("", "_sd", "_low", "_high")),
+            *table.extra,
+        ]
+    )
+    for row in table.rows:
+        cells = []
+        for metric in columns:
+            spread = (row.measured or {}).get(metric, {})
+            cells += [row.value(metric), spread.get("sd"), spread.get("low"), spread.get("high")]
+        n = next(iter(row.measured.values()))["n"] if row.measured else None
+        writer.writerow(
+            [
+                row.name,
+                row.kind,
+                row.data,
+                row.encoder,
+                row.modalities,
+                row.block,
+                n,
+                *cells,
+                *(row.extra.get(name) for name in table.extra),
+            ]
+        )
+    return out.getvalue()
+
+
+def _tex(text: str) -> str:
+    for plain, escaped in (
+        ("\\", r"\textbackslash{}"),
+        ("%", r"\%"),
+        ("&", r"\&"),
+        ("_", r"\_"),
+        ("#", r"\#"),
+        ("±", r"$\pm$"),
+        ("–", "--"),
+        ("✓", r"\checkmark"),
+    ):
+        text = text.replace(plain, escaped)
+    return text

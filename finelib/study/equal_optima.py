@@ -1,0 +1,167 @@
+"""What the objective of Eq. 12 cannot tell apart: factorisations with the same value of every term.
+
+A linear Gaussian world in which the terms have closed forms. Every modality observes each factor it sees with a little
+noise of its own; a solution says which observations its shared, unique, STR and UTR features hold. InfoNCE is taken at
+its optimum, the mutual information, and NCE-CLUB at its own, the Jeffreys divergence (see ``estimation.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float
+
+from finelib.config import FineConfig
+from finelib.data.planted import FACTORS, SEEN, WEIGHT
+from finelib.study.factors import roles
+from finelib.study.representations import Representations
+
+NOISE, LABEL_NOISE = 0.3, 0.3
+WEIGHTS = FineConfig()
+GROUPS = tuple((m, kind) for m in SEEN for kind in ("STR", "UTR"))
+OBSERVED = [(m, f) for m, seen in SEEN.items() for f in seen]  # coordinates of the world after the label
+
+
+@dataclass(frozen=True)
+class Solution:
+    """modality -> factors whose observations a kind of features holds."""
+
+    shared: dict[str, tuple[str, ...]]
+    unique: dict[str, tuple[str, ...]]
+    str_: dict[str, tuple[str, ...]]
+    utr: dict[str, tuple[str, ...]]
+
+
+def perfect() -> Solution:
+    """Shared: all that others see too. Unique: the rest. STR and UTR: of these what the label needs."""
+    role = {m: roles(m) for m in SEEN}
+    return Solution(
+        {m: (*role[m]["shared"], "r") for m in SEEN},
+        {m: (*role[m]["own"], "r" + m.lower()) for m in SEEN},
+        {m: role[m]["shared"] for m in SEEN},
+        {m: role[m]["own"] for m in SEEN},
+    )
+
+
+def solutions() -> dict[str, Solution]:
+    """The perfect one; one with every modality's own noise in its UTR; one in which modalities divide the shared
+    factors among them, so that each is in the STR of one; two more that the objective does tell apart."""
+    best = perfect()
+    divided = {"T": ("s", "ta"), "A": ("av",), "V": ("tv",)}
+    return {
+        "perfect": best,
+        "own noise kept in UTR": replace(best, utr=best.unique),
+        "shared factors divided": replace(best, str_=divided),
+        "shared noise kept in STR": replace(best, str_=best.shared),
+        "STR and UTR swapped": Solution(best.unique, best.shared, best.utr, best.str_),
+    }
+
+
+def covariance() -> Float[np.ndarray, "v v"]:
+    """Of the label and every observation: factors are standard normal, the label is their weighted sum and noise."""
+    observed = [[float(f == g) for g in FACTORS] for _, f in OBSERVED]
+    loading = np.array([[WEIGHT.get(f, 0.0) for f in FACTORS], *observed])
+    return loading @ loading.T + np.diag([LABEL_NOISE**2] + [NOISE**2] * len(OBSERVED))
+
+
+def terms(solution: Solution) -> dict[str, float]:
+    """Every term of Eq. 12, and the errors of the best linear predictions of Eq. 14 from STR and UTR features: of all
+    modalities (L_MP) and of each (L_UP).
+
+    Sums over pairs and modalities as in Eq. 3 and 5; information in nats, errors are variances.
+    """
+    c, label = covariance(), [0]
+
+    def at(kind: dict[str, tuple[str, ...]], m: str) -> list[int]:
+        return [1 + OBSERVED.index((m, f)) for f in kind[m]]
+
+    pairs = list(combinations(SEEN, 2))
+    task = {m: sorted({*at(solution.str_, m), *at(solution.utr, m)}) for m in SEEN}
+    recon = sum(np.trace(given(c, at(SEEN, m), at(solution.shared, m) + at(solution.unique, m))) for m in SEEN)
+    return {
+        "I_sha": sum(information(c, at(solution.shared, m), at(solution.shared, n)) for m, n in pairs),
+        "I_uni": sum(jeffreys(c, at(solution.unique, m), at(solution.unique, n)) for m, n in pairs),
+        "I_str": sum(jeffreys(c, at(solution.str_, m), at(solution.str_, n), label) for m, n in pairs),
+        "I_utr": sum(information(c, at(solution.utr, m), label) for m in SEEN),
+        "L_recon": float(recon),
+        "L_MP": float(given(c, label, sum(task.values(), []))[0, 0]),
+        "L_UP": float(sum(given(c, label, known)[0, 0] for known in task.values())),
+    }
+
+
+def objective(found: dict[str, float], weights: FineConfig = WEIGHTS) -> float:
+    """L_MP + lambda_up L_UP + beta_mi L_MI (Eq. 12, 14) of the ``terms`` of a solution; the queue and the router's
+    balance have no part in this world."""
+    information = found["I_uni"] + found["I_str"] - found["I_sha"] - found["I_utr"] + found["L_recon"]
+    return found["L_MP"] + weights.lambda_up * found["L_UP"] + weights.beta_mi * information
+
+
+def given(c: Float[np.ndarray, "v v"], of: list[int], known: list[int]) -> Float[np.ndarray, "k k"]:
+    """Covariance of some variables given others (Schur complement)."""
+    if not known:
+        return c[np.ix_(of, of)]
+    return c[np.ix_(of, of)] - c[np.ix_(of, known)] @ np.linalg.pinv(c[np.ix_(known, known)]) @ c[np.ix_(known, of)]
+
+
+def information(c: Float[np.ndarray, "v v"], x: list[int], y: list[int]) -> float:
+    """I(X;Y) = (ln det C_x + ln det C_y - ln det C_xy) / 2 of jointly Gaussian variables."""
+    x_det, y_det, both = (np.linalg.slogdet(c[np.ix_(i, i)])[1] for i in (x, y, x + y))
+    return float((x_det + y_det - both) / 2)
+
+
+def jeffreys(c: Float[np.ndarray, "v v"], x: list[int], y: list[int], known: list[int] = ()) -> float:
+    """I(X;Y|known) + KL(p(x) p(y) || p(x, y)), conditional: (tr(C_xy^-1 diag(C_x, C_y)) - d) / 2."""
+    joint = given(c, x + y, list(known))
+    product, k = joint.copy(), len(x)
+    product[:k, k:] = product[k:, :k] = 0
+    return float((np.trace(np.linalg.solve(joint, product)) - len(joint)) / 2)
+
+
+def features(solution: Solution, factors: dict[str, np.ndarray], label: np.ndarray, seed: int) -> Representations:
+    """STR and UTR features that hold what the solution says, zeros beside it to a common width."""
+    rng, n = np.random.default_rng(seed), len(label)
+    observed = {(m, f): factors[f] + NOISE * rng.standard_normal(n) for m, f in OBSERVED}
+    values = np.zeros((len(GROUPS), n, max(map(len, SEEN.values()))), dtype=np.float32)
+    for g, (m, kind) in enumerate(GROUPS):
+        for j, f in enumerate((solution.str_ if kind == "STR" else solution.utr)[m]):
+            values[g, :, j] = observed[m, f]
+    return Representations(GROUPS, values, label)
+
+
+def findings(found: dict[str, dict], margin: float) -> dict[str, dict]:
+    """What solutions say of the objective, by rule.
+
+    ``objective_identifies`` holds if no two solutions have the same value of every term and a score that differs by
+    ``margin``; ``objective_prefers_perfect`` if none with a lower objective than the perfect one has a score lower by
+    ``margin``.
+
+    Args:
+        found: name -> "terms", "objective" and "scores" of a solution.
+    """
+
+    def lost(a: str, b: str) -> float:
+        return max(found[a]["scores"][s] - found[b]["scores"][s] for s in found[a]["scores"])
+
+    same = [
+        (a, b)
+        for a, b in combinations(found, 2)
+        if all(abs(value - found[b]["terms"][term]) < 1e-9 for term, value in found[a]["terms"].items())
+    ]
+    gap = max((max(lost(a, b), lost(b, a)) for a, b in same), default=0.0)
+    said = "; ".join(f"{a} and {b}" for a, b in same) or "none"
+    rules = {"objective_identifies": (gap, f"solutions with every term equal: {said}; scores differ by {gap:.2f}")}
+    if "perfect" in found:
+        best = found["perfect"]["objective"]
+        lower = {name: x["objective"] - best for name, x in found.items() if x["objective"] < best - 1e-9}
+        gap = max((lost("perfect", name) for name in lower), default=0.0)
+        said = "; ".join(f"{name} ({value:.2f})" for name, value in lower.items()) or "none"
+        rules["objective_prefers_perfect"] = (
+            gap,
+            f"solutions with a lower objective than the perfect one: {said}; a score is lower by {gap:.2f}",
+        )
+    return {
+        name: {"value": value, "low": None, "high": None, "holds": value < margin, "runs": [], "says": says}
+        for name, (value, says) in rules.items()
+    }

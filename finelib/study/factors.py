@@ -1,0 +1,201 @@
+"""What the feature groups know: planted factors, and the label (the parts of Figure 3)."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from finelib.config import RunSpec
+from finelib.data import planted
+from finelib.data.planted import SEEN
+from finelib.layers import stacked_mlp
+from finelib.metrics import correlation
+from finelib.runs import experiment
+from finelib.runs.records import RunRecord
+from finelib.study import factors, representations
+from finelib.study.representations import ALPHAS, Representations
+
+# ------------------------------------------------------------------------------------------------ Figure 3
+
+
+def information_values(specs: list[RunSpec], records: list[RunRecord]) -> dict[str, dict[str, list[float]]]:
+    """Source -> part of Figure 3 -> one value a seed, in nats: true factors (planted data), all features, STR, UTR."""
+    corpus = experiment.load_corpus(specs[0].data)
+    found: dict[str, list[dict]] = {"STR and UTR": [], "STR": [], "UTR": []}
+    for spec, record in zip(specs, records, strict=True):
+        train, test = (representations.extract(record, spec, split) for split in ("train", "test"))
+        for name in found:
+            kinds = tuple(name.split(" and "))
+            found[name].append(factors.information_parts(factors.label_information(train, test, kinds)))
+    test = corpus.splits["test"]
+    if test.factors:
+        names = tuple(m for m in corpus.modalities)
+        oracle = {
+            s: factors.nats(
+                correlation(planted.best_prediction(corpus.info, specs[0].data.design, test.factors, s), test.label)
+                ** 2
+            )
+            for s in factors.subsets(names)
+        }
+        found = {"true factors": [factors.information_parts(oracle)], **found}
+    return {name: {part: [v[part] for v in values] for part in values[0]} for name, values in found.items()}
+
+
+def factor_r2(
+    train: Representations, factors: dict[str, np.ndarray], test: Representations, truth: dict[str, np.ndarray]
+) -> Float[np.ndarray, "G F"]:
+    """R2 on the test split of a linear probe fitted on the training split, for every group and factor.
+
+    A negative R2 (worse than the mean) is reported as it is.
+    """
+    names = list(factors)
+    target, wanted = (np.stack([side[name] for name in names], 1) for side in (factors, truth))
+    rows = []
+    for x, held_out in zip(train.values, test.values, strict=True):
+        probe = make_pipeline(StandardScaler(), RidgeCV(ALPHAS, alpha_per_target=True)).fit(x, target)
+        error = ((wanted - probe.predict(held_out)) ** 2).sum(0)
+        rows.append(1 - error / ((wanted - wanted.mean(0)) ** 2).sum(0))
+    return np.stack(rows)
+
+
+def mlp_r2(
+    train: Representations,
+    factors: dict[str, np.ndarray],
+    test: Representations,
+    truth: dict[str, np.ndarray],
+    hidden: int = 64,
+    steps: int = 200,
+) -> Float[np.ndarray, "G F"]:
+    """As ``factor_r2`` with a probe of one hidden layer, all groups side by side; the step that is best on a
+    held-out tenth of the training split is kept."""
+    target, wanted = (np.stack(list(side.values()), 1).astype(np.float32) for side in (factors, truth))
+    scaled = [StandardScaler().fit(x) for x in train.values]
+    x, held_out = (
+        torch.from_numpy(np.stack([s.transform(v) for s, v in zip(scaled, side.values, strict=True)])).float()
+        for side in (train, test)
+    )
+    y = torch.from_numpy(target).expand(len(x), -1, -1)
+    cut = max(1, len(target) // 10)
+    torch.manual_seed(0)
+    probe = stacked_mlp(len(x), x.shape[-1], hidden, y.shape[-1])
+    optimiser = torch.optim.AdamW(probe.parameters(), lr=1e-2, weight_decay=0.1)
+    best, prediction = torch.full((len(x), y.shape[-1]), torch.inf), torch.zeros(*held_out.shape[:2], y.shape[-1])
+    for step in range(steps):
+        optimiser.zero_grad()
+        (probe(x[:, cut:]) - y[:, cut:]).square().mean((1, 2)).sum().backward()
+        optimiser.step()
+        if step % 10 == 9:
+            with torch.no_grad():
+                error = (probe(x[:, :cut]) - y[:, :cut]).square().mean(1)
+                better = error < best  # each factor of each group stops where it is best
+                best = torch.where(better, error, best)
+                prediction = torch.where(better[:, None], probe(held_out), prediction)
+    error = ((wanted - prediction.numpy()) ** 2).sum(1)
+    return 1 - error / ((wanted - wanted.mean(0)) ** 2).sum(0)
+
+
+def factor_contrasts(groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, "G F"], names: list[str]) -> dict:
+    """What the paper's claim is about, as differences of R2 averaged over modalities.
+
+    ``shared_in_str``: factors of the label that a modality shares, in its STR minus in its UTR; ``unique_in_utr``: the
+    factor that it alone sees, in its UTR minus in its STR; ``noise``: the irrelevant factors it sees, in both.
+    """
+    found = factor_scores(groups, r2, names, {m: roles(m) for m, _ in groups})
+    return {
+        "shared_in_str": found["shared_in_str"]["right"] - found["shared_in_str"]["wrong"],
+        "unique_in_utr": found["unique_in_utr"]["right"] - found["unique_in_utr"]["wrong"],
+        "noise": found["noise"],
+    }
+
+
+def roles(modality: str) -> dict[str, tuple[str, ...]]:
+    """What planted factors are to a modality: "shared" and "own" ones of the label, and irrelevant ones ("noise")."""
+    return {
+        "shared": tuple(f for f in SEEN[modality] if f == "s" or (len(f) == 2 and f[0] != "r")),
+        "own": (modality.lower(),),
+        "noise": ("r", "r" + modality.lower()),
+    }
+
+
+def factor_scores(
+    groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, "G F"], names: list[str], role: dict[str, dict]
+) -> dict[str, dict[str, float] | float]:
+    """score -> {"right", "wrong"}: R2 where the factors belong and where they do not, averaged over modalities; the
+    score is their difference, 1 for a perfect factorisation and 0 for features that know nothing.
+
+    ``shared_in_str``: shared factors in STR and in UTR; ``unique_in_utr``: own factors in UTR and in STR;
+    ``noise_in_neither``: the label's factors and the irrelevant ones, in the better of STR and UTR. "noise" is the mean
+    R2 of irrelevant factors in both.
+
+    Args:
+        role: modality -> "shared", "own" and "noise" factors that it sees (``roles``).
+    """
+    place, at = {group: i for i, group in enumerate(groups)}, {name: i for i, name in enumerate(names)}
+    parts: dict[str, list[tuple[float, float]]] = {}
+    noise = []
+    for m in dict.fromkeys(m for m, _ in groups):
+        str_, utr = r2[place[m, "STR"]], r2[place[m, "UTR"]]
+        shared, own, irrelevant = ([at[f] for f in role[m][kind]] for kind in ("shared", "own", "noise"))
+        better = np.maximum(str_, utr)
+        for name, right, wrong in (
+            ("shared_in_str", str_[shared], utr[shared]),
+            ("unique_in_utr", utr[own], str_[own]),
+            ("noise_in_neither", better[[*shared, *own]], better[irrelevant]),
+        ):
+            if len(right) and len(wrong):
+                parts.setdefault(name, []).append((right.mean(), wrong.mean()))
+        noise.append((str_[irrelevant] + utr[irrelevant]).mean() / 2)
+    found = {name: dict(zip(("right", "wrong"), map(float, np.mean(v, 0)), strict=True)) for name, v in parts.items()}
+    return found | {"noise": float(np.mean(noise))}
+
+
+def label_information(
+    train: Representations, test: Representations, kinds: tuple[str, ...] = ("STR", "UTR")
+) -> dict[tuple[str, ...], float]:
+    """Subset of modalities -> nats about the label that a linear probe reads from their groups of these kinds.
+
+    -0.5 ln(1 - R2) with R2 on the test split: the mutual information if errors were Gaussian, else a lower bound.
+    """
+    found = {}
+    for subset in subsets(tuple(dict.fromkeys(m for m, _ in train.groups))):
+        use = [i for i, (m, kind) in enumerate(train.groups) if m in subset and kind in kinds]
+        x, held_out = (np.concatenate(list(side.values[use]), -1) for side in (train, test))
+        probe = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(x, train.label)
+        error = ((test.label - probe.predict(held_out)) ** 2).mean() / test.label.var()
+        found[subset] = nats(1 - error)
+    return found
+
+
+def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """All non-empty ones, small ones first."""
+    return [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
+
+
+def nats(r2: float) -> float:
+    """-0.5 ln(1 - R2), 0 for a probe no better than the mean."""
+    return float(-0.5 * np.log1p(-min(max(r2, 0.0), 1 - 1e-9)))
+
+
+def information_parts(information: dict[tuple[str, ...], float]) -> dict[str, float]:
+    """Figure 3 in numbers: the whole, what each modality adds to the others, and co-information.
+
+    ``I(T;Y|A,V)`` is what T alone has; ``I(T;A;Y)`` = I(T;Y) + I(A;Y) - I(T,A;Y) is what both tell, negative where
+    the two together tell more than they do one by one.
+    """
+    whole = max(information, key=len)
+    parts = {f"I({','.join(whole)};Y)": information[whole]}
+    for m in whole:
+        rest = tuple(n for n in whole if n != m)
+        if rest:
+            parts[f"I({m};Y|{','.join(rest)})"] = information[whole] - information[rest]
+    for subset in subsets(whole):
+        if len(subset) > 1:  # inclusion and exclusion
+            signed = [(-1) ** (len(s) + 1) * value for s, value in information.items() if set(s) <= set(subset)]
+            parts[f"I({';'.join(subset)};Y)"] = float(sum(signed))
+    return parts

@@ -1,0 +1,149 @@
+"""An explorer for one utterance at a time, for notebooks: what FINE sees, where it looks, what a modality is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from finelib.data.features import Batch, Corpus, ResidentSplit
+from finelib.fine import FINE
+from finelib.views.style import COLOURS, NAMES, png, shortened
+
+EVERYTHING = "nothing muted"
+
+
+@dataclass(frozen=True)
+class Look:
+    """One utterance through the model.
+
+    Attributes:
+        frames: modality -> (T, d), standardised.
+        attention: modality -> (E * l, T), rows by expert, then query.
+        router: modality -> (E,) probabilities.
+        norms: "T STR" and so on -> norm of the averaged features.
+        prediction: with everything that is not muted.
+        without: modality -> prediction when that one is muted too.
+    """
+
+    frames: dict[str, Float[Tensor, "T d"]]
+    attention: dict[str, Float[Tensor, "R T"]]
+    router: dict[str, Float[Tensor, "E"]]
+    norms: dict[str, float]
+    prediction: float
+    without: dict[str, float]
+
+
+def mute(batch: Batch, m: str) -> Batch:
+    """The batch with no real frame left in a modality: the model is given padding in its place."""
+    features = batch.features | {m: torch.zeros_like(batch.features[m])}
+    return replace(batch, features=features, mask=batch.mask | {m: torch.zeros_like(batch.mask[m])})
+
+
+@torch.no_grad()
+def look(model: FINE, batch: Batch, muted: tuple[str, ...] = ()) -> Look:
+    """Run a batch of one utterance and keep what a person would look at.
+
+    Raises:
+        ValueError: the batch holds more than one utterance.
+    """
+    if len(batch) != 1:
+        raise ValueError(f"explorer: found a batch of {len(batch)}, expected one utterance")
+    model.eval()
+    for m in muted:
+        batch = mute(batch, m)
+    seen = {m: model.frames(batch, m) for m in model.modalities}
+    frames, mask = ({m: pair[i] for m, pair in seen.items()} for i in (0, 1))
+    output = model(batch)
+    attention = {m: a for mixture in model.moq for m, a in mixture.attention(frames, mask).items()}
+    kinds = {"STR": output.features.str_, "UTR": output.features.utr}
+    return Look(
+        {m: x[0] for m, x in frames.items()},
+        {m: attention[m][0].flatten(0, 1) for m in model.modalities},
+        {m: output.moq[m].router[0] for m in model.modalities},
+        {f"{m} {kind}": float(x[m].mean(1).norm()) for m in model.modalities for kind, x in kinds.items()},
+        float(output.prediction),
+        {m: float(model(mute(batch, m)).prediction) for m in model.modalities if m not in muted},
+    )
+
+
+def draw(seen: Look, label: float, low: float, high: float, queries: int) -> Figure:
+    """Frames and attention over time, then router weights, feature norms, and predictions."""
+    count = len(seen.frames)
+    figure = plt.figure(figsize=(9, 1.9 * count + 2.2), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.9 * count, 2.2])
+    axes = top.subplots(count, 2, squeeze=False)
+    for row, m in zip(axes, seen.frames, strict=True):
+        frames, experts = seen.frames[m].T, len(seen.router[m])
+        row[0].imshow(frames, aspect="auto", cmap="RdBu_r", vmin=-3, vmax=3, interpolation="nearest")
+        row[0].set(ylabel=NAMES[m], yticks=[], title="features over time" if m == list(seen.frames)[0] else "")
+        row[1].imshow(seen.attention[m], aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
+        row[1].set(
+            yticks=np.arange(experts) * queries + (queries - 1) / 2,
+            yticklabels=[f"expert {e}" for e in range(experts)],
+            title="attention of each expert's queries" if m == list(seen.frames)[0] else "",
+        )
+        for axis in row:
+            axis.tick_params(labelsize=7)
+    axes[-1, 0].set_xlabel("frame")
+    axes[-1, 1].set_xlabel("frame")
+    _summary(bottom.subplots(1, 3, width_ratios=[1, 1.2, 1.4]), seen, label, low, high)
+    plt.close(figure)
+    return figure
+
+
+def _summary(axes, seen: Look, label: float, low: float, high: float) -> None:
+    width = 0.8 / len(seen.router)
+    for i, (m, router) in enumerate(seen.router.items()):
+        axes[0].bar(np.arange(len(router)) + i * width, router, width, color=COLOURS[m], label=NAMES[m])
+    axes[0].set(title="router", xlabel="expert", ylim=(0, 1), xticks=range(len(next(iter(seen.router.values())))))
+    axes[0].legend(frameon=False, fontsize=7)
+    axes[1].bar(list(seen.norms), list(seen.norms.values()), color=[COLOURS[name[0]] for name in seen.norms])
+    axes[1].set_title("norm of each feature group")
+    axes[1].tick_params(axis="x", rotation=40)
+    names = ["label", "prediction", *(f"without {NAMES[m]}" for m in seen.without)]
+    values = [label, seen.prediction, *seen.without.values()]
+    bars = axes[2].barh(names, values, color=["0.4", "0.65", *(COLOURS[m] for m in seen.without)])
+    axes[2].bar_label(bars, fmt="%+.2f", padding=3, fontsize=7)
+    axes[2].axvline(0, color="black", linewidth=0.6)
+    span = 1.25 * max(abs(low), abs(high), *map(abs, values))
+    axes[2].set(title="prediction, and with one more muted", xlim=(-span if low < 0 else 0, span))
+    axes[2].invert_yaxis()
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=7)
+        axis.title.set_fontsize(9)
+
+
+def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBox:
+    """Choose an utterance and mute a modality; the picture below follows.
+
+    Args:
+        model: with Q-Formers, as ``encoder="moq"`` has them.
+    """
+    part = corpus.splits[split]
+    resident = ResidentSplit(part, model.modalities, torch.device("cpu"))
+    which = ipywidgets.Dropdown(
+        options=[(f"{i}: {name}", i) for i, name in enumerate(part.ids)], description="utterance"
+    )
+    muted = ipywidgets.ToggleButtons(options=[EVERYTHING, *(NAMES[m] for m in model.modalities)], description="mute")
+    said, picture = ipywidgets.Label(), ipywidgets.Image(format="png", layout={"max_width": "100%"})
+
+    def show(_change: object = None) -> None:
+        chosen = tuple(m for m in model.modalities if NAMES[m] == muted.value)
+        seen = look(model, resident.batch(torch.tensor([which.value])), chosen)
+        label = float(part.label[which.value])
+        text = shortened(part.text[which.value])
+        said.value = f"{text} label {label:+.2f}, prediction {seen.prediction:+.2f}".strip()
+        picture.value = png(draw(seen, label, corpus.info.label_low, corpus.info.label_high, model.config.queries), 90)
+
+    for widget in (which, muted):
+        widget.observe(show, "value")
+    show()
+    return ipywidgets.VBox([which, muted, said, picture])

@@ -1,0 +1,197 @@
+"""The notebooks' pictures: every function returns a matplotlib Figure, or a DataFrame; nothing is trained."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix
+
+from finelib.contrastive import angle_compensated_cosine
+from finelib.data.features import Corpus
+from finelib.moq import MoQOutput
+from finelib.runs.records import RunRecord
+from finelib.study.terms import RAISES
+from finelib.views.style import COLOURS, NAMES, finish, shortened
+
+TERMS = {
+    "L_MP": "prediction (multimodal)",
+    "L_UP": "prediction (unimodal)",
+    "L_CL": "contrastive queue",
+    "L_aux": "load balance",
+    "L_recon": "reconstruction",
+    "critic": "NCE-CLUB critics",
+}
+ESTIMATES = {
+    "I_sha": "I_sha (raised)",
+    "I_uni": "I_uni (lowered)",
+    "I_str": "I_str (lowered)",
+    "I_utr": "I_utr (raised)",
+}
+SIMS_CLASSES = (-0.7, -0.1, 0.1, 0.7)
+
+
+def training_curves(records: list[RunRecord]) -> Figure:
+    """Every loss term on train and the dev MAE, one line per seed; a dot marks the selected epoch."""
+    return _curves(records, {**TERMS, "dev_mae": "dev MAE", "dev_corr": "dev Corr"}, columns=4)
+
+
+def mi_estimates(records: list[RunRecord]) -> Figure:
+    """The four mutual-information estimates on train, in nats; InfoNCE cannot exceed log of the batch size."""
+    figure = _curves(records, ESTIMATES, columns=4)
+    bound = math.log(records[0].content["config"]["train"]["batch_size"])
+    for axis, name in zip(figure.axes, ESTIMATES, strict=False):
+        if name in ("I_sha", "I_utr"):
+            axis.axhline(bound, color="grey", linestyle="--", linewidth=1)
+            axis.text(0.98, bound, "log N", ha="right", va="bottom", transform=axis.get_yaxis_transform(), color="grey")
+        axis.set_ylabel("nats")
+    return figure
+
+
+def _curves(records: list[RunRecord], names: dict[str, str], columns: int) -> Figure:
+    rows = math.ceil(len(names) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 2.4 * rows), layout="constrained", squeeze=False)
+    for axis, (name, title) in zip(axes.flat, names.items(), strict=False):
+        for record in records:
+            values = [curve[name] for curve in record.curves]
+            epochs = np.arange(1, len(values) + 1)
+            chosen = record.content["selected_epoch"]
+            (line,) = axis.plot(epochs, values, linewidth=1.3, alpha=0.8)
+            axis.plot(epochs[chosen], values[chosen], "o", color=line.get_color(), markersize=4)
+        axis.set(title=title, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    return finish(figure)
+
+
+def router_load(outputs: dict[str, MoQOutput], top_k: int) -> Figure:
+    """Mean router probability of each expert, and the share of utterances that have it among their top k."""
+    figure, axes = plt.subplots(1, len(outputs), figsize=(3.2 * len(outputs), 2.6), layout="constrained", squeeze=False)
+    for axis, (m, out) in zip(axes.flat, outputs.items(), strict=True):
+        probability = out.router.detach()
+        chosen = probability.topk(top_k).indices
+        share = [(chosen == e).any(1).float().mean().item() for e in range(probability.shape[1])]
+        places = np.arange(probability.shape[1])
+        axis.bar(places - 0.2, probability.mean(0), 0.4, color=COLOURS[m], label="mean probability")
+        axis.bar(places + 0.2, share, 0.4, color=COLOURS[m], alpha=0.4, label=f"share in top {top_k}")
+        axis.axhline(1 / len(places), color="grey", linestyle="--", linewidth=1)
+        title = f"{NAMES[m]}: L_aux = {out.load_balance.item():.3f}"
+        axis.set(title=title, xlabel="expert", xticks=places, ylim=(0, 1.05))
+    axes[0, 0].legend(frameon=False, fontsize="small")
+    return finish(figure)
+
+
+def classes(metric: str, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Class index of each value and the class names: ACC-7 of CMU-MOSI, ACC-5 of CH-SIMS, two of UR-FUNNY."""
+    if metric == "mosi":
+        return np.round(np.clip(values, -3, 3)).astype(int) + 3, [f"{c:+d}" if c else "0" for c in range(-3, 4)]
+    edges = SIMS_CLASSES if metric == "sims" else (0.5,)
+    names = ["neg.", "weakly neg.", "neutral", "weakly pos.", "pos."] if metric == "sims" else ["serious", "humor"]
+    return np.searchsorted(np.float32(edges), np.float32(values)), names
+
+
+def confusion(metric: str, prediction: np.ndarray, label: np.ndarray) -> Figure:
+    """Confusion of the corpus's classes: counts, coloured by the share of the true class."""
+    (predicted, names), (true, _) = classes(metric, prediction), classes(metric, label)
+    counts = confusion_matrix(true, predicted, labels=range(len(names)))
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = 1.6 + 0.55 * len(names)
+    figure, axis = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
+    sns.heatmap(
+        share,
+        annot=counts,
+        fmt="d",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        xticklabels=names,
+        yticklabels=names,
+        cbar_kws={"label": "share of the true class"},
+        ax=axis,
+    )
+    axis.set(xlabel="predicted", ylabel="true")
+    return finish(figure)
+
+
+def scatter(prediction: np.ndarray, label: np.ndarray) -> Figure:
+    """Prediction against label, with the diagonal."""
+    figure, axis = plt.subplots(figsize=(3.6, 3.4), layout="constrained")
+    axis.plot(label, prediction, ".", alpha=0.35, markersize=5)
+    axis.axline((0, 0), slope=1, color="grey", linewidth=1, linestyle="--")
+    axis.set(xlabel="label", ylabel="prediction")
+    return finish(figure)
+
+
+def worst_errors(record: RunRecord, corpus: Corpus, count: int = 8) -> pd.DataFrame:
+    """The test utterances with the largest errors; the text column is left out where the source has no text."""
+    arrays = record.predictions()
+    error = np.abs(arrays["test"] - arrays["test_label"])
+    rows = np.argsort(-error)[:count]
+    table = pd.DataFrame(
+        {
+            "id": arrays["test_ids"][rows],
+            "text": [shortened(corpus.splits["test"].text[i]) for i in rows],
+            "label": arrays["test_label"][rows].round(2),
+            "prediction": arrays["test"][rows].round(2),
+            "error": error[rows].round(2),
+        }
+    )
+    return table if table["text"].any() else table.drop(columns="text")
+
+
+def data_overview(corpus: Corpus) -> Figure:
+    """Length of the sequences of each modality, and the labels, on the training split."""
+    train = corpus.splits["train"]
+    panels = len(train.frames) + 1
+    figure, axes = plt.subplots(1, panels, figsize=(3.1 * panels, 2.5), layout="constrained")
+    for axis, m in zip(axes, corpus.modalities, strict=False):
+        axis.hist(train.frames[m].length, bins=25, color=COLOURS[m])
+        axis.set(title=f"{NAMES[m]}: {corpus.widths[m]} features", xlabel="frames", ylabel="utterances")
+    axes[-1].hist(train.label, bins=25, color="grey")
+    axes[-1].set(title="label", xlabel=f"{corpus.info.label_low:g} to {corpus.info.label_high:g}")
+    figure.suptitle(f"{corpus.info.title}: {corpus.kind} data, {len(train)} training utterances")
+    return finish(figure)
+
+
+def reference_bars(scores: dict[str, dict[str, float]], title: str) -> Figure:
+    """Corr of named predictors, best at the top."""
+    ordered = sorted(scores, key=lambda name: scores[name]["corr"])
+    figure, axis = plt.subplots(figsize=(5.2, 0.6 + 0.42 * len(ordered)), layout="constrained")
+    bars = axis.barh(ordered, [scores[name]["corr"] for name in ordered], color="grey")
+    axis.bar_label(bars, fmt="%.2f", padding=3)
+    axis.set(xlim=(0, 1), xlabel="Corr", title=title)
+    return finish(figure)
+
+
+def target_angles() -> Figure:
+    """What ACCon asks of a negative pair: the similarity it penalises, over the angle, for label distances d / L."""
+    import torch  # only this picture needs tensors
+
+    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
+    theta = torch.linspace(0, math.pi, 200)
+    for share, colour in zip((0.1, 0.3, 0.6, 1.0), sns.color_palette("crest", 4), strict=True):
+        similarity = angle_compensated_cosine(theta.cos(), torch.full_like(theta, share), 1.0)
+        name = f"d = {share:g} L" + (" (SupCon)" if share == 1 else "")
+        axis.plot(theta / math.pi, similarity, color=colour, label=name)
+        axis.plot(share, -1, "o", color=colour)
+    axis.set(xlabel="angle between the two / π", ylabel="cos of the compensated angle", ylim=(-1.1, 1.05))
+    axis.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return finish(figure)
+
+
+def control_effects(effects: dict[str, list[tuple[float, float]]]) -> Figure:
+    """Each term's measured value in models trained without and with it, one line per seed."""
+    figure, axes = plt.subplots(1, len(effects), figsize=(2.1 * len(effects), 2.9), layout="constrained")
+    for axis, (term, pairs) in zip(axes, effects.items(), strict=True):
+        for with_term, without in pairs:
+            kept = (with_term > without) == RAISES[term]
+            axis.plot([0, 1], [without, with_term], "o-", color=COLOURS["T"] if kept else COLOURS["A"])
+        axis.set(title=f"{term} {'↑' if RAISES[term] else '↓'}", xticks=[0, 1], xlim=(-0.3, 1.3))
+        axis.set_xticklabels(["without", "with"])
+    axes[0].set_ylabel("measured value")
+    return finish(figure)

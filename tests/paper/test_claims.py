@@ -1,0 +1,317 @@
+"""Claims: every rule gives every verdict on constructed results, and what is printed is judged as by hand."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from finelib.data import store
+from finelib.paper import ablations, claims, claims_measured, claims_printed, table
+from finelib.paper.claims_measured import Results
+from finelib.paper.claims_printed import DOES_NOT, HOLDS, NOT_RUN, OPEN, VERDICTS
+from finelib.paper.table import Row, Table
+from finelib.runs.options import Options
+from finelib.runs.records import PREDICTIONS, git_revision, write_record
+
+CLAIMS = claims.read()
+BY_ID = {claim.id: claim for claim in CLAIMS}
+
+
+# ---------------------------------------------------------------------------------------------- the file
+
+
+def test_enough_claims_each_with_its_place_and_what_would_settle_it():
+    assert len(BY_ID) == len(CLAIMS) >= 20
+    assert all(claim.claim and claim.place and claim.settled_by for claim in CLAIMS)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=BY_ID)
+def test_every_test_is_a_rule_that_can_be_applied(claim, tmp_path):
+    found = claims.verdicts(claim, Options(out=tmp_path))
+    assert set(found) == set(claims.COLUMNS)
+    assert all(v.verdict in VERDICTS and v.says for v in found.values())
+    assert [found[c].verdict for c in ("planted", "public", "files")] == [NOT_RUN] * 3, "nothing lies in this folder"
+
+
+def test_every_rule_is_used():
+    calls = " ".join(claim.printed + " " + claim.measured for claim in CLAIMS)
+    assert all(f"{name}(" in calls for name in claims_printed.RULES | claims_measured.RULES)
+
+
+@pytest.mark.parametrize("call", ["", "best", "unknown()", "best(tables=open('x'))", "os.system('true')", "best(", "1"])
+def test_only_calls_of_rules_with_literals_are_run(call):
+    with pytest.raises(ValueError, match="not a test"):
+        claims.apply(call, claims_printed.RULES)
+
+
+# --------------------------------------------------------------------------------------- printed, by hand
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "number"),
+    [
+        ("ch_sims_second", DOES_NOT, 3),  # 46.30, 42.1, 41.79
+        ("ur_funny_margin", DOES_NOT, 0.98),  # 74.95 - 73.97
+        ("mosei_one_point", HOLDS, 1.08),  # 87.70 - 86.6, 87.68 - 86.6
+        ("mosei_acc7", HOLDS, 0.69),  # 55.59 - 54.9
+        ("best_mosi", HOLDS, 0.30),  # 48.50 - 48.2
+        ("best_ch_sims", HOLDS, 0.05),  # 82.28 - 82.23
+        ("outperforms_everywhere", DOES_NOT, -4.51),  # 41.79 - 46.30
+        ("more_modalities", DOES_NOT, -1.78),  # V 41.38, V + A 39.60
+        ("audio_text_sota", HOLDS, 0.18),  # 86.78 - 86.6
+        ("sota_without_task", HOLDS, 0.04),  # 86.64 - 86.6
+        ("all_three_best", HOLDS, 0.72),  # 87.70 - 86.98
+        ("misa_drop", OPEN, 0.72),  # 87.70 - 86.98
+        ("both_branches", HOLDS, 1.84),  # 87.70 - 85.86, twice the s.e. of independent errors is 1.58
+    ],
+)
+def test_printed_claims_checked_by_hand(name, verdict, number):
+    found = claims.apply(BY_ID[name].printed, claims_printed.RULES)
+    assert found.verdict == verdict and found.value == pytest.approx(number, abs=0.006)
+
+
+def printed(monkeypatch, tables: dict[int, dict[str, tuple[float, ...]]]):
+    """Put constructed tables in the place of the paper's: number -> name -> percentages."""
+
+    def read(number, *_):
+        columns = table.COLUMNS[number]
+        return [
+            Row(name, "system", "printed", "", "", "", dict(zip(columns, (v / 100 for v in values), strict=True)), None)
+            for name, values in tables[number].items()
+        ]
+
+    monkeypatch.setattr(claims_printed, "read_printed", read)
+
+
+PAIR = {"FINE": (80, 80, 50), "B": (79, 79, 49)}
+TURNED = {"FINE": (80, 80, 50), "B": (79, 81, 49)}
+
+
+@pytest.mark.parametrize(
+    ("call", "table", "verdict"),
+    [
+        ("best(tables=[1])", PAIR, HOLDS),
+        ("best(tables=[1])", TURNED, DOES_NOT),
+        ("best(tables=[1], metrics=['acc2_nonzero'])", TURNED, HOLDS),
+        ("best(tables=[1])", PAIR | {"B": (80, 79, 49)}, DOES_NOT),
+        ("rank(table=1, metric='f1_nonzero', place=2)", TURNED, HOLDS),
+        ("rank(table=1, metric='f1_nonzero', place=2)", PAIR, DOES_NOT),
+        ("margin(table=1, metrics=['acc7'], points=1.2, decimals=0)", PAIR, HOLDS),
+        ("margin(table=1, metrics=['acc7'], points=1.2, decimals=1)", PAIR, DOES_NOT),
+        ("above(table=1, row='FINE', than=['B'])", PAIR, HOLDS),
+        ("above(table=1, row='FINE', than='all')", TURNED, DOES_NOT),
+        ("lowest(table=1, rows=['B'])", PAIR, HOLDS),
+        ("lowest(table=1, rows=['B'])", TURNED, DOES_NOT),
+        ("drop(table=1, rows=['B'])", {"FINE": (80, 80, 50), "B": (70, 80, 50)}, HOLDS),
+        ("drop(table=1, rows=['B'])", PAIR, OPEN),
+        ("drop(table=1, rows=['B'])", {"FINE": (80, 80, 50), "B": (79.9, 80, 50)}, DOES_NOT),
+        ("drop(table=1, rows=['B'])", {"FINE": (80, 80, 50), "B": (81, 80, 50)}, DOES_NOT),
+        ("lead(tables=[1])", {"FINE": (80, 80, 50), "B": (70, 80, 50), "C": (60, 80, 50)}, HOLDS),
+        ("lead(tables=[1])", {"FINE": (80, 80, 50), "B": (70, 80, 50), "C": (79, 80, 50)}, OPEN),
+    ],
+)
+def test_printed_rules_on_constructed_tables(call, table, verdict, monkeypatch):
+    printed(monkeypatch, {1: table})
+    assert claims.apply(call, claims_printed.RULES).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "verdict"),
+    [(81, True, HOLDS), (79, True, DOES_NOT), (79, False, HOLDS), (81, False, DOES_NOT)],
+)
+def test_row_against_existing_methods(value, expected, verdict, monkeypatch):
+    printed(monkeypatch, {2: {"FINE": (90, 90, 60), "B": (80, 80, 50)}, 6: {"X": (value, 70, 40)}})
+    call = f"above_existing(table=6, row='X', metrics=['acc2_nonzero'], expected={expected})"
+    assert claims.apply(call, claims_printed.RULES).verdict == verdict
+
+
+@pytest.mark.parametrize(("full", "verdict"), [(90, HOLDS), (75, DOES_NOT)])
+def test_added_modality_printed(full, verdict, monkeypatch):
+    value = {1: 60, 2: 80, 3: full}
+    printed(monkeypatch, {5: {v.name: (value[len(v.name.split(" + "))],) * 3 for v in ablations.MODALITY_ROWS}})
+    found = claims.apply("added_modality()", claims_printed.RULES)
+    assert found.verdict == verdict and "27 comparisons" in found.says  # 6 + 3 pairs of subsets, three columns
+
+
+# ------------------------------------------------------------------------------------------------ measured
+
+
+def measured(name, low=None, high=None, data="files", runs=("run",), block="measured on files"):
+    """A row of Table 6, with the interval of its Corr minus FINE's."""
+    corr = {"mean": -1.0 if low is None else (low + high) / 2, "low": low, "high": high}
+    differences = None if name == "FINE" else {"corr": corr}
+    return Row(name, "system", data, "", "T", block, None, {}, runs, differences=differences)
+
+
+def folder(tmp_path, *found, number=6):
+    options = Options(out=tmp_path)
+    table.write(Table(number, (), ()), options.figures)  # the empty table's other forms are of no interest
+    content = {"table": number, "notes": [], "rows": [table._json_row(row) for row in found]}
+    (options.figures / f"table{number}.json").write_text(json.dumps(content))
+    return options
+
+
+def measure(call, options, data="files"):
+    return claims.apply(call, claims_measured.RULES, Results(options, data))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-0.2, -0.1, HOLDS), (-0.01, 0.2, DOES_NOT), (0.1, 0.2, DOES_NOT), (-0.1, 0.1, OPEN), (None, None, OPEN)],
+)
+def test_row_against_fine(low, high, verdict, tmp_path):
+    options = folder(tmp_path, measured("FINE"), measured("B", low, high))
+    found = measure("higher(table=6, row='FINE', than=['B'])", options)
+    assert found.verdict == verdict and found.runs == ("run",)
+    assert measure("higher(table=6, row='FINE', than=['B', 'C'])", options).verdict == NOT_RUN
+    assert measure("higher(table=6, row='FINE', than=['B'])", options, "public").verdict == NOT_RUN
+
+
+@pytest.mark.parametrize(("second", "verdict"), [((-0.3, -0.1), HOLDS), ((-0.1, 0.1), OPEN), ((0.1, 0.2), DOES_NOT)])
+def test_all_rows_must_hold(second, verdict, tmp_path):
+    options = folder(tmp_path, measured("FINE"), measured("B", -0.2, -0.1), measured("C", *second))
+    found = measure("higher(table=6, row='FINE', than=['B', 'C'])", options)
+    assert found.verdict == verdict and found.says.startswith("of 2: ")
+
+
+def test_planted_designs_are_kept_apart(tmp_path):
+    about = {name: f"measured on planted data: {plan.about}" for name, plan in ablations.planted.DESIGNS.items()}
+    pairs = [("components", (-0.2, -0.1)), ("cues", (0.1, 0.2))]
+    found = [
+        r
+        for d, span in pairs
+        for r in (
+            measured("FINE", data="planted", block=about[d]),
+            measured("B", *span, data="planted", block=about[d]),
+        )
+    ]
+    options = folder(tmp_path, *found)
+    assert measure("higher(table=6, row='FINE', than=['B'])", options, "planted").verdict == HOLDS
+    assert measure("higher(table=6, row='FINE', than=['B'], design='cues')", options, "planted").verdict == DOES_NOT
+    assert measure("higher(table=6, row='FINE', than=['B'], design='plain')", options, "planted").verdict == NOT_RUN
+
+
+def recorded(tmp_path, noise: dict[str, float], seeds=3, size=400):
+    """Run records whose predictions are the label plus noise; their rows know of no difference to each other."""
+    rng, label, found = np.random.default_rng(0), np.linspace(-3, 3, 400), []
+    for name, sd in noise.items():
+        runs = [f"{name}{seed}" for seed in range(seeds)]
+        for run in runs:
+            (tmp_path / "runs" / run).mkdir(parents=True)
+            predicted, file = label + sd * rng.standard_normal(size), tmp_path / "runs" / run / PREDICTIONS
+            np.savez(file, test=predicted, test_label=label)
+            write_record(file.parent, {"id": run, "files": {PREDICTIONS: store.checksum(file)}})
+        found.append(replace(measured(name, 0.0, 0.0), runs=tuple(runs)))
+    return found
+
+
+def test_rows_compared_by_their_records(tmp_path):
+    options = folder(tmp_path, *recorded(tmp_path, {"good": 0.5, "bad": 3.0, "other": 0.5}))
+    assert measure("higher(table=6, row='good', than=['bad'])", options).verdict == HOLDS
+    assert measure("lower_than_all(table=6, rows=['bad'], others=['good', 'other'])", options).verdict == HOLDS
+    assert measure("higher(table=6, row='bad', than=['good'])", options).verdict == DOES_NOT
+    assert measure("higher(table=6, row='good', than=['other'])", options).verdict == DOES_NOT  # the same, to .02
+    (tmp_path / "runs" / "bad0" / "record.json").unlink()
+    assert measure("higher(table=6, row='good', than=['bad'])", options).verdict == NOT_RUN
+
+
+def test_added_modality_measured(tmp_path):
+    noise = {v.name: {1: 4.0, 2: 2.0, 3: 0.5}[len(v.name.split(" + "))] for v in ablations.MODALITY_ROWS}
+    options = folder(tmp_path, *recorded(tmp_path, noise), number=5)
+    found = measure("added_modality()", options)
+    assert found.verdict == HOLDS and found.says.startswith("of 9: ")
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(0.9, 0.95, HOLDS), (0.7, 0.8, DOES_NOT), (0.8, 0.9, OPEN)])
+def test_against_printed_rows(low, high, verdict, tmp_path, monkeypatch):
+    printed(monkeypatch, {1: {"FINE": (99, 99, 99), "B": (85, 85, 85)}})
+    spans = dict.fromkeys(table.SENTIMENT, {"mean": (low + high) / 2, "sd": 0.0, "low": low, "high": high, "n": 3})
+    row = replace(measured("FINE"), measured=spans)
+    options = folder(tmp_path, row, replace(row, data="public"), number=1)
+    assert measure("beats_others(tables=[1])", options).verdict == verdict
+    assert measure("beats_others(tables=[1])", options, "public").verdict == NOT_RUN
+    assert measure("beats_others(tables=[1, 2])", options).verdict == NOT_RUN
+
+
+@pytest.mark.parametrize(("gaps", "verdict"), [((-0.2, -0.1), HOLDS), ((-0.2, 0.2), DOES_NOT), ((-0.2, -0.01), OPEN)])
+def test_beats_others_on_planted_data_means_the_compared_systems(gaps, verdict, tmp_path):
+    """A row's difference is its Corr minus FINE's, here with a half-width of 0.05."""
+
+    def row(name, gap):
+        spans = gap and {"corr": {"mean": gap, "low": gap - 0.05, "high": gap + 0.05}}
+        return replace(measured(name), data="planted", differences=spans)
+
+    fine, *others = (row(*pair) for pair in zip(("FINE", "MulT", "MISA"), (None, *gaps), strict=True))
+    options = folder(tmp_path, fine, *others, number=1)
+    assert measure("beats_others(tables=[1])", options, "planted").verdict == verdict
+
+
+def spread(mean, half=0.1, beyond="no", control=0.0):
+    return {"mean": mean, "low": mean - half, "high": mean + half, "control": control, "beyond_control": beyond}
+
+
+@pytest.mark.parametrize(
+    ("call", "measures", "verdict"),
+    [
+        ("figure5(measure='x')", {"x": spread(0.5, beyond="above")}, HOLDS),
+        ("figure5(measure='x')", {"x": spread(0.5, beyond="no")}, OPEN),
+        ("figure5(measure='x')", {"x": spread(0.5, beyond=None)}, OPEN),
+        ("figure5(measure='x')", {"x": spread(0.5, beyond="below")}, DOES_NOT),
+        ("figure5(measure='x', side='below')", {"x": spread(0.5, beyond="below")}, HOLDS),
+        ("figure5_above(measure='x', threshold=0.5)", {"x": spread(0.7)}, HOLDS),
+        ("figure5_above(measure='x', threshold=0.5)", {"x": spread(0.55)}, OPEN),
+        ("figure5_above(measure='x', threshold=0.5)", {"x": spread(0.3)}, DOES_NOT),
+        ("figure5_order(larger='x', smaller='y')", {"x": spread(0.7), "y": spread(0.3)}, HOLDS),
+        ("figure5_order(larger='x', smaller='y')", {"x": spread(0.4), "y": spread(0.3)}, OPEN),
+        ("figure5_order(larger='x', smaller='y')", {"x": spread(0.3), "y": spread(0.7)}, DOES_NOT),
+    ],
+)
+def test_figure_5_rules(call, measures, verdict, tmp_path):
+    options = Options(out=tmp_path)
+    options.figures.mkdir()
+    content = {"data": "files", "runs": ["run"], "measures": {"features": measures, "untrained": measures}}
+    (options.figures / "figure5.json").write_text(json.dumps(content))
+    assert measure(call, options).verdict == verdict
+    assert measure(call, options, "planted").verdict == NOT_RUN
+
+
+@pytest.mark.parametrize(("holds", "verdict"), [(True, HOLDS), (False, DOES_NOT), (None, OPEN)])
+def test_findings(holds, verdict, tmp_path):
+    options = Options(out=tmp_path)
+    options.figures.mkdir()
+    finding = {"value": 1.0, "low": 0.5, "high": 1.5, "holds": holds, "says": "so", "runs": ["run"]}
+    content = {"data": "planted", "findings": {"a": finding, "b": finding | {"holds": True, "value": 2.0}}}
+    (options.figures / "estimators.json").write_text(json.dumps(content))
+    call = "finding(file='estimators', names=['a', 'b'])"
+    assert measure(call, options, "planted").verdict == verdict
+    assert measure(call, options, "public").verdict == NOT_RUN
+
+
+# ---------------------------------------------------------------------------------------------- the table
+
+
+def test_forms_and_what_an_earlier_run_found(tmp_path):
+    """Public results stay in the table when planted ones take their place in the folder."""
+    name = "misa_drop"
+    public = [measured("FINE", data="public"), measured("w/o FTRE + MISA", -0.2, -0.1, data="public")]
+    options = folder(tmp_path, *public)
+    for _ in range(2):
+        claims.write_claims(options)
+        content = {c["id"]: c for c in json.loads((options.figures / "claims.json").read_text())["claims"]}
+        assert content[name]["verdicts"] == {"printed": OPEN, "planted": NOT_RUN, "public": HOLDS, "files": NOT_RUN}
+        folder(tmp_path)  # empties the table
+    assert content[name]["behind"]["public"]["runs"] == ["run"]
+    assert content[name]["behind"]["public"]["revision"] == git_revision()
+    page, text = ((options.figures / f"claims.{form}").read_text() for form in ("html", "md"))
+    assert all(claim.claim.replace("'", "&#39;") in page for claim in CLAIMS)
+    assert text.count("\n| ") == len(CLAIMS) + 1
+    assert "http" not in page and "src=" not in page
+
+
+def test_claims_of_a_smoke_run(results):
+    content = json.loads((claims.write_claims(results).with_suffix(".json")).read_text())["claims"]
+    decided = [c for c in content if c["verdicts"]["printed"] in (HOLDS, DOES_NOT)]
+    assert len(content) >= 20 and len(decided) >= 8
+    figure5 = next(c for c in content if c["id"] == "sentiment_in_features")
+    assert figure5["verdicts"]["planted"] != NOT_RUN and figure5["behind"]["planted"]["runs"]

@@ -1,0 +1,110 @@
+"""Tables from made-up rows and from a small run."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+from finelib.paper import tables
+from finelib.paper.table import Row, Table, _marks, render
+from finelib.runs import presets
+from finelib.runs.options import Options
+
+
+def measured(value, sd=0.01, n=3):
+    return {"mean": value, "sd": sd, "low": value - sd, "high": value + sd, "n": n}
+
+
+def row(name, acc, mae=None, kind="system", block="b"):
+    scores = {"acc2_nonzero": measured(acc), "f1_nonzero": measured(acc), "acc7": measured(acc)}
+    if mae is not None:
+        scores |= {"mae": measured(mae), "corr": measured(acc)}
+    return Row(name, kind, "planted", "planted", "T", block, None, scores, ("run",))
+
+
+def test_best_and_second_within_each_block_ties_shared_and_oracle_left_out():
+    rows = [row("oracle (true factors)", 0.99, 0.1), row("a", 0.8, 0.5), row("b", 0.9, 0.4), row("c", 0.9, 0.7)]
+    assert _marks(rows, "acc2_nonzero") == {1: "second", 2: "best", 3: "best"}
+    assert _marks(rows, "mae") == {1: "second", 2: "best"}
+
+
+def test_printed_rows_are_the_papers():
+    by_name = {r.name: r for r in tables.printed_rows(1)}
+    assert by_name["FINE"].printed == {"acc2_nonzero": 0.8695, "f1_nonzero": 0.8694, "acc7": 0.485}
+    third = tables.printed_rows(3)
+    assert [(r.context, r.target) for r in third if r.name == "MuLOT"] == [(False, True), (True, True)]
+    assert [len(tables.printed_rows(n)) for n in (1, 2, 3, 4)] == [13, 13, 8, 9]
+    for n in (1, 2):  # the paper's bold and underlined cells
+        marks = _marks(tables.printed_rows(n), "acc2_nonzero")
+        assert {tables.printed_rows(n)[i].name for i, m in marks.items() if m == "best"} == {"FINE"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    options = Options(preset="smoke", n_seeds=2, out=tmp_path_factory.mktemp("out"), jobs=1)
+    # as when the public files cannot be had
+    patch = pytest.MonkeyPatch()
+    patch.setattr(tables.data, "available", lambda corpus, source: None if source == "planted" else "no network")
+    yield options, tables.build_table(3, options)
+    patch.undo()
+
+
+def test_exactly_one_of_printed_and_measured_and_runs_exist(built):
+    options, _ = built
+    content = json.loads((options.figures / "table3.json").read_text())
+    kinds = {r["kind"] for r in content["rows"]}
+    assert kinds == {"system", "reference"}
+    for r in content["rows"]:
+        assert (r["printed"] is None) != (r["measured"] is None)
+        assert (r["data"] == "printed") == (r["printed"] is not None)
+        assert all((options.out / "runs" / run / "record.json").exists() for run in r["runs"])
+        values = r["printed"] or {k: v["mean"] for k, v in r["measured"].items() if k.startswith("acc")}
+        assert all(0 <= v <= 1 for v in values.values())
+    fine = [r for r in content["rows"] if r["name"] == "FINE" and r["measured"]]
+    assert [r["measured"]["acc2"]["n"] for r in fine] == [2] and len(fine[0]["runs"]) == 2
+
+
+def test_mean_is_that_of_the_records(built):
+    options, table = built
+    fine = next(r for r in table.rows if r.name == "FINE" and r.measured)
+    records = [json.loads((options.out / "runs" / run / "record.json").read_text()) for run in fine.runs]
+    assert fine.measured["acc2"]["mean"] == pytest.approx(sum(r["test"]["acc2"] for r in records) / 2)
+
+
+def test_all_forms_hold_all_rows(built):
+    options, table = built
+    rows = list(csv.DictReader((options.figures / "table3.csv").open()))
+    assert [r["name"] for r in rows] == [r.name for r in table.rows]
+    for form in ("md", "tex", "html"):
+        text = (options.figures / f"table3.{form}").read_text()
+        assert text.count("FINE") >= 2 and "planted data" in text and "95.0" not in text
+    tex = (options.figures / "table3.tex").read_text()
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
+    assert len({line.count("&") for line in tex.splitlines() if "&" in line}) == 1
+    md = [line for line in (options.figures / "table3.md").read_text().splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in md}) == 1
+
+
+def test_names_are_text_in_html():
+    table = Table(1, (replace(row("<script>alert(1)</script>", 0.5)),), ())
+    assert "<script>" not in render(table, "html")
+
+
+def test_missing_source_leaves_only_the_printed_rows(tmp_path):
+    options = Options(source=str(tmp_path / "nothing"), out=tmp_path)
+    table = tables.build_table(2, options)
+    assert {r.data for r in table.rows} == {"printed"} and "Nothing measured" in table.notes[-1]
+
+
+def test_presets_name_runs_once_and_controls_differ_in_one_setting():
+    options = Options(preset="demo", n_seeds=3)
+    base = presets.specs("mosi", options)
+    assert [s.seed for s in base] == [0, 1, 2] and len(set(base)) == 3
+    whole, controls = presets.term_study(options)
+    assert [s.seed for s in whole] == [0, 1]
+    for term, runs in controls.items():
+        for spec, with_term in zip(runs, whole, strict=True):
+            changed = {k for k, v in vars(spec.model_config).items() if v != getattr(with_term.model_config, k)}
+            assert changed == {presets.CONTROLS[term]} and getattr(spec.model_config, presets.CONTROLS[term]) == 0
+            assert spec.train == with_term.train and spec.seed == with_term.seed

@@ -1,0 +1,228 @@
+"""Chunked shuffle, reading in windows, and planted data that are written in parts."""
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_training import Linear
+
+from finelib import inputs, metrics, training
+from finelib.config import TrainConfig
+from finelib.data import planted, store
+from finelib.data.corpora import CORPORA
+from finelib.data.features import MODALITIES, SPLITS, Frames, ResidentSplit
+from finelib.scale import streamed
+
+CPU = torch.device("cpu")
+SIMS = replace(CORPORA["ch_sims"], sizes=(403, 33, 65), widths=(20, 16, 24), max_frames=(9, 40, 12))
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """A small planted CH-SIMS, written in parts and memory-mapped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planted, "PART", 50)
+        return planted.stored(SIMS, seed=1, cache=tmp_path_factory.mktemp("cache"))
+
+
+def epoch(length, seed=0, **settings):
+    return training.epoch(length, TrainConfig(**settings), torch.Generator().manual_seed(seed))
+
+
+# The order of an epoch
+
+
+@pytest.mark.parametrize("bucket", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "chunk", "batch"), [(1000, 7, 32), (1000, 1, 32), (129, 8, 16), (5, 100, 2), (96, 4, 1)]
+)
+def test_every_row_once_an_epoch_in_as_many_batches_as_without_chunks(rows, chunk, batch, bucket):
+    length = torch.randint(1, 100, (rows,), generator=torch.Generator().manual_seed(0))
+    batches = epoch(length, chunk=chunk, batch_size=batch, bucket=bucket)
+    assert sorted(torch.cat(batches).tolist()) == list(range(rows))
+    assert len(batches) == -(-rows // batch) and sorted(map(len, batches))[1:] == [batch] * (len(batches) - 1)
+    window = streamed.window_batches(TrainConfig(chunk=chunk, batch_size=batch))
+    for i in range(
+        0, len(batches), window
+    ):  # a window holds whole chunks, but for two at its borders and the short one
+        chunks, counts = np.unique(torch.cat(batches[i : i + window]) // chunk, return_counts=True)
+        assert (counts < chunk).sum() <= 3 and len(chunks) <= max(streamed.WINDOW, batch) + 2
+
+
+def test_without_chunks_the_order_is_one_permutation():
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(torch.cat(epoch(torch.ones(1000), 3)), order)
+
+
+def test_order_is_given_by_the_seed_and_new_in_each_epoch():
+    length, config, generator = torch.ones(500), TrainConfig(chunk=5), torch.Generator().manual_seed(0)
+    first, second = (torch.cat(training.epoch(length, config, generator)) for _ in range(2))
+    assert torch.equal(first, torch.cat(epoch(length, chunk=5))) and not torch.equal(first, second)
+    assert not torch.equal(first, torch.cat(epoch(length, 1, chunk=5)))
+
+
+def test_sorted_rows_are_mixed_as_well_as_sixteen_chunks_can_be():
+    """Rows that are sorted by what they hold, the worst case: a batch's mean varies as its window's 16 chunks do.
+
+    Var = s2 / B (1 - B/W) + s2 / 16 (1 - 16/C) of rows with variance s2, batches B, windows of W rows, C chunks.
+    """
+    rows, chunk, batch = 2**16, 64, 32
+    spread, trend = {0: [], chunk: []}, {0: [], chunk: []}
+    for setting, seed in ((setting, seed) for setting in spread for seed in range(16)):
+        order = torch.cat(epoch(torch.ones(rows), seed, chunk=setting, batch_size=batch)).double() / rows
+        spread[setting].append(float(order.view(-1, batch).mean(1).var()))
+        trend[setting].append(abs(metrics.correlation(np.arange(rows), order.numpy())))
+    chunks, variance = rows // chunk, 1 / 12
+    expected = variance / batch * (1 - batch / (16 * chunk)) + variance / 16 * (1 - 16 / chunks)
+    assert np.mean(spread[chunk]) == pytest.approx(expected, rel=0.1)
+    assert np.mean(spread[0]) == pytest.approx(variance / batch, rel=0.1)
+    # no drift over the epoch beyond chance: positions of C chunks, or of all rows
+    assert np.mean(trend[chunk]) < 1.5 / chunks**0.5 and np.mean(trend[0]) < 1.5 / rows**0.5
+
+
+# Reading in windows
+
+
+@pytest.mark.parametrize("window", [1, 3, 1000])
+def test_streamed_batches_are_those_of_the_resident_split(mapped, window):
+    split = mapped.splits["train"]
+    order = epoch(torch.ones(len(split)), chunk=4, batch_size=16)
+    resident = ResidentSplit(split, MODALITIES, CPU)
+    streamed = streamed.StreamedSplit(split, MODALITIES, CPU, window)
+    found = list(streamed.batches(order))
+    assert len(found) == len(order) and list(streamed.batches([])) == []
+    for index, batch in zip(order, found, strict=True):
+        expected = resident.batch(index)
+        assert torch.equal(batch.index, index) and torch.equal(batch.label, expected.label)
+        for name in ("features", "mask", "unimodal_labels"):
+            for m in MODALITIES:
+                assert torch.equal(getattr(batch, name)[m], getattr(expected, name)[m])
+
+
+def test_two_windows_at_most_are_in_memory(mapped):
+    split, window = mapped.splits["train"], 2
+    order = epoch(torch.ones(len(split)), chunk=2, batch_size=8)
+    total = sum(frames.values.nbytes for frames in split.frames.values())
+    streamed = streamed.StreamedSplit(split, MODALITIES, CPU, window)
+    tracemalloc.start()
+    for _ in streamed.batches(order):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(order) / window > 20 and peak < total * 4 * window / len(order)  # twice as much as two windows take
+
+
+def test_a_reader_that_fails_is_heard_of(mapped):
+    streamed = streamed.StreamedSplit(mapped.splits["train"], MODALITIES, CPU, 1)
+    streamed._split = None
+    with pytest.raises(AttributeError):
+        next(streamed.batches([torch.arange(3)]))
+
+
+def test_training_from_a_store_equals_training_from_memory_and_resumes_exactly(mapped, tmp_path):
+    """Stopped after each of several updates in turn: within a window, at its end, at the end of an epoch."""
+    whole = replace(mapped, splits={s: split.take(np.arange(len(split))) for s, split in mapped.splits.items()})
+    config = TrainConfig(epochs=2, batch_size=16, chunk=2, accumulate=2)  # 26 batches an epoch, 2 in a window
+
+    class Video(Linear):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(24, 1))
+
+    def run(corpus, **options):
+        model = Video()
+        return training.fit(model, corpus, config, 3, **options).curves, model.weight, model.seen
+
+    curves, weight, seen = run(whole)
+    assert sorted(seen) == sorted(2 * list(range(403)))
+    assert run(mapped)[0] == curves
+    checkpoint = tmp_path / "checkpoint.pt"
+    for updates in (1, 2, 9, 1, 6):
+        done = iter(range(1, 100))
+        with pytest.raises(training.Stopped):
+            run(mapped, checkpoint=checkpoint, stop=lambda done=done, last=updates: next(done) == last)
+    resumed = run(mapped, checkpoint=checkpoint)
+    assert resumed[0] == curves and torch.equal(resumed[1], weight)
+
+
+def test_a_split_that_is_too_large_is_told_and_chunks_are_never_chosen(mapped, caplog, monkeypatch):
+    split = mapped.splits["train"]
+    size = sum(frames.values.nbytes for frames in split.frames.values())
+    monkeypatch.setattr(streamed, "_memory", lambda device: 2 * size - 1)
+    for taken, chunk in ((split, 8), (split.take(np.arange(len(split))), 0)):  # in windows; already in memory
+        streamed.training_split(taken, MODALITIES, CPU, TrainConfig(chunk=chunk))
+    assert not caplog.text
+    assert isinstance(streamed.training_split(split, MODALITIES, CPU, TrainConfig()), ResidentSplit)
+    assert "training split: 0.0 GiB of features" in caplog.text and "TrainConfig(chunk=64)" in caplog.text
+    with pytest.raises(ValueError, match="chunk: found -1, expected a number of rows"):
+        streamed.training_split(split, MODALITIES, CPU, TrainConfig(chunk=-1))
+
+
+def test_rows_are_taken_with_their_frames():
+    length = np.array([2, 0, 3, 1, 0, 4])
+    frames = Frames.from_lengths(np.arange(20.0).reshape(10, 2), length)
+    whole = np.split(frames.values, frames.start[1:])
+    for rows in ([0, 1, 2, 5], [1, 4], [5, 0, 3, 3], [], list(range(6))):
+        part = frames.take(np.array(rows, dtype=np.int64))
+        assert part.length.tolist() == length[rows].tolist() if rows else len(part.length) == 0
+        np.testing.assert_array_equal(part.values, np.concatenate([frames.values[:0], *(whole[row] for row in rows)]))
+
+
+@pytest.mark.parametrize("width", [1, 5, 64, 65, 129, 768])
+def test_statistics_of_some_columns_at_a_time_are_those_of_all(width):
+    values = np.random.default_rng(0).normal(3, 2, (999, width)).astype(np.float32)
+    found = inputs.statistics(Frames.from_lengths(values, np.array([999])))
+    exact = values.astype(np.float64)
+    assert torch.equal(found.mean, torch.tensor(exact.mean(0), dtype=torch.float32))
+    assert torch.equal(found.scale, 1 / torch.tensor(exact.std(0), dtype=torch.float32))
+
+
+# Planted data in parts
+
+
+def test_parts_make_the_files_that_the_whole_makes(tmp_path):
+    corpus = planted.generate(replace(SIMS, sizes=(130, 40, 35)))
+    parts = [
+        (s, split.take(rows)) for s, split in corpus.splits.items() for rows in np.split(np.arange(len(split)), [7, 30])
+    ]
+    folders = [tmp_path / "corpora" / name for name in ("whole", "parts")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    store.write(folders[0], corpus)
+    store.write_parts(folders[1], corpus.info, "planted", corpus.sha256, "planted", iter(parts))
+    files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
+    assert files[0] == files[1] and len(files[0]) > 60
+
+
+def test_rows_of_another_kind_are_not_added(tmp_path):
+    store.append(tmp_path / "x.npy", np.zeros((2, 3), np.float32))
+    for other in (np.zeros((2, 3)), np.zeros((2, 4), np.float32)):
+        with pytest.raises(ValueError, match=r"x.npy: found rows float32\(3,\), cannot add"):
+            store.append(tmp_path / "x.npy", other)
+    assert np.load(tmp_path / "x.npy").shape == (2, 3)
+
+
+def test_stored_planted_data_are_one_corpus(mapped, tmp_path, monkeypatch):
+    """One world in all parts, every part its own utterances; oracle and card as with ``generate``."""
+    for s, size in zip(SPLITS, SIMS.sizes, strict=True):
+        split = mapped.splits[s]
+        assert len(split) == len(set(split.ids)) == size and isinstance(split.frames["V"].values.base, np.memmap)
+        assert 0.75 < metrics.correlation(split.factors["oracle"], split.label) < 0.97
+        assert len(np.unique(split.factors["s"])) == size
+        assert mapped.card["splits"][s]["modalities"]["A"]["frames"] == len(split.frames["A"].values)
+    monkeypatch.setattr(planted, "PART", 50)
+    again = planted.stored(SIMS, seed=1, cache=tmp_path)
+    other = planted.stored(replace(SIMS, sizes=(40, 33, 65)), seed=2, cache=tmp_path)
+    assert again.sha256 == mapped.sha256 != other.sha256
+    for m in MODALITIES:
+        np.testing.assert_array_equal(again.splits["train"].frames[m].values, mapped.splits["train"].frames[m].values)
+
+
+def test_a_direction_learnt_on_the_first_part_holds_in_the_others(mapped):
+    split = mapped.splits["train"]
+    mean = np.c_[split.frames["A"].mean(), np.ones(len(split))]
+    first, rest = slice(0, 50), slice(50, None)
+    weights, *_ = np.linalg.lstsq(mean[first], split.factors["s"][first], rcond=None)
+    assert metrics.correlation(mean[rest] @ weights, split.factors["s"][rest]) > 0.2

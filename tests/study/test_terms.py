@@ -1,0 +1,58 @@
+"""Fresh critics against mutual information known in closed form."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from finelib import models
+from finelib.data import planted
+from finelib.data.corpora import CORPORA
+from finelib.runs import presets
+from finelib.study import terms
+
+
+def gaussians(correlation, n, d=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x, noise = torch.randn(2, 1, n, d, generator=generator)
+    return x, correlation * x + math.sqrt(1 - correlation**2) * noise
+
+
+def estimate(correlation):
+    x, y = gaussians(correlation, 4000)
+    return float(terms.fresh_information(x, y))
+
+
+def test_independent_pairs_have_none():
+    assert abs(estimate(0.0)) < 0.05
+
+
+def test_correlated_gaussians():
+    truth = -1.5 * math.log(1 - 0.7**2)
+    assert estimate(0.7) == pytest.approx(truth, abs=0.25)
+
+
+def test_given_the_class_only_what_is_left_counts():
+    # both sides are the class plus noise of their own: dependent, but not given the class
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randint(0, 3, (4000,), generator=generator)
+    x, y = (classes[None, :, None] * 2.0 + torch.randn(2, 1, 4000, 1, generator=generator)).unbind(0)
+    assert float(terms.fresh_information(x, y)) > 0.3
+    assert abs(float(terms.fresh_information(x, y, classes))) < 0.05
+
+
+def test_problems_side_by_side_do_not_mix():
+    (x, y), (u, v) = gaussians(0.7, 4000), gaussians(0.0, 4000, seed=1)
+    strong, none = terms.fresh_information(torch.cat([x, u]), torch.cat([y, v])).tolist()
+    assert strong > 0.7 and abs(none) < 0.05
+
+
+def test_terms_measured_together_are_what_each_is_alone():
+    corpus = planted.generate(replace(CORPORA["ch_sims"], sizes=(48, 12, 6)))
+    torch.manual_seed(0)
+    model = models.build(presets.SMALL, corpus).eval()
+    together = terms.measure(tuple(presets.CONTROLS), model, corpus)
+    assert list(together) == list(presets.CONTROLS)
+    for term in ("I_str", "I_utr", "L_aux", "L_CL"):
+        assert terms.measure([term], model, corpus) == {term: together[term]}

@@ -1,0 +1,87 @@
+"""Notebook 15: what is collected of the systems, and that it is drawn."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from finelib import metrics
+from finelib.baselines import SYSTEMS
+from finelib.paper import comparisons, significance, tables
+from finelib.runs import experiment, presets
+from finelib.runs.options import Options
+from finelib.views import compare
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    options = Options(preset="smoke", out=tmp_path_factory.mktemp("systems"))
+    specs = [s for s in tables.block_specs(4, options, options) if s.name in ("FINE", "LF-DNN", "Self-MM")]
+    return options, specs, experiment.run(specs, options.out, progress=False)
+
+
+def test_table_has_a_row_for_every_system():
+    options = Options(preset="smoke")
+    for number in (1, 2, 3, 4):
+        names = {spec.name for spec in tables.block_specs(number, options, options)}
+        assert names == {"FINE", *SYSTEMS}
+    beside = Options(preset="smoke", source="public")
+    assert {spec.name for spec in tables.block_specs(1, beside, options)} == {"FINE"}
+
+
+def test_public_data_have_published_settings_and_two_modalities():
+    for spec in presets.compared_specs("mosi", Options(source="public")):
+        system = SYSTEMS[spec.name]
+        assert spec.model_config.modalities == ("T", "A") and spec.train.lr == system.TRAIN["lr"]
+        assert spec.model_config.frames == 0 and spec.train.batch_size == system.TRAIN["batch_size"]
+
+
+def test_a_fine_tuned_encoder_is_for_those_who_train_one():
+    public = {s.name: s for s in presets.compared_specs("mosi", Options(source="public", finetune_text=True))}
+    assert set(public) == {"MISA", "Self-MM", "BBFN", "ConFEDE"} and all(s.data.finetune_text for s in public.values())
+    files = {s.name: s for s in presets.compared_specs("mosi", Options(source="somewhere", finetune_text=True))}
+    assert set(files) == set(SYSTEMS)
+    assert files["MISA"].data.finetune_text and files["TFN"].data.text_encoder == "files"
+
+
+def test_frame_holds_every_run(results):
+    _, specs, records = results
+    runs = compare.frame(records)
+    assert list(runs["system"]) == [spec.name for spec in specs] and list(runs["seed"]) == [s.seed for s in specs]
+    table = compare.summary(runs, "mae")
+    assert list(table["mae"]) == sorted(table["mae"]) and (table["seeds"] == 2).all()
+    own = [r.test["mae"] for r in records if r.content["name"] == "FINE"]
+    assert table.loc["FINE", "mae"] == pytest.approx(np.mean(own))
+    assert table.loc["FINE", "sd"] == pytest.approx(np.std(own, ddof=1))
+
+
+def test_pictures_show_every_system(results):
+    _, specs, records = results
+    runs, corpus = compare.frame(records), experiment.load_corpus(specs[0].data)
+    figure = compare.against_cost(runs, corpus)
+    for axis in figure.axes:
+        assert {"FINE", "LF-DNN", "Self-MM"} <= {text.get_text() for text in axis.texts}
+    figure = compare.over_seeds(runs, corpus)
+    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == len(records) + 3
+    plt.close("all")
+
+
+def test_rows_are_compared_by_the_corpus_own_metrics(results):
+    _, specs, records = results
+    runs = tables.by_name(specs, records)
+    found = comparisons.compare(runs, "FINE", "sims")["LF-DNN"]
+    for metric in ("acc2", "mae", "corr"):
+        gap = np.mean([a.test[metric] - b.test[metric] for a, b in zip(runs["LF-DNN"], runs["FINE"], strict=True)])
+        assert found[metric]["mean"] == pytest.approx(gap, abs=1e-6), metric
+
+
+@pytest.mark.parametrize(("kind", "low", "high"), [("sims", -1.4, 1.4), ("humor", -0.2, 1.2)])
+def test_contributions_average_to_the_corpus_own_metric(kind, low, high):
+    rng = np.random.default_rng(0)
+    prediction = rng.uniform(low, high, 200).astype(np.float32)
+    label = rng.integers(0, 2, 200) if kind == "humor" else rng.integers(-5, 6, 200) / 5
+    scores = metrics.score(kind, prediction, label.astype(np.float32))
+    for metric in ("acc2", "mae", "corr"):
+        parts = significance.contributions(
+            metric, comparisons.as_scored(prediction, kind), comparisons.as_scored(label.astype(np.float32), kind)
+        )
+        assert parts.mean() == pytest.approx(scores[metric], abs=1e-6), metric
