@@ -43,8 +43,6 @@ class FineConfig:
 
     Attributes:
         modalities: the subset of {T, A, V} that is used; a missing one drops its branch and its pairs.
-        encoder: "moq", or what Table 6 puts in its place: "linear", "mlp", "te", "tcn", "lstm".
-        factorisation: "ftre"; one branch of it, "shared" or "unique"; or in its place "none" or "misa".
         width: d'_m of Eq. 1 for T, A, V.
         experts, queries, top_k: N_e, l and k of the Mixture of Q-Formers.
         renormalise_gate: divide the kept gates by their sum.
@@ -68,8 +66,6 @@ class FineConfig:
     """
 
     modalities: tuple[str, ...] = ("T", "A", "V")
-    encoder: str = "moq"
-    factorisation: str = "ftre"
     width: tuple[int, int, int] = (128, 128, 128)
     experts: int = 4
     queries: int = 4
@@ -122,8 +118,6 @@ class TrainConfig:
         keep_last: keep the last epoch's weights instead of those with the smallest dev MAE, and do not stop early.
         batch_size, accumulate: utterances per step and steps per update.
         bucket: make batches of utterances of like length, for systems whose cost grows with the square of it.
-        chunk: 0, or for a corpus larger than memory: read it a window at a time, shuffling chunks of this many
-            utterances and within windows of 16 chunks (``data.stream``).
         lr, lr_critic, lr_text: learning rates of the model, of the NCE-CLUB critics, of a fine-tuned text encoder.
         weight_decay: AdamW's, on matrices only.
         warmup: share of all updates over which the rate rises linearly; it then falls along a cosine.
@@ -132,7 +126,6 @@ class TrainConfig:
         device: "auto" takes CUDA where there is one.
         precision: of the forward pass's products in training, "float32" or "bfloat16" (autocast). Weights, losses and
             evaluation are in float32 either way, and no product is made in TF32.
-        compile: compile the model's forward pass with ``torch.compile``; needs a C++ compiler.
     """
 
     epochs: int = 20
@@ -141,7 +134,6 @@ class TrainConfig:
     batch_size: int = 32
     accumulate: int = 1
     bucket: bool = False
-    chunk: int = 0
     lr: float = 1e-3
     lr_critic: float = 1e-3
     lr_text: float = 5e-5
@@ -151,7 +143,6 @@ class TrainConfig:
     threads: int = 1
     device: str = "auto"
     precision: str = "float32"
-    compile: bool = False
 
 
 @dataclass(frozen=True)

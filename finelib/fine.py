@@ -3,30 +3,29 @@
     frames (B, T_m, d_m) -> MoQ_m -> tokens (B, l, d'_m) -> FTRE -> STR_m, UTR_m (B, l, w)
     [CLS_T] STR_T UTR_T [CLS_A] STR_A UTR_A [CLS_V] STR_V UTR_V -> Transformer -> three CLS vectors -> prediction
 
-``forward`` never reads labels. ``losses`` does, and what it needs beyond the features (critics, label
-encoders, queue) feeds nothing back into the prediction.
+``forward`` never reads labels. ``losses`` does, and what it needs beyond the features (critics, label encoders, queue)
+feeds nothing back into the prediction. ``plain.py`` writes the same model with one layer a line.
+
+Sizes in the comments: B utterances, l tokens, M modalities, w the task width, c outputs of a head.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from finelib.baselines.variants import ONE_KIND, make_encoder, make_factorisation, make_information
 from finelib.config import FineConfig
 from finelib.contrastive import DynamicContrastiveQueue, contrastive_loss, queue_capacity
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import MODALITIES, Batch
-from finelib.ftre import FTREOutput
-from finelib.inputs import Standardise
-from finelib.layers import ByteDropout, mlp, stacked_mlp
-from finelib.moq import MoQOutput
-
-KINDS = tuple(field.name for field in fields(FTREOutput))
+from finelib.ftre import FTRE, FTREOutput, MutualInformation
+from finelib.inputs import Inputs
+from finelib.layers import mlp, stacked_mlp
+from finelib.moq import QUERY_SD, MoQ, MoQOutput
 
 
 @dataclass(frozen=True)
@@ -53,132 +52,115 @@ class FineOutput:
 class Fusion(nn.Module):
     """Transformer over a [CLS] and the STR and UTR tokens of every modality; its output at the [CLS] positions.
 
-    A learned vector per modality and kind says which of the six groups a token belongs to. Of the last layer only
-    the [CLS] rows are read, so only they are computed.
+    A learned vector per modality and kind says which of the six groups a token belongs to. Of the last layer only the
+    [CLS] rows are read, so only they are computed. Dropout is on the residual branches only, as in the Q-Formers.
     """
 
     def __init__(
         self, modalities: tuple[str, ...], width: int, layers: int, heads: int, dropout: float, kinds: int = 2
     ):
         super().__init__()
-        self.cls = nn.Parameter(torch.randn(len(modalities), width) * 0.02)
-        self.group = nn.Parameter(torch.randn(len(modalities), kinds, width) * 0.02)
+        self.cls = nn.Parameter(torch.randn(len(modalities), width) * QUERY_SD)
+        self.group = nn.Parameter(torch.randn(len(modalities), kinds, width) * QUERY_SD)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 width, heads, 4 * width, 0.0, activation="gelu", batch_first=True, norm_first=True
             )
             for _ in range(layers)
         )
-        for layer in self.layers:  # on the residual branches only, as in the Q-Formers
-            layer.dropout1, layer.dropout2 = ByteDropout(dropout), ByteDropout(dropout)
+        for layer in self.layers:
+            layer.dropout1, layer.dropout2 = nn.Dropout(dropout), nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, features: FTREOutput) -> Float[Tensor, "B M w"]:
         kinds = [torch.stack(list(kind.values())) for kind in features.task]  # each (M, B, l, w)
-        cls = self.cls[:, None, None].expand(-1, kinds[0].shape[1], 1, -1)
+        cls = self.cls[:, None, None].expand(-1, kinds[0].shape[1], 1, -1)  # (M, B, 1, w)
         groups = [kind + group[:, None, None] for kind, group in zip(kinds, self.group.unbind(1), strict=True)]
         sequence = torch.cat([cls, *groups], 2)  # (M, B, 1 + 2l, w)
-        tokens = sequence.transpose(0, 1).flatten(1, 2)
+        tokens = sequence.transpose(0, 1).flatten(1, 2)  # (B, M * (1 + 2l), w)
         *first, last = self.layers
         for layer in first:
             tokens = layer(tokens)
-        return self.norm(self.last_layer_cls(last, tokens, slice(0, None, sequence.shape[2])))
+        return self.norm(self.last_layer_cls(last, tokens, step=sequence.shape[2]))
 
     def last_layer_cls(
-        self, layer: nn.TransformerEncoderLayer, tokens: Float[Tensor, "B n w"], cls: slice
+        self, layer: nn.TransformerEncoderLayer, tokens: Float[Tensor, "B n w"], step: int
     ) -> Float[Tensor, "B M w"]:
-        """A layer's output (pre-norm attention, then feed-forward) at the [CLS] positions alone."""
+        """A layer's output (pre-norm attention, then feed-forward) at the [CLS] positions alone: every ``step``-th."""
         normed = layer.norm1(tokens)
-        attended = layer.self_attn(normed[:, cls], normed, normed, need_weights=False)[0]
-        x = tokens[:, cls] + layer.dropout1(attended)
+        attended = layer.self_attn(normed[:, ::step], normed, normed, need_weights=False)[0]  # (B, M, w)
+        x = tokens[:, ::step] + layer.dropout1(attended)
         return x + layer.dropout2(layer.linear2(F.gelu(layer.linear1(layer.norm2(x)))))
 
 
 class FINE(nn.Module):
-    """The model of the paper.
+    """The model of the paper. A variant is a subclass that overrides ``make_moq`` or ``make_ftre``.
 
     Args:
-        config: every setting; ``config.modalities`` must be among the keys of ``widths``.
+        config: every setting; ``config.modalities`` must be among those of ``inputs``.
         info: label range and classes of the corpus.
-        widths: modality -> d_m, features per frame.
+        inputs: what is done to a batch's frames first.
         class_counts: training utterances of each class (sizes of the sub-queues).
-        standardise: modality -> Standardise; a modality without one is taken as it is.
-        text_encoder: maps token ids (B, T) and mask to (B, T, d_T) when text arrives as ids.
 
     Raises:
         ValueError: if no modality is left, or cross-entropy is asked for a corpus that has not two classes.
     """
 
-    def __init__(
-        self,
-        config: FineConfig,
-        info: CorpusInfo,
-        widths: dict[str, int],
-        class_counts: list[int],
-        standardise: dict[str, Standardise] | None = None,
-        text_encoder: nn.Module | None = None,
-    ):
+    def __init__(self, config: FineConfig, info: CorpusInfo, inputs: Inputs, class_counts: list[int]):
         super().__init__()
-        self.config, self.info = config, info
         self.modalities = tuple(m for m in MODALITIES if m in config.modalities)
         if not self.modalities:
             raise ValueError(f"FINE: modalities are {config.modalities!r}, expected a non-empty subset of T, A, V")
         if config.loss == "cross_entropy" and len(info.class_edges) != 1:
             raise ValueError(f"FINE: cross-entropy needs two classes, {info.title} has {len(info.class_edges) + 1}")
-        token_width = dict(zip(MODALITIES, config.width, strict=True))
-        outputs = 2 if config.loss == "cross_entropy" else 1
-        self.text_encoder = text_encoder
-        self.standardise = nn.ModuleDict(standardise or {})
-        # modalities of one width share a stack: one in the demo configuration, two in the paper's
-        groups: dict[int, tuple[str, ...]] = {}
-        for m in self.modalities:
-            groups[token_width[m]] = (*groups.get(token_width[m], ()), m)
-        self.moq = nn.ModuleList(
-            make_encoder(config, {m: widths[m] for m in group}, width) for width, group in groups.items()
-        )
-        self.ftre = nn.ModuleList(make_factorisation(config, groups))
-        kinds = 1 if config.factorisation in ONE_KIND else 2
-        self.unimodal = stacked_mlp(len(self.modalities), kinds * config.task_width, config.task_width, outputs)
-        self.fusion = Fusion(
-            self.modalities, config.task_width, config.fusion_layers, config.heads, config.dropout, kinds
-        )
-        self.head = mlp(len(self.modalities) * config.task_width, config.task_width, outputs)
-        factor_widths = {m: part.factor_width for part in self.ftre for m in part.modalities}
-        self.information = make_information(config, info, {m: factor_widths[m] for m in self.modalities})
-        contrast_width = (1 if config.contrast_features == "cls" else kinds) * len(self.modalities) * config.task_width
+        self.config, self.info, self.inputs = config, info, inputs
+        frame_widths = {m: inputs.widths[m] for m in self.modalities}
+        token_widths = {m: d for m, d in zip(MODALITIES, config.width, strict=True) if m in self.modalities}
+        w, outputs = config.task_width, 2 if config.loss == "cross_entropy" else 1
+        self.moq = self.make_moq(frame_widths, token_widths)
+        self.ftre = self.make_ftre(token_widths)
+        kinds, count = self.ftre.kinds, len(self.modalities)
+        self.unimodal = stacked_mlp(count, kinds * w, w, outputs)
+        self.fusion = Fusion(self.modalities, w, config.fusion_layers, config.heads, config.dropout, kinds)
+        self.head = mlp(count * w, w, outputs)
+        self.information = self.ftre.objective(config, info.label_low, info.label_high)
+        contrast_width = count * w if config.contrast_features == "cls" else kinds * count * w
         self.queue = None
         if config.queue_alpha > 0:
             capacity = queue_capacity(class_counts, config.queue_alpha, config.queue_minimum)
             self.queue = DynamicContrastiveQueue(capacity, contrast_width)
-        self.register_buffer("class_edges", torch.tensor(info.class_edges))
+
+    def make_moq(self, frame_widths: dict[str, int], token_widths: dict[str, int]) -> nn.Module:
+        """Frames to tokens (Eq. 1); modality -> d_m, modality -> d'_m."""
+        c = self.config
+        return MoQ(
+            frame_widths,
+            token_widths,
+            experts=c.experts,
+            queries=c.queries,
+            top_k=c.top_k,
+            layers=c.qformer_layers,
+            heads=c.heads,
+            dropout=c.dropout,
+            renormalise=c.renormalise_gate,
+        )
+
+    def make_ftre(self, token_widths: dict[str, int]) -> nn.Module:
+        """Tokens to task-relevant features (Eq. 6, 9), and by its ``objective`` what trains them (Eq. 12)."""
+        return FTRE(token_widths, self.config.reduction, self.config.task_width)
 
     def forward(self, batch: Batch) -> FineOutput:
         """Predict a batch from its features and masks alone."""
-        frames, mask = {}, {}
-        for m in self.modalities:
-            frames[m], mask[m] = self.frames(batch, m)
-        moq = {m: out for mixture in self.moq for m, out in mixture(frames, mask).items()}
-        features = self.factorise({m: out.tokens for m, out in moq.items()})
-        unimodal = dict(zip(self.modalities, self.unimodal(_task_vectors(features)), strict=True))
-        cls = self.fusion(features)
-        logits = self.head(cls.flatten(1))
-        return FineOutput(self.to_prediction(logits), logits, unimodal, cls, moq, features)
-
-    def frames(self, batch: Batch, m: str) -> tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]:
-        """One modality's frames, zero on padding, and their mask; text ids go through the text encoder."""
-        x, mask = batch.features[m], batch.mask[m]
-        if x.ndim == 2:
-            return self.text_encoder(x, mask) * mask[..., None], mask
-        return (self.standardise[m](x, mask) if m in self.standardise else x), mask
-
-    def factorise(self, tokens: dict[str, Float[Tensor, "B l d"]]) -> FTREOutput:
-        """FTRE of every modality, in the order of ``modalities``."""
-        parts = [ftre({m: tokens[m] for m in ftre.modalities}) for ftre in self.ftre]
-        kinds = {}
-        for kind in KINDS:
-            by_modality = {m: x for part in parts for m, x in getattr(part, kind).items()}
-            kinds[kind] = {m: by_modality[m] for m in self.modalities if m in by_modality}
-        return FTREOutput(**kinds)
+        inputs = self.inputs(batch)
+        frames = {m: inputs[m][0] for m in self.modalities}  # each (B, T_m, d_m), 0 on padding
+        mask = {m: inputs[m][1] for m in self.modalities}  # each (B, T_m)
+        moq = self.moq(frames, mask)  # tokens (B, l, d'_m), router, gate
+        features = self.ftre({m: out.tokens for m, out in moq.items()})  # STR, UTR (B, l, w)
+        unimodal = self.unimodal(task_vectors(features))  # (M, B, c)
+        cls = self.fusion(features)  # (B, M, w)
+        logits = self.head(cls.flatten(1))  # (B, c)
+        by_modality = dict(zip(self.modalities, unimodal, strict=True))
+        return FineOutput(self.to_prediction(logits), logits, by_modality, cls, moq, features)
 
     def to_prediction(self, logits: Float[Tensor, "B c"]) -> Float[Tensor, "B"]:
         """The regression value, or the probability of class 1."""
@@ -189,27 +171,15 @@ class FINE(nn.Module):
 
         "total" also holds "critic", the NCE-CLUB critics' own loss, whose gradient reaches nothing else.
         """
-        c = self.config
-        classes = self.classes(batch.label)
-        terms = self.information(output.features, batch.label, classes)
-        terms["L_MP"] = self.prediction_loss(output.logits, batch.label)
-        terms["L_UP"] = torch.stack(
-            [
-                self.prediction_loss(logits, batch.unimodal_labels[m] if batch.unimodal_labels else batch.label)
-                for m, logits in output.unimodal.items()
-            ]
-        ).mean()
+        c, label, classes = self.config, batch.label, self.classes(batch.label)
+        terms = self.information(output.features, label, classes)
+        terms["L_MP"] = self.prediction_loss(output.logits, label)
+        own_label = batch.unimodal_labels or dict.fromkeys(self.modalities, label)
+        alone = [self.prediction_loss(logits, own_label[m]) for m, logits in output.unimodal.items()]
+        terms["L_UP"] = torch.stack(alone).mean()
         terms["L_aux"] = torch.stack([out.load_balance for out in output.moq.values()]).mean()
-        z = self.contrast_vector(output)
-        terms["L_CL"] = contrastive_loss(
-            z,
-            batch.label,
-            classes,
-            self.queue,
-            self.info.label_high - self.info.label_low,
-            c.tau,
-            compensate=c.contrast == "accon",
-        )
+        z, label_range = self.contrast_vector(output), self.info.label_high - self.info.label_low
+        terms["L_CL"] = contrastive_loss(z, label, classes, self.queue, label_range, c.tau, c.contrast == "accon")
         terms["total"] = (
             terms["L_MP"]
             + c.lambda_up * terms["L_UP"]
@@ -219,18 +189,18 @@ class FINE(nn.Module):
             + terms["critic"]
         )
         if self.training and self.queue is not None:
-            self.queue.enqueue(z, batch.label, classes)
+            self.queue.enqueue(z, label, classes)
         return terms
 
     def contrast_vector(self, output: FineOutput) -> Float[Tensor, "B z"]:
         """z of Eq. 13, a unit vector: the fused [CLS] vectors, or all pooled [STR; UTR]."""
         if self.config.contrast_features == "cls":
             return F.normalize(output.cls.flatten(1), dim=-1)
-        return F.normalize(torch.cat(list(_task_vectors(output.features)), -1), dim=-1)
+        return F.normalize(torch.cat(list(task_vectors(output.features)), -1), dim=-1)
 
     def classes(self, label: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
-        """Class of each label: how many of the corpus's cut points lie below it."""
-        return torch.bucketize(label, self.class_edges)
+        """Class of each label (``CorpusInfo.class_of``)."""
+        return self.info.class_of(label)
 
     def prediction_loss(self, logits: Float[Tensor, "B c"], label: Float[Tensor, "B"]) -> Float[Tensor, ""]:
         """L_MP and L_UP: squared error (the paper), absolute error, or cross-entropy."""
@@ -243,6 +213,7 @@ class FINE(nn.Module):
         return self.information.critic_parameters()
 
 
-def _task_vectors(features: FTREOutput) -> Float[Tensor, "M B w"]:
+def task_vectors(features: FTREOutput) -> Float[Tensor, "M B w"]:
     """[STR_m; UTR_m] averaged over tokens."""
-    return torch.cat([torch.stack(list(kind.values())) for kind in features.task], -1).mean(2)
+    kinds = [torch.stack(list(kind.values())) for kind in features.task]  # each (M, B, l, w)
+    return torch.cat(kinds, -1).mean(2)

@@ -1,12 +1,14 @@
 """Factorized Task-Relevant Encoder (Eq. 6-12): shared and unique, then task-relevant, features.
 
-The encoders make the features (``FTRE.forward``, no labels). ``MutualInformation`` holds what only training
-needs: critics, label encoders and the terms of L_MI.
+The encoders make the features (``FTRE.forward``, no labels). ``MutualInformation`` holds what only training needs:
+critics, label encoders and the terms of L_MI. ``plain.py`` writes the same with one layer a line.
+
+Sizes in the comments: B utterances, l tokens, M modalities, P pairs of modalities.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 
 import torch
@@ -14,11 +16,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from finelib.config import FineConfig
 from finelib.layers import mlp, stacked_mlp
+from finelib.moq import by_width
 from finelib.mutual_information import CRITICS, frozen, info_nce, nce_club
 
 Features = dict[str, Float[Tensor, "B l d"]]
-TERMS = ("I_sha", "I_uni", "I_str", "I_utr", "L_recon")
+BRANCHES = ("shared", "unique")
 
 
 @dataclass(frozen=True)
@@ -42,55 +46,83 @@ class FTREOutput:
 
 
 class FTRE(nn.Module):
-    """Token-wise MLPs: shared and unique encoder (Eq. 6), decoder, STR and UTR encoder (Eq. 9).
+    """Token-wise MLPs of each modality: shared and unique encoder (Eq. 6), decoder, STR and UTR encoder (Eq. 9).
 
-    For the modalities that share a width; their encoders have weights of their own and run side by side.
+    The modalities of one width d' share a stack.
 
     Args:
-        modalities: names, in the order in which the tokens come.
-        width: d'.
+        widths: modality -> d'_m.
         reduction: width of shared and of unique features as a share of d'.
-        task_width: width of STR and of UTR features.
+        task_width: width w of STR and of UTR features.
         branches: ("shared", "unique"), or one of them: Table 6's variants that keep a single branch.
+
+    Attributes:
+        kinds: how many kinds of task-relevant features come out.
+        factor_widths: modality -> width of its shared and of its unique features.
     """
 
     def __init__(
         self,
-        modalities: tuple[str, ...],
-        width: int,
+        widths: dict[str, int],
         reduction: float = 0.5,
         task_width: int = 128,
-        branches: tuple[str, ...] = ("shared", "unique"),
+        branches: tuple[str, ...] = BRANCHES,
+    ):
+        super().__init__()
+        self.modalities, self.branches, self.kinds = tuple(widths), branches, len(branches)
+        self.stacks = nn.ModuleList(
+            FactorStack(group, width, reduction, task_width, branches) for width, group in by_width(widths).items()
+        )
+        self.factor_widths = {m: max(1, int(width * reduction)) for m, width in widths.items()}
+
+    def forward(self, tokens: Features) -> FTREOutput:
+        """Factorise each modality's tokens (B, l, d'_m)."""
+        parts = [stack({m: tokens[m] for m in stack.modalities}) for stack in self.stacks]
+        kinds = {}
+        for kind in (field.name for field in fields(FTREOutput)):
+            found = {m: x for part in parts for m, x in getattr(part, kind).items()}
+            kinds[kind] = {m: found[m] for m in self.modalities if m in found}
+        return FTREOutput(**kinds)
+
+    def objective(self, config: FineConfig, label_low: float, label_high: float) -> nn.Module:
+        """What trains the factorisation: L_MI of these features."""
+        return MutualInformation(self.factor_widths, config, label_low, label_high, self.branches)
+
+
+class FactorStack(nn.Module):
+    """``FTRE`` of modalities that share a width: their encoders have weights of their own and run side by side."""
+
+    def __init__(
+        self, modalities: tuple[str, ...], width: int, reduction: float, task_width: int, branches: tuple[str, ...]
     ):
         super().__init__()
         self.modalities, self.branches, stack = modalities, branches, len(modalities)
-        self.factor_width = factor = max(1, int(width * reduction))
+        factor = max(1, int(width * reduction))
         # shared and unique encoders have one shape, so both run as one stack: S_1 .. S_M, U_1 .. U_M
         self.factorise = stacked_mlp(len(branches) * stack, width, width, factor)
         self.decoder = stacked_mlp(stack, len(branches) * factor, width, width)
         self.task = stacked_mlp(len(branches) * stack, factor, task_width, task_width)
 
     def forward(self, tokens: Features) -> FTREOutput:
-        """Factorise each modality's tokens (B, l, d')."""
+        size = next(iter(tokens.values())).shape[:2]  # B, l
         stacked = torch.stack([tokens[m].flatten(0, 1) for m in self.modalities])  # (M, B*l, d')
-        factors = self.factorise(stacked.repeat(len(self.branches), 1, 1))
-        branches = factors.chunk(len(self.branches))
-        task = self.task(factors).chunk(len(self.branches))
-        reconstruction = self.decoder(torch.cat(branches, -1))
-        size = next(iter(tokens.values())).shape[:2]
+        factors = self.factorise(stacked.repeat(len(self.branches), 1, 1))  # (2M, B*l, f): shared, then unique
+        task = self.task(factors)  # (2M, B*l, w): STR, then UTR
+        parts = factors.chunk(len(self.branches))  # each (M, B*l, f)
+        reconstruction = self.decoder(torch.cat(parts, -1))  # (M, B*l, d')
 
         def by_modality(stack: Float[Tensor, "M n w"]) -> Features:
             return dict(zip(self.modalities, stack.unflatten(1, size), strict=True))
 
-        factor_of = {name: by_modality(x) for name, x in zip(self.branches, branches, strict=True)}
-        task_of = {name: by_modality(x) for name, x in zip(self.branches, task, strict=True)}
+        factor_of = {name: by_modality(x) for name, x in zip(self.branches, parts, strict=True)}
+        task_of = {name: by_modality(x) for name, x in zip(self.branches, task.chunk(len(parts)), strict=True)}
         return FTREOutput(
             tokens,
-            factor_of.get("shared", {}),
-            factor_of.get("unique", {}),
-            task_of.get("shared", {}),
-            task_of.get("unique", {}),
-            by_modality(reconstruction),
+            shared=factor_of.get("shared", {}),
+            unique=factor_of.get("unique", {}),
+            str_=task_of.get("shared", {}),
+            utr=task_of.get("unique", {}),
+            reconstruction=by_modality(reconstruction),
         )
 
 
@@ -98,140 +130,136 @@ class MutualInformation(nn.Module):
     """The terms of L_MI (Eq. 12), with one critic per term and per pair (or modality).
 
     The critics of I_sha and I_utr are trained with the encoders, since both raise the same bound. Those of the
-    NCE-CLUB terms I_uni and I_str are trained by InfoNCE on detached features ("critic" in the result), while
-    the terms themselves score with frozen critics; one backward pass then gives each side its own gradient.
-    Tokens are averaged and normalised before they are scored (``pool``). Sums over pairs and over modalities are
-    averages here.
+    NCE-CLUB terms I_uni and I_str are trained by InfoNCE on detached features ("critic" in the result), while the
+    terms themselves score with frozen critics; one backward pass then gives each side its own gradient. Tokens are
+    averaged and normalised before they are scored (``pool``). Sums over pairs and over modalities are averages here.
 
     A term whose features a variant lacks is 0, and so are the pairwise terms of a single modality.
 
-    The label-shared encoder Y^str is trained by the critic's term alone: I_str is minimised, and its gradient
-    would teach the encoder to forget the label.
+    The label-shared encoder Y^str is trained by the critic's term alone: I_str is minimised, and its gradient would
+    teach the encoder to forget the label.
 
     Args:
         factor_widths: modality -> width of its shared and unique features.
-        task_width: width of STR and UTR features.
-        label_width: d_s and d_u.
-        label_center, label_scale: labels enter the label encoders as (y - center) / scale.
-        critic, critic_width, critic_layers: "dot" or "concat", hidden width and layers.
-        str_negatives: negatives of I_str, "same_bin" (drawn from p(x|y) as in Eq. 10) or "batch" (FactorCL).
-        club_diagonal, symmetric: see ``nce_club`` and ``info_nce``.
-        weights: of the terms in L_MI; all 1 in Eq. 12.
+        config: critics, label width, negatives, weights of the terms.
+        label_low, label_high: labels enter the label encoders brought from this range to [-1, 1].
         branches: see ``FTRE``.
     """
 
     def __init__(
         self,
         factor_widths: dict[str, int],
-        task_width: int,
-        label_width: int,
-        label_center: float,
-        label_scale: float,
-        critic: str = "dot",
-        critic_width: int = 128,
-        critic_layers: int = 1,
-        str_negatives: str = "same_bin",
-        club_diagonal: bool = False,
-        symmetric: bool = True,
-        weights: dict[str, float] | None = None,
-        branches: tuple[str, ...] = ("shared", "unique"),
+        config: FineConfig,
+        label_low: float,
+        label_high: float,
+        branches: tuple[str, ...] = BRANCHES,
     ):
         super().__init__()
-        self.weights = dict.fromkeys(TERMS, 1.0) | (weights or {})
-        self.modalities = tuple(factor_widths)
-        self.factor_width = max(factor_widths.values())
-        pairs = list(combinations(range(len(factor_widths)), 2))
+        self.config, self.modalities = config, tuple(factor_widths)
+        self.label_center, self.label_scale = (label_high + label_low) / 2, (label_high - label_low) / 2
+        count = len(self.modalities)
+        pairs = list(combinations(range(count), 2))
         self.register_buffer("left", torch.tensor([i for i, _ in pairs], dtype=torch.long))
         self.register_buffer("right", torch.tensor([j for _, j in pairs], dtype=torch.long))
+        factor_width, task_width, label_width = max(factor_widths.values()), config.task_width, config.label_width
 
-        def make(stack: int, width_x: int, width_y: int) -> nn.Module:
-            return CRITICS[critic](stack, width_x, width_y, critic_width, critic_layers)
+        def critic(stack: int, x_width: int, y_width: int) -> nn.Module:
+            return CRITICS[config.critic](stack, x_width, y_width, config.critic_width, config.critic_layers)
 
+        self.critics = nn.ModuleDict()  # term -> the critics of its pairs or modalities
         if pairs and "shared" in branches:
-            conditional = task_width + label_width
-            self.critic_sha = make(len(pairs), self.factor_width, self.factor_width)
-            self.critic_str = make(len(pairs), conditional, conditional)
+            self.critics["I_sha"] = critic(len(pairs), factor_width, factor_width)
+            self.critics["I_str"] = critic(len(pairs), task_width + label_width, task_width + label_width)
             self.label_shared = mlp(1, 4 * label_width, label_width)
         if pairs and "unique" in branches:
-            self.critic_uni = make(len(pairs), self.factor_width, self.factor_width)
+            self.critics["I_uni"] = critic(len(pairs), factor_width, factor_width)
         if "unique" in branches:
-            self.critic_utr = make(len(factor_widths), task_width, label_width)
-            self.label_unique = stacked_mlp(len(factor_widths), 1, 4 * label_width, label_width)
-        self.label_center, self.label_scale = label_center, label_scale
-        self.str_negatives, self.club_diagonal, self.symmetric = str_negatives, club_diagonal, symmetric
+            self.critics["I_utr"] = critic(count, task_width, label_width)
+            self.label_unique = stacked_mlp(count, 1, 4 * label_width, label_width)
 
     def critic_parameters(self) -> list[nn.Parameter]:
         """What only the critics' own InfoNCE trains: NCE-CLUB critics and the label-shared encoder."""
-        names = ("critic_uni", "critic_str", "label_shared")
-        return [p for name in names if hasattr(self, name) for p in getattr(self, name).parameters()]
+        modules = [self.critics[term] for term in ("I_uni", "I_str") if term in self.critics]
+        modules += [self.label_shared] if "I_str" in self.critics else []
+        return [p for module in modules for p in module.parameters()]
 
     def forward(
         self, features: FTREOutput, label: Float[Tensor, "B"], classes: Int[Tensor, "B"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """I_sha, I_uni, I_str, I_utr in nats, the reconstruction error, their sum "L_MI" (L_MI of Eq. 12), and
-        "critic", the critics' own loss."""
-        y = ((label - self.label_center) / self.label_scale)[:, None]
-        terms = dict.fromkeys((*TERMS, "critic"), y.new_zeros(()))
+        """The terms of L_MI (Eq. 12), their sum and the critics' own loss.
+
+        Returns:
+            "I_sha", "I_uni", "I_str", "I_utr" in nats, "L_recon", "L_MI", and "critic".
+        """
+        y = ((label - self.label_center) / self.label_scale)[:, None]  # (B, 1)
+        zero = y.new_zeros(())
+        terms = dict.fromkeys(("I_sha", "I_uni", "I_str", "I_utr"), zero)
         terms["L_recon"] = reconstruction_loss(features)
-        if features.utr:
+        critics = []
+        if "I_utr" in self.critics:
             terms["I_utr"] = self.i_utr(self.pool(features.utr), y)
-        if hasattr(self, "critic_uni"):
-            terms["I_uni"], uni_critic = self.i_uni(self.pool(features.unique))
-            terms["critic"] = terms["critic"] + uni_critic
-        if hasattr(self, "critic_str"):
-            same_bin = classes[:, None] == classes
-            terms["I_str"], str_critic = self.i_str(self.pool(features.str_), self.label_shared(y), same_bin)
-            terms["critic"] = terms["critic"] + str_critic
+        if "I_uni" in self.critics:
+            terms["I_uni"], own = self.i_uni(self.pool(features.unique))
+            critics.append(own)
+        if "I_str" in self.critics:
+            same_class = classes[:, None] == classes  # (B, B)
+            terms["I_str"], own = self.i_str(self.pool(features.str_), self.label_shared(y), same_class)
+            critics.append(own)
             terms["I_sha"] = self.i_sha(self.pool(features.shared))
-        # mutual information is not negative: an estimate below 0 asks for a better critic, not for other features
-        w, lowered = self.weights, {name: terms[name].clamp(min=0) for name in ("I_uni", "I_str")}
-        terms["L_MI"] = (
-            w["L_recon"] * terms["L_recon"]
-            + w["I_uni"] * lowered["I_uni"]
-            + w["I_str"] * lowered["I_str"]
-            - w["I_sha"] * terms["I_sha"]
-            - w["I_utr"] * terms["I_utr"]
-        )
-        return terms
+        return terms | {"L_MI": self.weighted(terms), "critic": sum(critics, zero)}
+
+    def weighted(self, terms: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
+        """L_MI (Eq. 12): I_uni and I_str are lowered, I_sha and I_utr raised.
+
+        Mutual information is not negative: an estimate below 0 asks for a better critic, not for other features.
+        """
+        c = self.config
+        lowered = c.weight_uni * terms["I_uni"].clamp(min=0) + c.weight_str * terms["I_str"].clamp(min=0)
+        raised = c.weight_sha * terms["I_sha"] + c.weight_utr * terms["I_utr"]
+        return c.weight_recon * terms["L_recon"] + lowered - raised
 
     def pool(self, features: Features) -> Float[Tensor, "M B w"]:
-        """Mean over tokens of every modality, brought to zero mean and unit variance per utterance.
+        """Mean over the tokens of each modality, brought to zero mean and unit variance per utterance.
 
-        Without that scale an encoder can drive NCE-CLUB to minus infinity by inflating its features faster than
-        the critic follows. Narrower features are padded with zeros, which adds nothing to a score.
+        Without that scale an encoder can drive NCE-CLUB to minus infinity by inflating its features faster than the
+        critic follows. Where the modalities differ in width, the narrower ones get zeros behind them, so that all can
+        be stacked: a critic's weights of those places meet zeros and add nothing to a score.
         """
-        widths = {x.shape[-1] for x in features.values()}
-        if len(widths) == 1:
-            pooled = torch.stack([features[m] for m in self.modalities]).mean(2)
-            return F.layer_norm(pooled, pooled.shape[-1:])
-        pooled = [F.layer_norm(features[m].mean(1), features[m].shape[-1:]) for m in self.modalities]
-        return torch.stack([F.pad(x, (0, max(widths) - x.shape[1])) for x in pooled])
+        pooled = [features[m].mean(1) for m in self.modalities]  # each (B, w_m)
+        scaled = [F.layer_norm(x, x.shape[-1:]) for x in pooled]
+        widest = max(x.shape[-1] for x in scaled)
+        return torch.stack([F.pad(x, (0, widest - x.shape[-1])) for x in scaled])
 
     def i_sha(self, shared: Float[Tensor, "M B w"]) -> Float[Tensor, ""]:
         """I_sha (Eq. 7): InfoNCE between the shared features of each pair, to be maximised."""
-        return info_nce(self.critic_sha(shared[self.left], shared[self.right]), symmetric=self.symmetric).mean()
+        scores = self.critics["I_sha"](shared[self.left], shared[self.right])  # (P, B, B)
+        return info_nce(scores, symmetric=self.config.symmetric).mean()
 
     def i_uni(self, unique: Float[Tensor, "M B w"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """I_uni (Eq. 8): NCE-CLUB between the unique features of each pair, to be minimised; its critics' loss."""
-        x, y = unique[self.left], unique[self.right]
-        value = nce_club(frozen(self.critic_uni, x, y), include_diagonal=self.club_diagonal)
-        own = info_nce(self.critic_uni(x.detach(), y.detach()), symmetric=self.symmetric)
+        critic, x, y = self.critics["I_uni"], unique[self.left], unique[self.right]  # (P, B, w)
+        value = nce_club(frozen(critic, x, y), include_diagonal=self.config.club_diagonal)
+        own = info_nce(critic(x.detach(), y.detach()), symmetric=self.config.symmetric)
         return value.mean(), -own.mean()
 
     def i_str(
-        self, str_: Float[Tensor, "M B w"], y_str: Float[Tensor, "B ds"], same_bin: Bool[Tensor, "B B"]
+        self, str_: Float[Tensor, "M B w"], y_str: Float[Tensor, "B ds"], same_class: Bool[Tensor, "B B"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """I_str (Eq. 10): conditional NCE-CLUB between [X_m^str; Y^str] of pairs, to be minimised; critics' loss."""
-        candidates = same_bin if self.str_negatives == "same_bin" else None
-        main, own = _beside(str_, y_str.detach()), _beside(str_.detach(), y_str)
-        value = nce_club(frozen(self.critic_str, main[self.left], main[self.right]), candidates, self.club_diagonal)
-        own_bound = info_nce(self.critic_str(own[self.left], own[self.right]), candidates, self.symmetric)
-        return value.mean(), -own_bound.mean()
+        """I_str (Eq. 10): conditional NCE-CLUB between [X_m^str; Y^str] of pairs, to be minimised; critics' loss.
+
+        Negatives are utterances of the anchor's class, drawn from p(x|y) as in Eq. 10, or the whole batch (FactorCL).
+        """
+        c, critic = self.config, self.critics["I_str"]
+        negatives = same_class if c.str_negatives == "same_bin" else None
+        main, own = _beside(str_, y_str.detach()), _beside(str_.detach(), y_str)  # (M, B, w + ds)
+        value = nce_club(frozen(critic, main[self.left], main[self.right]), negatives, c.club_diagonal)
+        bound = info_nce(critic(own[self.left], own[self.right]), negatives, c.symmetric)
+        return value.mean(), -bound.mean()
 
     def i_utr(self, utr: Float[Tensor, "M B w"], y: Float[Tensor, "B 1"]) -> Float[Tensor, ""]:
         """I_utr (Eq. 11): InfoNCE between each modality's UTR features and its encoded label, to be maximised."""
-        encoded = self.label_unique(y.expand(len(utr), -1, -1))
-        return info_nce(self.critic_utr(utr, encoded), symmetric=self.symmetric).mean()
+        encoded = self.label_unique(y.expand(len(utr), -1, -1))  # (M, B, du)
+        return info_nce(self.critics["I_utr"](utr, encoded), symmetric=self.config.symmetric).mean()
 
 
 def reconstruction_loss(features: FTREOutput) -> Float[Tensor, ""]:

@@ -1,4 +1,4 @@
-"""What every model does to a batch first: text ids through the text encoder, features standardised."""
+"""What every model does to a batch first: text ids go through the text encoder, features are standardised."""
 
 from __future__ import annotations
 
@@ -11,47 +11,7 @@ from finelib.data.features import MODALITIES, Batch, Frames
 from finelib.layers import stretches
 
 Sequences = dict[str, tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]]
-
-
-class Inputs(nn.Module):
-    """Frames and masks of a batch as every system gets them: standardised, text ids through the text encoder.
-
-    Args:
-        widths: modality -> d_m, of the modalities that are used.
-        standardise: modality -> Standardise; a modality without one is taken as it is.
-        text_encoder: for text that arrives as token ids.
-        frames: audio and video are averaged over at most this many equal stretches; 0 keeps every frame.
-    """
-
-    def __init__(
-        self,
-        widths: dict[str, int],
-        standardise: dict[str, Standardise],
-        text_encoder: nn.Module | None = None,
-        frames: int = 0,
-    ):
-        super().__init__()
-        self.widths = {m: widths[m] for m in MODALITIES if m in widths}
-        self.standardise = nn.ModuleDict(standardise)
-        self.text_encoder, self.frames = text_encoder, frames
-
-    def forward(self, batch: Batch) -> Sequences:
-        """modality -> (x (B, T, d_m), mask (B, T)); x is 0 on padding."""
-        return {m: self.sequence(batch.features[m], batch.mask[m], m) for m in self.widths}
-
-    def sequence(
-        self, x: Tensor, mask: Bool[Tensor, "B T"], m: str
-    ) -> tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]:
-        """One modality of ``forward``."""
-        if x.ndim == 2:
-            return self.text_encoder(x, mask) * mask[..., None], mask
-        if m in self.standardise:
-            x = self.standardise[m](x, mask)
-        if self.frames and m != "T" and x.shape[1] > self.frames:
-            own = mask.sum(1).clamp(min=1, max=self.frames)
-            x = stretches(x, mask, self.frames, own)
-            mask = (torch.arange(self.frames, device=x.device) < own[:, None]) & mask.any(1, keepdim=True)
-        return x, mask
+LARGEST = 10.0  # standard deviations at which a standardised feature is clipped
 
 
 class Standardise(nn.Module):
@@ -62,10 +22,57 @@ class Standardise(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("scale", 1 / sd.clamp(min=1e-6))
 
+    @classmethod
+    def of(cls, frames: Frames) -> Standardise:
+        """With the frames' own mean and standard deviation (``Frames.moments``)."""
+        mean, sd = frames.moments
+        return cls(torch.tensor(mean), torch.tensor(sd))  # copies: a state may be loaded into them
+
     def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
-        return F.hardtanh_((x - self.mean) * self.scale, -10, 10).mul_(mask[..., None])
+        return F.hardtanh_((x - self.mean) * self.scale, -LARGEST, LARGEST).mul_(mask[..., None])
 
 
-def statistics(frames: Frames) -> Standardise:
-    """The frames' own mean and standard deviation (``Frames.moments``)."""
-    return Standardise(*(torch.tensor(values) for values in frames.moments))  # copies: a state may be loaded into them
+class Inputs(nn.Module):
+    """Frames and masks of a batch as every model reads them.
+
+    Args:
+        widths: modality -> d_m, of the modalities that are used.
+        standardise: modality -> Standardise; a modality without one is taken as it is.
+        text_encoder: maps token ids (B, T) and mask to (B, T, d_T), for text that arrives as ids.
+        frames: audio and video are averaged over at most this many equal stretches; 0 keeps every frame.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, int],
+        standardise: dict[str, Standardise] | None = None,
+        text_encoder: nn.Module | None = None,
+        frames: int = 0,
+    ):
+        super().__init__()
+        self.widths = {m: widths[m] for m in MODALITIES if m in widths}
+        self.standardise = nn.ModuleDict(standardise or {})
+        self.text_encoder, self.frames = text_encoder, frames
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that are used, in the order T, A, V."""
+        return tuple(self.widths)
+
+    def forward(self, batch: Batch) -> Sequences:
+        """modality -> (x (B, T_m, d_m), mask (B, T_m)); x is 0 on padding."""
+        return {m: self.sequence(batch.features[m], batch.mask[m], m) for m in self.widths}
+
+    def sequence(
+        self, x: Tensor, mask: Bool[Tensor, "B T"], m: str
+    ) -> tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]:
+        """One modality of ``forward``."""
+        if x.ndim == 2:  # token ids
+            return self.text_encoder(x, mask) * mask[..., None], mask
+        if m in self.standardise:
+            x = self.standardise[m](x, mask)
+        if self.frames and m != "T" and x.shape[1] > self.frames:
+            own = mask.sum(1).clamp(min=1, max=self.frames)  # (B,), stretches of each utterance
+            x = stretches(x, mask, self.frames, own)
+            mask = (torch.arange(self.frames, device=x.device) < own[:, None]) & mask.any(1, keepdim=True)
+        return x, mask

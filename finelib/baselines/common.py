@@ -36,11 +36,6 @@ class Baseline(nn.Module):
         self.config, self.inputs, self.info = config, inputs, corpus.info
         self.modalities = tuple(inputs.widths)
 
-    @property
-    def text_encoder(self) -> nn.Module | None:
-        """The fine-tuned text encoder, None for features."""
-        return self.inputs.text_encoder
-
     def prediction_loss(self, prediction: Float[Tensor, "B"], label: Float[Tensor, "B"]) -> Float[Tensor, ""]:
         """Mean absolute or squared error."""
         return (F.l1_loss if self.config.loss == "l1" else F.mse_loss)(prediction, label)

@@ -129,7 +129,6 @@ class Model(Baseline):
         )
         self.head = _regressor(2 * len(self.modalities) * half, (2 * half, half, half // 2, half // 4))
         self.mono = _regressor(half, (half // 2, half // 4))
-        self.register_buffer("class_edges", torch.tensor(corpus.info.class_edges))
 
     def forward(self, batch: Batch) -> Output:
         sequences = self.inputs(batch)
@@ -145,7 +144,7 @@ class Model(Baseline):
         label, own = batch.label, batch.unimodal_labels or {}
         single = torch.stack([self.mono(x)[:, 0] for x in (*output.similar.values(), *output.dissimilar.values())])
         targets = [label] * len(self.modalities) + [own.get(m, label) for m in self.modalities]
-        like, unlike = partners(output.pooled, torch.bucketize(label, self.class_edges))
+        like, unlike = partners(output.pooled, self.info.class_of(label))
         terms = {
             "L_MP": self.prediction_loss(output.prediction, label),
             "L_CL": contrastive_loss(output.similar, output.dissimilar, like, unlike, self.config.temperature),

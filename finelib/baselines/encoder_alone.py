@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from finelib.config import EncoderConfig
 from finelib.data.features import Batch
+from finelib.inputs import Inputs
 from finelib.layers import masked_mean
 
 
@@ -25,19 +26,17 @@ class EncoderAlone(nn.Module):
 
     Args:
         config: the prediction loss.
-        width: features per token.
-        text_encoder: maps token ids and mask to features; None when text arrives as features.
+        inputs: text alone, not standardised.
     """
 
-    def __init__(self, config: EncoderConfig, width: int, text_encoder: nn.Module | None = None):
+    def __init__(self, config: EncoderConfig, inputs: Inputs):
         super().__init__()
-        self.config, self.text_encoder = config, text_encoder
-        self.head = nn.Linear(width, 1)
+        self.config, self.inputs = config, inputs
+        self.head = nn.Linear(inputs.widths["T"], 1)
 
     def forward(self, batch: Batch) -> EncoderOutput:
         """Predict from text alone."""
-        x, mask = batch.features["T"], batch.mask["T"]
-        tokens = self.text_encoder(x, mask) if x.ndim == 2 else x
+        tokens, mask = self.inputs(batch)["T"]  # (B, T, d_T), (B, T)
         return EncoderOutput(self.head(masked_mean(tokens, mask))[:, 0])
 
     def losses(self, output: EncoderOutput, batch: Batch) -> dict[str, Float[Tensor, ""]]:

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from finelib.baselines.common import Baseline, BothWays
-from finelib.baselines.variants import central_moment_discrepancy, orthogonality
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import masked_mean
@@ -155,3 +154,17 @@ def similarity(shared: Vectors) -> Float[Tensor, ""]:
 def reconstruction(output: Output) -> Float[Tensor, ""]:
     """Mean squared error between decoded and common vectors, averaged over modalities."""
     return torch.stack([F.mse_loss(output.decoded[m], output.common[m]) for m in output.common]).mean()
+
+
+def central_moment_discrepancy(x: Float[Tensor, "B d"], y: Float[Tensor, "B d"], moments: int = 5) -> Float[Tensor, ""]:
+    """CMD (Zellinger et al. 2017): distances between means and between central moments 2 to K, added up."""
+    deviation_x, deviation_y = x - x.mean(0), y - y.mean(0)
+    gaps = [x.mean(0) - y.mean(0)]
+    gaps += [deviation_x.pow(k).mean(0) - deviation_y.pow(k).mean(0) for k in range(2, moments + 1)]
+    return torch.stack([(gap.square().sum() + 1e-12).sqrt() for gap in gaps]).sum()
+
+
+def orthogonality(x: Float[Tensor, "B d"], y: Float[Tensor, "B d"]) -> Float[Tensor, ""]:
+    """MISA's difference loss: mean squared entry of X^T Y, columns centred over the batch, then rows of length 1."""
+    x, y = (F.normalize(z - z.mean(0), dim=1, eps=1e-6) for z in (x, y))
+    return (x.T @ y).square().mean()

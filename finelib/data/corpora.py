@@ -39,6 +39,10 @@ class CorpusInfo:
     bert: str
     files: dict[str, str]
 
+    def class_of(self, label):
+        """Class of each label (N,), a NumPy array or a tensor: how many of the cut points lie below it."""
+        return sum(label > edge for edge in self.class_edges)
+
 
 SEVEN_CLASSES = (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)
 

@@ -7,8 +7,8 @@ corpus costs what it holds, and padded only when a batch is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,7 @@ from finelib.data.corpora import CorpusInfo
 
 MODALITIES = ("T", "A", "V")
 SPLITS = ("train", "valid", "test")
+POOL_BATCHES = 16  # batches that are cut from one pool of random utterances, sorted by length
 MOMENTS_FRAMES, MOMENTS_COLUMNS = 200_000, 64
 
 
@@ -153,6 +154,20 @@ class Corpus:
         """Features per frame of each modality."""
         return {m: self.splits["train"].frames[m].width for m in self.modalities}
 
+    def batch(
+        self, rows: Iterable[int], split: str = "test", modalities: tuple[str, ...] | None = None, device: str = "cpu"
+    ) -> Batch:
+        """Some utterances of a split as a model reads them.
+
+        Args:
+            rows: places in the split.
+            modalities: those that are put in; default all that the source has.
+        """
+        wanted = torch.tensor(list(rows))
+        part = self.splits[split].take(wanted.numpy())  # so that a large split is not moved as a whole
+        batch = ResidentSplit(part, modalities or self.modalities, torch.device(device)).batch(torch.arange(len(part)))
+        return replace(batch, index=wanted.to(device))
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -215,6 +230,22 @@ class ResidentSplit:
             features[m] = values.masked_fill_(~mask[m] if values.ndim == 2 else ~mask[m][..., None], 0)
         unimodal = self.unimodal_labels and {m: y[here] for m, y in self.unimodal_labels.items()}
         return Batch(features, mask, self.label[here], unimodal, here)
+
+
+def cut_batches(
+    order: Int[Tensor, "N"], length: Int[Tensor, "N"], size: int, bucket: bool, generator: torch.Generator
+) -> list[Int[Tensor, "B"]]:
+    """Rows in order, cut into batches of a size.
+
+    Args:
+        length: frames of each utterance, all modalities together.
+        bucket: cut them from pools that are sorted by length, and give the batches in random order.
+    """
+    if not bucket:
+        return list(order.split(size))
+    sorted_pools = [pool[length[pool].argsort()] for pool in order.split(size * POOL_BATCHES)]
+    batches = torch.cat(sorted_pools).split(size)
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
 
 
 def _resident(array: np.ndarray, device: torch.device) -> Tensor:

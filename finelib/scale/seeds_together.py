@@ -1,18 +1,18 @@
 """Runs that differ in the seed alone, trained side by side as one batched model (``torch.func.vmap``).
 
 A small model leaves a GPU idle between its small kernels; S seeds in one go launch as many kernels as one seed does.
-Nothing passes from seed to seed: each has its own weights, order, dropout, queue, losses, gradient norm, best epoch
-and early stop, so that it ends where it would end alone, within float error. A seed that is done is no longer recorded
-while the others go on.
+Nothing passes from seed to seed: each has its own weights, order, queue, losses, gradient norm, best epoch and early
+stop. Without dropout each ends where it would end alone, within float error; with dropout it is another draw of the
+same training, since all seeds draw from one generator. A seed that is done is no longer recorded while the others go on.
 """
 
 from __future__ import annotations
 
 import copy
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
+from statistics import median
 
 import torch
 from jaxtyping import Float, Int
@@ -20,14 +20,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from finelib import parallel
 from finelib.config import TrainConfig
-from finelib.data.features import Batch, Corpus, ResidentSplit
+from finelib.data.features import Batch, Corpus
 from finelib.fine import FINE
-from finelib.layers import ByteDropout
-from finelib.training import Diverged, History, Stopped, _Run, cpu_threads, dev_scores, resolve_device
+from finelib.training import Diverged, History, Splits, Trainer, cpu_threads, resolve_device
 
 WARM_UP, MEASURED = 3, 5  # updates
+OnSeedEpoch = Callable[[int, int, dict[str, float]], None]  # place of the seed, epochs done, the last one's curve
 
 
 def fit_together(
@@ -35,15 +34,15 @@ def fit_together(
     corpus: Corpus,
     config: TrainConfig,
     seeds: list[int],
-    on_epoch: Callable[[int, int, dict[str, float]], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    on_epoch: OnSeedEpoch | None = None,
+    after_update: Callable[[], None] | None = None,
 ) -> list[History | Diverged]:
     """``training.fit`` of every model with its seed, all at once; nothing is saved on the way.
 
     Args:
         models: of one configuration, each made with its own seed.
-        on_epoch: called after each epoch of each seed with the seed's place, the epochs done and the epoch's curve.
-        stop: asked after each update.
+        on_epoch: called after each epoch of each seed.
+        after_update: called after each update; what it raises ends the training.
 
     Returns:
         each seed's history, or how it diverged. Its ``seconds`` are its even share of the time of the epochs in which
@@ -51,54 +50,33 @@ def fit_together(
 
     Raises:
         ValueError: such models cannot be trained together.
-        Stopped: when ``stop`` said so.
     """
     if reason := obstacle(models[0], config):
         raise ValueError(f"these seeds cannot be trained together: {reason}")
-    device = resolve_device(config.device)
+    together = SeedsTogether(models, corpus, config, seeds)
     with cpu_threads(config.threads):
-        train, valid = (_resident(corpus, name, models[0], device) for name in ("train", "valid"))
-        together = _Together([model.to(device) for model in models], config, seeds, len(train))
-        results: list[History | Diverged] = [run.history for run in together.runs]
-        while going := [s for s, run in enumerate(together.runs) if results[s] is run.history and not run.finished()]:
+        while going := together.going():
             started = time.perf_counter()
-            for _ in together.updates(train):
-                if stop():
-                    raise Stopped
-            together.hand_out()
-            curves = {}
-            for s in going:
-                try:
-                    curves[s] = together.runs[s].end_epoch(train)
-                except Diverged as error:
-                    results[s] = error
-            share = (time.perf_counter() - started) / len(going)
-            for s, curve in curves.items():
-                run = together.runs[s]
-                run.history.seconds += share
-                run.select(curve | dev_scores(models[s], valid, corpus))
-                if on_epoch:
-                    on_epoch(s, len(run.history.curves), run.history.curves[-1])
-        for model, run, result in zip(models, together.runs, results, strict=True):
-            if result is run.history:
-                model.load_state_dict(run.best, assign=True)  # its own tensors again
-                result.close(len(train), device)
-    return results
+            for _ in together.updates():
+                if after_update:
+                    after_update()
+            together.end_epoch_of(going, started, on_epoch)
+    return together.finish()
 
 
 def obstacle(model: nn.Module, config: TrainConfig) -> str | None:
     """Why models like this one cannot be trained together, or None."""
     if not isinstance(model, FINE):
         return f"{type(model).__module__}.{type(model).__name__} is not FINE"
-    if model.text_encoder is not None:
+    if model.inputs.text_encoder is not None:
         return "a text encoder is trained with them"
-    if config.chunk or config.compile or config.precision != "float32" or parallel.count() > 1:
-        return "chunk, compile, precision and several processes are for a run alone"
+    if type(config) is not TrainConfig or config.precision != "float32":
+        return "a split larger than memory, and other precisions, are for a run alone"
     if config.bucket:
         return "with batches of like length the short batch comes at another place for each seed"
     for name, module in model.named_modules():
-        if isinstance(module, nn.RNNBase) or (isinstance(module, nn.Dropout) and module.p > 0):
-            return f"{name} is {type(module).__name__}, which vmap cannot run with a generator for each seed"
+        if isinstance(module, nn.RNNBase):
+            return f"{name} is {type(module).__name__}, which vmap cannot run"
     return None
 
 
@@ -124,11 +102,12 @@ def seconds_per_update(
     """Median seconds of an update of all seeds, one after the other and together, on the corpus's own batches."""
     device = resolve_device(config.device)
     with cpu_threads(config.threads):
-        train = _resident(corpus, "train", models[0], device)
         copies = copy.deepcopy([model.to(device) for model in models])
-        runs = [_Run(model, config, seed, len(train)) for model, seed in zip(copies, seeds, strict=True)]
-        together = _Together(copy.deepcopy(copies), config, seeds, len(train))
-        ways = [[_endless(run, train) for run in runs], [_endless(together, train)]]
+        together = SeedsTogether(copy.deepcopy(copies), corpus, config, seeds)
+        alone = [
+            Trainer(model, corpus, config, seed, together.splits) for model, seed in zip(copies, seeds, strict=True)
+        ]
+        ways = [[_endless(trainer) for trainer in alone], [_endless(together)]]
         times: list[list[float]] = [[], []]
         for _ in range(WARM_UP + count):
             for way, taken in zip(ways, times, strict=True):
@@ -138,55 +117,75 @@ def seconds_per_update(
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
                 taken.append(clock() - started)
-    apart, at_once = (statistics.median(taken[WARM_UP:]) for taken in times)
+    apart, at_once = (median(taken[WARM_UP:]) for taken in times)
     return apart, at_once
 
 
-class _Together(_Run):
+class SeedsTogether(Trainer):
     """The state that the seeds share: stacked weights and buffers, and one optimiser over them.
 
     Attributes:
-        runs: the state of each seed; its model's weights and buffers are views of the stacked ones.
+        trainers: the state of each seed; its model's weights and buffers are views of the stacked ones.
     """
 
-    def __init__(self, models: list[nn.Module], config: TrainConfig, seeds: list[int], size: int):
-        super().__init__(models[0], config, seeds[0], size)
-        self.runs = [_Run(model, config, seed, size) for model, seed in zip(models, seeds, strict=True)]
+    def __init__(
+        self,
+        models: list[nn.Module],
+        corpus: Corpus,
+        config: TrainConfig,
+        seeds: list[int],
+        splits: Splits | None = None,
+    ):
+        super().__init__(models[0], corpus, config, seeds[0], splits)
+        self.trainers = [
+            Trainer(model, corpus, config, seed, self.splits) for model, seed in zip(models, seeds, strict=True)
+        ]
+        self.diverged: dict[int, Diverged] = {}  # place of the seed -> how
         objectives = [_Objective(model) for model in models]
         self.parameters, self.buffers = stack_module_state(objectives)
         names = {id(p): name for name, p in objectives[0].named_parameters()}
         for group in self.optimiser.param_groups:
             group["params"] = [self.parameters[names[id(p)]] for p in group["params"]]
         self.model = copy.deepcopy(objectives[0]).to("meta")  # its weights are given anew at each call
-        device = next(models[0].parameters()).device
-        generators = tuple(torch.Generator(device).manual_seed(seed) for seed in seeds)
-        for module in self.model.modules():
-            if isinstance(module, ByteDropout):
-                module.generators = generators
         stacked = {name: value.detach() for name, value in (self.parameters | self.buffers).items()}
-        for s, (run, objective) in enumerate(zip(self.runs, objectives, strict=True)):
-            run.optimiser = self.optimiser
+        for s, (trainer, objective) in enumerate(zip(self.trainers, objectives, strict=True)):
+            trainer.optimiser = self.optimiser
             for name, value in chain(objective.named_parameters(), objective.named_buffers()):
                 value.data = stacked[name][s]
 
-    def batches_of(self, train: ResidentSplit) -> list[Int[Tensor, "B S"]]:
-        """An epoch's batches, of every seed in its own order."""
-        return [torch.stack(batches, 1) for batches in zip(*(run.batches_of(train) for run in self.runs), strict=True)]
+    def going(self) -> list[int]:
+        """The places of the seeds that are neither done nor diverged."""
+        return [s for s, trainer in enumerate(self.trainers) if s not in self.diverged and not trainer.finished()]
 
-    def shares(self, train: ResidentSplit) -> Iterator[Batch]:
-        """The batches to come, all seeds' rows one after another, padded to the longest utterance of any."""
-        return train.batches([index.T.flatten() for index in self.pending])
+    def updates(self) -> Iterator[None]:
+        """As of one training; a batch holds all seeds' rows one after another, padded to the longest of any."""
+        self.model.train()
+        epochs = [trainer.epoch_batches() for trainer in self.trainers]
+        of_all = [torch.stack(rows) for rows in zip(*epochs, strict=True)]  # each (S, B)
+        batches = self.splits["train"].batches([rows.flatten() for rows in of_all])
+        groups = [of_all[i : i + self.config.accumulate] for i in range(0, len(of_all), self.config.accumulate)]
+        for group in groups:
+            size = sum(rows.shape[1] for rows in group)
+            for rows, batch in zip(group, batches, strict=False):
+                terms = self.losses(batch)
+                (terms["total"].sum() * (rows.shape[1] / size)).backward()
+                for s, trainer in enumerate(self.trainers):
+                    trainer.sizes.append(rows.shape[1])
+                    for name, value in terms.items():
+                        trainer.terms.setdefault(name, []).append(value[s].detach())
+            self.step()
+            yield
 
-    def losses(self, batch: Batch, index: Int[Tensor, "B S"]) -> dict[str, Float[Tensor, "S"]]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, "S"]]:
         """Every loss term of each seed's batch."""
 
         def by_seed(x: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
             if isinstance(x, dict):
                 return {m: by_seed(y) for m, y in x.items()}
-            return x.unflatten(0, (len(self.runs), -1))
+            return x.unflatten(0, (len(self.trainers), -1))
 
         parts = (batch.features, batch.mask, batch.label, batch.unimodal_labels or {}, batch.index)
-        losses = vmap(self._losses_of_one, randomness="different")  # "different" only lets nn.Dropout(0) pass
+        losses = vmap(self._losses_of_one, randomness="different")
         with sdpa_kernel(SDPBackend.MATH):  # vmap knows this one; it would run the others seed by seed
             return losses(self.parameters, self.buffers, *map(by_seed, parts))
 
@@ -201,12 +200,32 @@ class _Together(_Run):
         for g in gradients:
             g *= share.view(-1, *[1] * (g.ndim - 1))
 
-    def hand_out(self) -> None:
-        """Give the epoch's loss terms to the seeds."""
-        for s, run in enumerate(self.runs):
-            run.terms = {name: [value[s] for value in values] for name, values in self.terms.items()}
-            run.sizes = self.sizes
-        self.terms, self.sizes = {}, []
+    def end_epoch_of(self, going: list[int], started: float, on_epoch: OnSeedEpoch | None) -> None:
+        """Curve, dev scores and selection of the seeds that are going; the others' terms are dropped."""
+        curves: dict[int, dict[str, float]] = {}
+        for s, trainer in enumerate(self.trainers):
+            if s not in going:
+                trainer.terms, trainer.sizes = {}, []
+                continue
+            try:
+                curves[s] = trainer.end_epoch()
+            except Diverged as error:
+                self.diverged[s] = error
+        share = (time.perf_counter() - started) / len(going)
+        for s, curve in curves.items():
+            trainer = self.trainers[s]
+            trainer.history.seconds += share
+            trainer.select(curve | trainer.dev_scores())
+            if on_epoch:
+                on_epoch(s, len(trainer.history.curves), trainer.history.curves[-1])
+
+    def finish(self) -> list[History | Diverged]:
+        """Give each model its best weights, as tensors of its own again; each seed's history, or how it diverged."""
+        for s, trainer in enumerate(self.trainers):
+            if s not in self.diverged:
+                trainer.model.load_state_dict(trainer.best, assign=True)
+                trainer.history.finish(len(self.splits["train"]))
+        return [self.diverged.get(s, trainer.history) for s, trainer in enumerate(self.trainers)]
 
 
 class _Objective(nn.Module):
@@ -220,13 +239,9 @@ class _Objective(nn.Module):
         return self.model.losses(self.model(batch), batch)
 
 
-def _resident(corpus: Corpus, name: str, model: nn.Module, device: torch.device) -> ResidentSplit:
-    modalities = tuple(m for m in corpus.modalities if m in model.config.modalities)
-    return ResidentSplit(corpus.splits[name], modalities, device)
-
-
-def _endless(run: _Run, train: ResidentSplit) -> Iterator[None]:
+def _endless(trainer: Trainer) -> Iterator[None]:
     """Updates of one epoch after the other."""
     while True:
-        yield from run.updates(train)
-        run.terms, run.sizes = {}, []
+        yield from trainer.updates()
+        for each in getattr(trainer, "trainers", [trainer]):
+            each.terms, each.sizes = {}, []

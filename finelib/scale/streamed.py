@@ -1,8 +1,8 @@
-"""How a training split is passed over: the order of an epoch's batches, and reading a split larger than memory.
+"""A training split larger than memory, read a window at a time.
 
-With ``TrainConfig.chunk`` the split lies in contiguous chunks of that many rows. An epoch visits the chunks in
-random order; windows of ``WINDOW`` chunks' rows are shuffled and cut into batches. Only the window in use and the
-next one, which a thread reads meanwhile, are in memory, each copied in long pieces.
+The split lies in contiguous chunks of ``StreamedConfig.chunk`` rows. An epoch visits the chunks in random order; windows
+of ``WINDOW`` chunks' rows are shuffled and cut into batches. Only the window in use and the next one, which a thread
+reads meanwhile, are in memory, each copied in long pieces.
 
 What this cannot mix: rows of one chunk stay within one window (two at a border). Where neighbouring rows are alike,
 a batch is a sample of its window's 16 chunks, not of the corpus.
@@ -12,55 +12,87 @@ from __future__ import annotations
 
 import logging
 import mmap
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
+import psutil
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from finelib.config import TrainConfig
-from finelib.data.features import Batch, ResidentSplit, Split
+from finelib.data.features import Batch, Corpus, ResidentSplit, Split, cut_batches
+from finelib.training import Splits, Trainer, resident
 
 WINDOW = 16  # chunks whose rows are shuffled together
 log = logging.getLogger(__name__)
 
 
-def window_batches(config: TrainConfig) -> int:
-    """Batches of a window: only the last one of an epoch can be smaller than the others, as without chunks."""
-    return max(1, WINDOW * config.chunk // config.batch_size)
+@dataclass(frozen=True)
+class StreamedConfig(TrainConfig):
+    """How a run is trained whose corpus is larger than memory.
 
-
-def training_split(
-    split: Split, modalities: tuple[str, ...], device: torch.device, config: TrainConfig
-) -> ResidentSplit | StreamedSplit:
-    """The split as training reads it: resident, or with ``chunk`` a window at a time.
-
-    That is never chosen here, since the order of the batches depends on it and a record must not depend on the
-    memory of the machine; a split that is too large for it is told in a warning.
+    Attributes:
+        chunk: utterances that are read and shuffled together.
 
     Raises:
-        ValueError: ``chunk`` is negative.
+        ValueError: fewer than one.
     """
-    if config.chunk < 0:
-        raise ValueError(f"chunk: found {config.chunk}, expected a number of rows, or 0 for none")
-    if config.chunk:
-        return StreamedSplit(split, modalities, device, window_batches(config))
-    needed, memory = sum(split.frames[m].values.nbytes for m in modalities), _memory(device)
+
+    chunk: int = 64
+
+    def __post_init__(self):
+        if self.chunk < 1:
+            raise ValueError(f"chunk: found {self.chunk}, expected a number of rows, at least 1")
+
+    @property
+    def window_batches(self) -> int:
+        """Batches of a window: only the last one of an epoch can be smaller than the others, as without chunks."""
+        return max(1, WINDOW * self.chunk // self.batch_size)
+
+
+class StreamedTrainer(Trainer):
+    """A Trainer whose training split is read a window at a time; its config is a StreamedConfig."""
+
+    def splits_of(self, corpus: Corpus) -> Splits:
+        valid = resident(self.model, corpus.splits["valid"], self.device)
+        train = StreamedSplit(corpus.splits["train"], tuple(valid.length), self.device, self.config.window_batches)
+        return {"train": train, "valid": valid}
+
+    def epoch_batches(self) -> list[Int[Tensor, "B"]]:
+        """Chunks in random order, each window of them shuffled and cut."""
+        c, length = self.config, sum(self.splits["train"].length.values())
+        chunks = torch.arange(len(length)).split(c.chunk)
+        order = torch.cat([chunks[i] for i in torch.randperm(len(chunks), generator=self.order)])
+        windows = order.split(c.window_batches * c.batch_size)
+        shuffled = [window[torch.randperm(len(window), generator=self.order)] for window in windows]
+        return [
+            batch for window in shuffled for batch in cut_batches(window, length, c.batch_size, c.bucket, self.order)
+        ]
+
+
+def warn_if_large(split: Split, modalities: tuple[str, ...], device: torch.device) -> None:
+    """Say that a training split takes more than half the memory.
+
+    Streaming is never chosen here, since the order of the batches depends on it and a record must not depend on the
+    memory of the machine.
+    """
+    needed = sum(split.frames[m].values.nbytes for m in modalities)
+    memory = psutil.virtual_memory().total
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
     mapped = device.type != "cpu" or any(_mapping(split.frames[m].values) for m in modalities)
     if mapped and needed > memory / 2:
         log.warning(
-            "training split: %.1f GiB of features for %.1f GiB of memory (%s); TrainConfig(chunk=64) reads a part at "
-            "a time, in another order of the utterances",
+            "training split: %.1f GiB of features for %.1f GiB of memory (%s); StreamedConfig(chunk=64) reads a part "
+            "at a time, in another order of the utterances",
             needed / 2**30,
             memory / 2**30,
             device,
         )
-    return ResidentSplit(split, modalities, device)
 
 
 class StreamedSplit:
@@ -100,9 +132,3 @@ class StreamedSplit:
 def _mapping(values: np.ndarray) -> mmap.mmap | None:
     """The file mapping behind an array of a store; None for an array in ordinary memory."""
     return values.base.base if isinstance(values.base, np.memmap) else None
-
-
-def _memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -85,7 +85,14 @@ def test_a_small_run_gives_what_it_gave_before(out):
     """Recorded once, on x86-64 with torch 2.13. Other machines sum in another order; another method misses by more."""
     (record,) = experiment.run([SPEC], out, progress=False)
     last = record.curves[-1]
-    golden = {"total": 7.27245, "L_MP": 2.885276, "L_UP": 2.971197, "L_CL": 2.853339, "L_recon": 0.271673, "L_aux": 1.047528}
+    golden = {
+        "total": 7.27245,
+        "L_MP": 2.885276,
+        "L_UP": 2.971197,
+        "L_CL": 2.853339,
+        "L_recon": 0.271673,
+        "L_aux": 1.047528,
+    }
     assert {name: last[name] for name in golden} == pytest.approx(golden, rel=1e-3)
     assert record.test["mae"] == pytest.approx(1.403419, rel=1e-3)
 

@@ -188,8 +188,9 @@ def test_a_killed_table_is_the_old_one_or_the_new_one(tmp_path, whole, undisturb
 def test_a_signal_saves_the_state_between_two_steps(tmp_path, undisturbed, number, status, jobs):
     """To the whole group, as a terminal sends it. The state is there at once, not from some seconds ago."""
     arguments = command(tmp_path, jobs=jobs)
-    process = subprocess.Popen(arguments, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE,
-                               stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        arguments, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     wait_for(lambda: list(tmp_path.glob("runs/*/record.json")), process)
     wait_for(lambda: unfinished(tmp_path, "lock"), process)
     os.killpg(process.pid, number)
@@ -202,8 +203,12 @@ def test_a_signal_saves_the_state_between_two_steps(tmp_path, undisturbed, numbe
 
 
 def test_two_at_once_on_one_folder(tmp_path, undisturbed):
-    pair = [subprocess.Popen(command(tmp_path), env=ENVIRONMENT, text=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT) for _ in range(2)]
+    pair = [
+        subprocess.Popen(
+            command(tmp_path), env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for _ in range(2)
+    ]
     said = [process.communicate(timeout=300)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], said
     assert sorted("another run_all.sh is at work" in text for text in said) == [False, True]

@@ -30,7 +30,11 @@ def test_every_system_gets_as_many_settings_all_different_its_own_first(options)
         assert found[0] == spec and len(set(found)) == 6
         assert found == tuning.candidates(spec, 6) and found[:3] == tuning.candidates(spec, 3)
         for candidate in found[1:]:
-            changed = {f for f, values in tuning.space(spec.model_config).items() if getattr(candidate.model_config, f) in values}
+            changed = {
+                f
+                for f, values in tuning.space(spec.model_config).items()
+                if getattr(candidate.model_config, f) in values
+            }
             assert changed == set(tuning.space(spec.model_config))
             assert replace(candidate, model_config=spec.model_config, train=spec.train) == spec
             assert candidate.train.lr == candidate.train.lr_critic and candidate.train.lr in tuning.TRAINING["lr"]

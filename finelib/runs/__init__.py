@@ -1,0 +1,1 @@
+"""A run: planned by a preset, trained once, kept on disk."""

@@ -1,0 +1,73 @@
+"""What a result's code is: the modules that it imports, parsed, so that comments and docstrings do not count."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGE = "finelib"
+
+
+def code_hash(*roots: str, without: Iterable[str] = ()) -> str:
+    """Hash of the parsed code of some modules and of all of this package that they import.
+
+    Args:
+        roots: names, as "finelib.fine".
+        without: modules whose own code counts, but not what they import.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(closure(roots, without)):
+        digest.update(f"{name}\0{_code(name)}".encode())
+    return digest.hexdigest()
+
+
+def closure(roots: Iterable[str], without: Iterable[str] = ()) -> set[str]:
+    """The modules of this package that some modules import, directly or through others, and they themselves."""
+    found: set[str] = set()
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += [] if name in without else imports(name)
+    return found
+
+
+def imports(name: str) -> list[str]:
+    """The modules of this package that a module imports, wherever in it the import stands."""
+    found = []
+    for node in ast.walk(_tree(name)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.append(inner if _path(inner) else node.module)
+    return [module for module in dict.fromkeys(found) if module != PACKAGE]
+
+
+@cache
+def _path(name: str) -> Path | None:
+    """The file of a module, None if there is no such module."""
+    try:
+        spec = find_spec(name)
+    except ModuleNotFoundError:  # its parent is a module, no package
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
+
+
+def _tree(name: str) -> ast.Module:
+    return ast.parse(_path(name).read_text(encoding="utf-8"))
+
+
+def _code(name: str) -> str:
+    """A module's code without its docstrings, as text."""
+    tree = _tree(name)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            body[0] = ast.Pass()
+    return ast.dump(tree)

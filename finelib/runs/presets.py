@@ -1,0 +1,168 @@
+"""Which runs a preset asks for: the options of ``run_all.sh`` turned into RunSpecs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from finelib.baselines import SYSTEMS
+from finelib.config import DataConfig, EncoderConfig, FineConfig, RunSpec, TrainConfig
+from finelib.data.corpora import CORPORA
+from finelib.runs.options import Options
+
+# share of each corpus's split sizes that is generated: the smoke preset is for code, the demo for a newcomer's patience
+PLANTED_SCALE = {
+    "smoke": {"mosi": 0.08, "mosei": 0.006, "ur_funny": 0.012, "ch_sims": 0.06},
+    "demo": {"mosi": 0.5, "mosei": 0.05, "ur_funny": 0.1, "ch_sims": 0.5},
+    "paper": {"mosi": 1.0, "mosei": 1.0, "ur_funny": 1.0, "ch_sims": 1.0},
+}
+
+DEMO = FineConfig()
+PAPER = FineConfig(
+    width=(256, 128, 256),
+    heads=8,
+    qformer_layers=2,
+    fusion_layers=2,
+    critic="concat",
+    critic_width=512,
+    critic_layers=2,
+)
+TRAIN = {
+    "smoke": TrainConfig(epochs=2, patience=2),
+    "demo": TrainConfig(epochs=7, patience=3),
+    "paper": TrainConfig(epochs=100, patience=10, lr=6e-5, lr_critic=6e-5, lr_text=4e-5, threads=2),
+}
+# Tables 5 and 6 on planted data: some 150 runs, so small data and a narrow model. The critics learn five times as fast
+# as the model; with equal rates NCE-CLUB scores with critics that lag behind, and I_uni does not do its work.
+SMALL = FineConfig(width=(32, 32, 32), task_width=32, label_width=16, critic_width=32)
+SMALL_SCALE = {"smoke": 0.08, "demo": 1.0, "paper": 1.0}
+SMALL_TRAIN = {
+    name: TrainConfig(epochs=epochs, patience=epochs, batch_size=64, lr=4e-3, lr_critic=2e-2)
+    for name, epochs in (("smoke", 1), ("demo", 6), ("paper", 20))
+}
+SMALL_BATCHES = {"batch_size": 16, "lr": 2e-3, "lr_critic": 1e-2}  # where the queue should matter
+# Real MOSI, frozen sentence encoder. Loss, rate and dropout were chosen by 3-fold cross-validation, grouped by video,
+# inside the training split (benchmarks/public_recipes.json).
+PUBLIC_MODEL = replace(DEMO, dropout=0.2, loss="l1")
+PUBLIC_TRAIN = TrainConfig(epochs=12, patience=5, lr=5e-4, lr_critic=5e-4)
+FINETUNED_MODEL = PUBLIC_MODEL
+FINETUNED_TRAIN = TrainConfig(epochs=8, patience=8, lr=5e-4, lr_critic=5e-4, lr_text=5e-5)
+ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
+# The compared systems on real data: their published rates and batches (``TRAIN`` of each), FINE's patience.
+COMPARED_TRAIN = TrainConfig(epochs=15, patience=5, lr_text=5e-5)
+
+# The study of single terms in notebook 03: label -> the coefficient that is 0 in the control. In it the terms are
+# summed over pairs and modalities as in Eq. 3 and 5, where the objective averages (three each, so weight 3), the
+# critics learn five times as fast as the model, so that NCE-CLUB does not score with critics that lag behind, and
+# the last epoch is kept: epochs picked on dev differ between runs by more than the terms do.
+CONTROL_SEEDS = 2
+CONTROLS = {
+    "I_sha": "weight_sha",
+    "I_uni": "weight_uni",
+    "I_str": "weight_str",
+    "I_utr": "weight_utr",
+    "L_aux": "lambda_aux",
+    "L_CL": "lambda_cl",
+}
+SUMMED = {"weight_sha": 3.0, "weight_uni": 3.0, "weight_str": 3.0, "weight_utr": 3.0}
+CRITIC_SPEED = 5
+
+
+def data_config(corpus: str, options: Options) -> DataConfig:
+    """The data that the options name for a corpus."""
+    if options.source == "planted":
+        return DataConfig(corpus, scale=PLANTED_SCALE[options.preset][corpus])
+    if options.source == "public-mfn":
+        return DataConfig(corpus, source="public-mfn")
+    finetune = options.finetune_text or (options.preset == "paper" and not options.source.startswith("public"))
+    encoder = options.text_encoder
+    if encoder is None and finetune:
+        encoder = "all-MiniLM-L6-v2" if options.source == "public" else CORPORA[corpus].bert
+    return DataConfig(
+        corpus, source=options.source, text_encoder=encoder or "files", finetune_text=finetune and encoder != "files"
+    )
+
+
+def specs(corpus: str, options: Options) -> list[RunSpec]:
+    """The runs behind a corpus's table: FINE with every seed; with a fine-tuned encoder, the encoder alone too."""
+    data = data_config(corpus, options)
+    if options.source == "public":
+        if data.finetune_text:
+            rows = [
+                ("FINE (fine-tuned)", FINETUNED_MODEL, FINETUNED_TRAIN),
+                ("text encoder alone (fine-tuned)", EncoderConfig(), ENCODER_TRAIN),
+            ]
+        else:
+            rows = [("FINE", PUBLIC_MODEL, PUBLIC_TRAIN)]
+        rows = [(name, _modalities(model, ("T", "A")), train) for name, model, train in rows]
+    elif options.source == "public-mfn":
+        rows = [("FINE", PUBLIC_MODEL, PUBLIC_TRAIN)]
+    else:
+        rows = [("FINE", PAPER if options.preset == "paper" else DEMO, TRAIN[options.preset])]
+    if options.preset == "smoke":
+        rows = [(name, model, replace(train, epochs=2)) for name, model, train in rows]
+    return [RunSpec(name, data, model, train, seed) for name, model, train in rows for seed in options.seed_list]
+
+
+def compared_specs(corpus: str, options: Options) -> list[RunSpec]:
+    """The runs of the compared systems, with the seeds and the data of ``specs``.
+
+    Smoke and demo shrink every system (``DEMO`` of its file), as they do FINE, and train it like FINE. Real data get
+    the published settings. With a fine-tuned text encoder, systems whose authors do not train one get the source's
+    own text features, or are left out where the source has none (public data).
+    """
+    data, small = data_config(corpus, options), options.source == "planted" and options.preset != "paper"
+    found = []
+    for name, system in SYSTEMS.items():
+        features = data
+        if data.finetune_text and not system.FINETUNED:
+            if options.source == "public":
+                continue
+            features = replace(data, text_encoder="files", finetune_text=False)
+        if small:
+            model, train = system.Config(**system.DEMO), replace(TRAIN[options.preset], bucket=True)
+        else:
+            train = TRAIN["paper"] if options.preset == "paper" else COMPARED_TRAIN
+            model, train = system.Config(), replace(train, **system.TRAIN)
+        if options.source == "public":
+            model = _modalities(model, ("T", "A"))
+        if options.preset == "smoke":
+            train = replace(train, epochs=2)
+        found += [RunSpec(name, features, model, train, seed) for seed in options.seed_list]
+    return found
+
+
+def figure5_corpus(options: Options) -> str:
+    """The paper draws CMU-MOSEI; with public features there is CMU-MOSI alone."""
+    return "mosi" if options.source.startswith("public") else "mosei"
+
+
+def figure5_specs(options: Options) -> list[RunSpec]:
+    """The runs that Figure 5 reads: FINE's of its corpus's table."""
+    return [spec for spec in specs(figure5_corpus(options), options) if isinstance(spec.model_config, FineConfig)]
+
+
+def term_study(options: Options) -> tuple[list[RunSpec], dict[str, list[RunSpec]]]:
+    """FINE on MOSI as the study of single terms trains it, and for each term the same with its coefficient at 0."""
+    whole = [
+        replace(
+            spec,
+            name="FINE, all terms",
+            model_config=replace(spec.model_config, **SUMMED),
+            train=replace(spec.train, lr_critic=CRITIC_SPEED * spec.train.lr, keep_last=True),
+        )
+        for spec in specs("mosi", options)
+        if isinstance(spec.model_config, FineConfig)
+    ][:CONTROL_SEEDS]
+    return whole, {
+        term: [
+            replace(spec, name=f"FINE, no {term}", model_config=replace(spec.model_config, **{field: 0.0}))
+            for spec in whole
+        ]
+        for term, field in CONTROLS.items()
+    }
+
+
+def _modalities(model: Any, available: tuple[str, ...]) -> Any:
+    """The configuration with those of its modalities that are available."""
+    return replace(model, modalities=tuple(m for m in model.modalities if m in available))

@@ -1,0 +1,224 @@
+"""Run records: what tells a run from others, what it leaves on disk, and how that is written and read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from finelib import metrics
+from finelib.config import RunSpec
+from finelib.data import store
+from finelib.data.corpora import CORPORA
+from finelib.data.features import Corpus
+from finelib.models import model_class
+from finelib.runs.code import code_hash
+
+RECORD, PREDICTIONS, WEIGHTS = "record.json", "predictions.npz", "weights.safetensors"
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "transformers")
+# what reads a kind of source; everything else that decides a run is imported by its model or by the training loop
+READERS = {
+    "planted": "finelib.data.planted",
+    "public": "finelib.data.public",
+    "public-mfn": "finelib.data.public_mfn",
+    "files": "finelib.data.conversion",
+}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run: ``folder`` holds record.json, predictions.npz and weights.safetensors.
+
+    Of a run that diverged it holds record.json alone, with ``failed``, what happened, in place of all results.
+
+    Attributes:
+        id, name, seed: the folder's name; the row that the run belongs to.
+        config, config_hash, code_hash, data_hash, git_revision, versions: what was trained, by what.
+        corpus, data, encoder, modalities, sizes: the corpus's name and kind, text encoder, splits.
+        parameters: trained numbers, critics included.
+        curves: one dict per epoch: loss terms, MI estimates, dev metrics.
+        selected_epoch: index of the epoch whose weights were kept.
+        files: checksums.
+        timing: seconds, speed, peak memory, device, when it ended.
+        scores_as_written: the scores of valid and test when the run ended; ``test`` and ``valid`` are computed anew.
+    """
+
+    folder: Path
+    id: str
+    name: str
+    seed: int
+    config: dict
+    config_hash: str
+    code_hash: str
+    corpus: str
+    data: str
+    data_hash: str
+    encoder: str
+    modalities: list[str]
+    sizes: dict[str, int]
+    git_revision: str
+    versions: dict[str, str]
+    parameters: int | None = None
+    curves: list[dict[str, float]] = field(default_factory=list)
+    selected_epoch: int | None = None
+    files: dict = field(default_factory=dict)
+    timing: dict = field(default_factory=dict)
+    scores_as_written: dict = field(default_factory=dict)
+    failed: str | None = None
+
+    @cached_property
+    def test(self) -> dict[str, float]:
+        """Test metrics at the selected epoch, from the stored predictions."""
+        return self._scores("test")
+
+    @cached_property
+    def valid(self) -> dict[str, float]:
+        """Dev metrics at the selected epoch, from the stored predictions."""
+        return self._scores("valid")
+
+    def predictions(self) -> dict[str, np.ndarray]:
+        """test and valid predictions and labels, and test ids, each (N,).
+
+        Raises:
+            ValueError: the file is not what was written.
+        """
+        with np.load(self.file(PREDICTIONS), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def file(self, name: str) -> Path:
+        """A file of the run, after a look at its checksum.
+
+        Raises:
+            ValueError: it is missing or not what was written.
+        """
+        path = self.folder / name
+        if not path.is_file() or store.checksum(path) != self.files[name]:
+            found = "another content than was written" if path.is_file() else "no such file"
+            raise ValueError(f"{path}: found {found}; delete its folder to train it again")
+        return path
+
+    def _scores(self, split: str) -> dict[str, float]:
+        arrays = self.predictions()
+        return metrics.score(CORPORA[self.corpus].metrics, arrays[split], arrays[f"{split}_label"])
+
+
+def read_record(folder: Path) -> RunRecord:
+    """A finished run from its folder.
+
+    Raises:
+        ValueError: record.json is not what was written.
+    """
+    path = folder / RECORD
+    again = "delete its folder to train it again"
+    try:
+        content = json.loads(path.read_text())
+        known = content.pop("checksum")
+        if digest(content) != known:
+            raise ValueError("another content than was written")
+        return RunRecord(folder, **content)
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}: not a run record: found {error}; {again}") from error
+
+
+def write_record(record: RunRecord) -> None:
+    """Write record.json in one move, with the checksum of its content.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = {name: value for name, value in vars(record).items() if name != "folder" and value is not None}
+    write_atomically(record.folder / RECORD, json.dumps({"checksum": digest(content)} | content, indent=1))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that it is either the old one or the whole new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def digest(content: dict) -> str:
+    """SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+# -------------------------------------------------------------------------------------- what a run depends on
+
+
+def identity(spec: RunSpec, folder: Path, corpus: Corpus) -> RunRecord:
+    """What was trained, on what, with what: a record without results."""
+    return RunRecord(
+        folder,
+        id=folder.name,
+        name=spec.name,
+        seed=spec.seed,
+        config=spec_config(spec),
+        config_hash=config_hash(spec),
+        code_hash=run_code(spec),
+        corpus=corpus.info.name,
+        data=corpus.kind,
+        data_hash=corpus.sha256,
+        encoder=corpus.encoder,
+        modalities=[m for m in corpus.modalities if m in spec.model_config.modalities],
+        sizes={name: len(split) for name, split in corpus.splits.items()},
+        git_revision=git_revision(),
+        versions=versions(),
+    )
+
+
+def config_hash(spec: RunSpec) -> str:
+    """Hash of what is trained and how, without name, seed, and where the data lie (their own hash covers them)."""
+    kind = type(spec.model_config)
+    content = {"model": f"{kind.__module__}.{kind.__qualname__}", **spec_config(spec)}
+    content["data"] = {key: value for key, value in content["data"].items() if key != "source"}
+    return digest(content)
+
+
+def spec_config(spec: RunSpec) -> dict:
+    """The data, model and train settings of a spec as plain dictionaries."""
+    parts = {"data": spec.data, "model": spec.model_config, "train": spec.train}
+    return {name: dataclasses.asdict(part) for name, part in parts.items()}
+
+
+def run_code(spec: RunSpec) -> str:
+    """Hash of the code that decides what a run gives: its model's, its reader's and the training loop's.
+
+    ``models.build`` counts itself, without the other systems that it could build.
+    """
+    return _run_code(model_class(spec.model_config).__module__, type(spec.train).__module__, str(spec.data.source))
+
+
+@cache
+def _run_code(model: str, train: str, source: str) -> str:
+    reader = READERS.get(source, READERS["files"])
+    # a StreamedConfig is trained by its own module's Trainer
+    return code_hash(model, train, reader, "finelib.training", "finelib.models", without=["finelib.models"])
+
+
+@cache
+def git_revision() -> str:
+    """Commit of the checkout, "+" appended if tracked files were changed; "unknown" outside a checkout."""
+    root = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Python and the packages that decide numbers."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
