@@ -22,7 +22,7 @@ from finelib.config import FineConfig
 from finelib.contrastive import DynamicContrastiveQueue, contrastive_loss, queue_capacity
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import MODALITIES, Batch
-from finelib.ftre import FTRE, FTREOutput, MutualInformation
+from finelib.ftre import FTRE, FTREOutput
 from finelib.inputs import Inputs
 from finelib.layers import mlp, stacked_mlp
 from finelib.moq import QUERY_SD, MoQ, MoQOutput

@@ -1,4 +1,4 @@
-"""From a configuration and a corpus to a model. Every model meets one contract:
+"""From a configuration, or a system's name, and a corpus to a model. Every model meets one contract:
 
 output = model(batch)                   # output.prediction (B,); labels are not read
 terms = model.losses(output, batch)     # name -> scalar; "total" is minimised
@@ -7,19 +7,23 @@ model.inputs                            # what is done to a batch's frames first
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from finelib.baselines import SYSTEMS
 from finelib.baselines.encoder_alone import EncoderAlone
 from finelib.baselines.variants import VARIANTS, VariantConfig
-from finelib.config import EncoderConfig, FineConfig
+from finelib.config import EncoderConfig, FineConfig, TrainConfig
 from finelib.data.features import Corpus
+from finelib.data.sources import nearest
 from finelib.data.text import TextEncoder
 from finelib.fine import FINE
 from finelib.inputs import Inputs, Standardise
+from finelib.training import AfterUpdate, OnEpoch, Trainer
 
 
 def build(config: Any, corpus: Corpus) -> nn.Module:
@@ -45,6 +49,55 @@ def build(config: Any, corpus: Corpus) -> nn.Module:
     if isinstance(config, FineConfig):
         return model(config, corpus.info, inputs, class_counts(corpus))
     return model(config, inputs, corpus)
+
+
+def fit(
+    model: nn.Module | str,
+    corpus: Corpus,
+    config: TrainConfig | None = None,
+    seed: int = 0,
+    after_update: AfterUpdate | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> nn.Module:
+    """Train a model on a corpus and keep the epoch with the smallest dev MAE (``training.fit``).
+
+    Args:
+        model: one that ``build`` has made, trained in place; or a system's name, "FINE" or one of ``SYSTEMS``, which is
+            built with its own settings, the modalities that the corpus has, and the seed.
+        config: how it is trained; default the system's published settings, for a model ``TrainConfig()``.
+
+    Returns:
+        The trained model; its attribute ``history`` holds the curves.
+
+    Raises:
+        ValueError: there is no system of that name.
+        training.Diverged: a loss term was not finite.
+    """
+    if isinstance(model, str):
+        settings, published = system_config(model, corpus)
+        config = config or published
+        torch.manual_seed(seed)
+        model = build(settings, corpus)
+    trainer = Trainer(model, corpus, config or TrainConfig(), seed)
+    model.history = trainer.run(after_update, on_epoch)
+    return model
+
+
+def system_config(name: str, corpus: Corpus) -> tuple[Any, TrainConfig]:
+    """A system's own settings and training settings, for the modalities that a corpus has.
+
+    Raises:
+        ValueError: there is no system of that name.
+    """
+    if name == "FINE":
+        settings, train = FineConfig(), TrainConfig()
+    elif name in SYSTEMS:
+        settings, train = SYSTEMS[name].Config(), TrainConfig(**SYSTEMS[name].TRAIN)
+    else:
+        names = ["FINE", *SYSTEMS]
+        raise ValueError(f"system {name!r}: unknown, expected one of {', '.join(names)}{nearest(name, names)}")
+    modalities = tuple(m for m in settings.modalities if m in corpus.modalities)
+    return replace(settings, modalities=modalities), train
 
 
 def model_class(config: Any) -> type[nn.Module]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from finelib.baselines.common import Attention, Baseline, BothWays, Convolution, aligned
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
-from finelib.layers import ByteDropout, masked_mean
+from finelib.layers import masked_mean
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Gated(nn.Module):
         self.retain, self.compound = nn.Linear(2 * c.width, c.width), nn.Linear(2 * c.width, c.width)
         self.norm, self.norm_ff = nn.LayerNorm(c.width), nn.LayerNorm(c.width)
         self.wide, self.narrow = nn.Linear(c.width, 4 * c.width), nn.Linear(4 * c.width, c.width)
-        self.dropout, self.relu_dropout = ByteDropout(c.dropout), ByteDropout(c.relu_dropout)
+        self.dropout, self.relu_dropout = nn.Dropout(c.dropout), nn.Dropout(c.relu_dropout)
 
     def forward(
         self,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from finelib.baselines.common import Attention, Baseline, Convolution, Output, at_end
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
-from finelib.layers import ByteDropout, positions
+from finelib.layers import positions
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Block(nn.Module):
         self.attention = Attention(width, heads)
         self.norm, self.norm_ff = nn.LayerNorm(width), nn.LayerNorm(width)
         self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.dropout = ByteDropout(dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]
@@ -98,7 +98,7 @@ class Stack(nn.Module):
     def __init__(self, width: int, config: Config, layers: int):
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, config.heads, config.residual_dropout) for _ in range(layers))
-        self.norm, self.dropout = nn.LayerNorm(width), ByteDropout(config.embed_dropout)
+        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(config.embed_dropout)
 
     def forward(
         self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]
@@ -128,7 +128,7 @@ class Model(Baseline):
         super().__init__(config, inputs, corpus)
         others = max(1, len(self.modalities) - 1)
         width, combined = others * config.width, len(self.modalities) * others * config.width
-        self.text_dropout = ByteDropout(config.text_dropout)
+        self.text_dropout = nn.Dropout(config.text_dropout)
         self.convolve = nn.ModuleDict(
             {m: Convolution(d, config.width, config.kernel) for m, d in inputs.widths.items()}
         )

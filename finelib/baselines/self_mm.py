@@ -111,7 +111,7 @@ class Model(Baseline):
         return Output(predicted.pop("M"), predicted, features)
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Multimodal error "L_MP" and weighted unimodal errors "up"; in training the unimodal labels are then updated."""
+        """Multimodal error "L_MP", weighted unimodal errors "L_UP"; in training the unimodal labels are then updated."""
         label, middle = batch.label, self.middle
         terms = {"L_MP": (output.prediction - label).abs().mean()}
         errors = [label.new_zeros(())]

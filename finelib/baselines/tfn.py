@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from finelib.baselines.common import Baseline, Output, unimodal_nets, unimodal_widths
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
-from finelib.layers import ByteDropout
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Model(Baseline):
         super().__init__(config, inputs, corpus)
         self.nets = unimodal_nets(inputs, config.hidden, config.text_out, config.dropout)
         widths = unimodal_widths(self.modalities, config.hidden, config.text_out)
-        self.dropout = ByteDropout(config.post_dropout)
+        self.dropout = nn.Dropout(config.post_dropout)
         self.head = nn.Sequential(
             nn.Linear(prod(width + 1 for width in widths.values()), config.post_fusion),
             nn.ReLU(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import partial
@@ -37,7 +38,8 @@ def load(
     """Load one corpus.
 
     Args:
-        corpus: "mosi", "mosei", "ur_funny" or "ch_sims".
+        corpus: "mosi", "mosei", "ur_funny" or "ch_sims"; or the path of its files in place of a source: a text with a
+            separator, or an existing file or folder that is no corpus's name.
         source: "planted" (generated here); for MOSI "public" (real text and audio) or "public-mfn" (real, three
             modalities, word-aligned); else a folder that holds the licensed files under their published paths
             (``CorpusInfo.files``), or one MMSA-format file.
@@ -57,6 +59,8 @@ def load(
         ValueError: an unknown name, or an option that does not apply.
         OSError: a file cannot be opened or the cache cannot be written.
     """
+    if _is_path(corpus):
+        corpus, source = _corpus_of(Path(corpus)), corpus
     info = _info(corpus)
     source = _source(info, source)
     _check_options(info, source, text_encoder, finetune_text, aligned, context)
@@ -97,6 +101,32 @@ def available(
     except (DataError, OSError) as error:
         return str(error)
     return None
+
+
+def _is_path(corpus: str | Path) -> bool:
+    name = str(corpus)
+    return name not in CORPORA and (os.sep in name or "/" in name or Path(name).exists())
+
+
+def _corpus_of(path: Path) -> str:
+    """The corpus whose published files a path is, or holds.
+
+    Raises:
+        DataError: there is no such path, or it does not tell.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: found no such file or folder, expected a corpus's files")
+    name = path.resolve().as_posix()
+    matching = {
+        corpus
+        for corpus, info in CORPORA.items()
+        for file in info.files
+        if name.endswith(f"/{file}") or (path.is_dir() and (path / file).exists())
+    }
+    if len(matching) != 1:
+        found = f"files of {', '.join(sorted(matching))}" if matching else "no file that is named as published"
+        raise DataError(f"{path}: found {found}, expected those of one corpus; name it: load(CORPUS, {str(path)!r})")
+    return matching.pop()
 
 
 def _info(corpus: str) -> CorpusInfo:

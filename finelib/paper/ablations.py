@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from finelib.baselines.variants import VARIANTS, VariantConfig
 from finelib.config import DataConfig, FineConfig, RunSpec
 from finelib.data import planted, sources
 from finelib.runs import presets
@@ -18,7 +19,7 @@ PRINTED, ARCHITECTURE, BEYOND = "printed in the paper", "the other reading", "be
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: FINE with ``change`` made to its FineConfig.
+    """A row: FINE, or the variant of that name (``baselines.variants``), with ``change`` made to its settings.
 
     Attributes:
         kind: whether the paper prints it, whether it is the other reading of a row that is ambiguous, or ours.
@@ -30,6 +31,11 @@ class Variant:
     kind: str = PRINTED
     loss_only: bool = False
 
+    def config(self, base: FineConfig) -> FineConfig:
+        """The row's settings, made of FINE's."""
+        settings = vars(base) | self.change
+        return VariantConfig(**settings, variant=self.name) if self.name in VARIANTS else FineConfig(**settings)
+
 
 MODALITY_ROWS = [
     Variant(" + ".join(subset), {"modalities": tuple(m for m in "TAV" if m in subset)})
@@ -38,30 +44,25 @@ MODALITY_ROWS = [
 FINE_ROW = Variant("FINE")
 COMPONENT_ROWS = [
     Variant("w/o L_UP", {"lambda_up": 0.0}, loss_only=True),
-    *(
-        Variant(name, {"encoder": encoder, "lambda_aux": 0.0})
-        for name, encoder in (
-            ("w/o MoQ", "linear"),
-            ("w/o MoQ + TE", "te"),
-            ("w/o MoQ + TCN", "tcn"),
-            ("w/o MoQ + LSTM", "lstm"),
-            ("w/o MoQ + MLPs", "mlp"),
-        )
-    ),
+    Variant("w/o MoQ", {"lambda_aux": 0.0}),
+    Variant("w/o MoQ + TE", {"lambda_aux": 0.0}),
+    Variant("w/o MoQ + TCN", {"lambda_aux": 0.0}),
+    Variant("w/o MoQ + LSTM", {"lambda_aux": 0.0}),
+    Variant("w/o MoQ + MLPs", {"lambda_aux": 0.0}),
     Variant("w/o I_str, I_utr", {"weight_str": 0.0, "weight_utr": 0.0}, loss_only=True),
     Variant("w/o I_sha, I_uni", {"weight_sha": 0.0, "weight_uni": 0.0}, loss_only=True),
     Variant("w/o I_sha, I_str", {"weight_sha": 0.0, "weight_str": 0.0}, loss_only=True),
     Variant("w/o I_uni, I_utr", {"weight_uni": 0.0, "weight_utr": 0.0}, loss_only=True),
     Variant("w/o I_sha", {"weight_sha": 0.0}, loss_only=True),
-    Variant("w/o FTRE", {"factorisation": "none", "beta_mi": 0.0}),
-    Variant("w/o FTRE + MISA", {"factorisation": "misa", "beta_mi": 1.0}),
+    Variant("w/o FTRE", {"beta_mi": 0.0}),
+    Variant("w/o FTRE + MISA", {"beta_mi": 1.0}),
     Variant("w/o DCQ", {"lambda_cl": 0.0}, loss_only=True),
     Variant("w/o DCQ + ACCon", {"queue_alpha": 0.0}, loss_only=True),
     Variant("w/o DCQ + SCL", {"queue_alpha": 0.0, "contrast": "supcon"}, loss_only=True),
     Variant("DCQ (SCL)", {"contrast": "supcon"}, loss_only=True),
     FINE_ROW,
-    Variant("unique branch only", {"factorisation": "unique"}, ARCHITECTURE),
-    Variant("shared branch only", {"factorisation": "shared"}, ARCHITECTURE),
+    Variant("unique branch only", kind=ARCHITECTURE),
+    Variant("shared branch only", kind=ARCHITECTURE),
     Variant("1 expert", {"experts": 1, "top_k": 1}, BEYOND),
     Variant("2 experts", {"experts": 2, "top_k": 2}, BEYOND),
     Variant("8 experts", {"experts": 8}, BEYOND),
@@ -99,13 +100,11 @@ class Block:
 
     def specs(self, seeds: tuple[int, ...]) -> dict[str, list[RunSpec]]:
         """Row name -> its runs; the change of a row must name settings of FineConfig."""
-        return {
-            v.name: [
-                replace(self.base, name=v.name, model_config=replace(self.base.model_config, **v.change), seed=s)
-                for s in seeds
-            ]
-            for v in self.variants
-        }
+        found = {}
+        for row in self.variants:
+            spec = replace(self.base, name=row.name, model_config=row.config(self.base.model_config))
+            found[row.name] = [replace(spec, seed=seed) for seed in seeds]
+        return found
 
 
 def blocks(number: int, options: Options) -> list[Block]:

@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
+import sys
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import suppress
 from functools import cache, lru_cache
+from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 import torch
-from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from finelib import metrics, parallel, training
 from finelib.config import DataConfig, RunSpec
-from finelib.data import sources, store
+from finelib.data import sources
 from finelib.data.features import Corpus
 from finelib.models import build
-from finelib.runs.records import (
-    PREDICTIONS,
-    RECORD,
-    WEIGHTS,
-    RunRecord,
-    code_hash,
-    config_hash,
-    digest,
-    identity,
-    read_record,
-    write_record,
-)
-from finelib.scale import cluster, processes, seeds_together
+from finelib.runs import one
+from finelib.runs.checkpoint import Stopped
+from finelib.runs.records import WEIGHTS, RunRecord, config_hash, digest, read_record, run_code
+from finelib.scale import processes, seeds_together
+from finelib.scale.execute import execute, jobs_that_fit
+from finelib.training import Diverged, resolve_device
 
-CHECKPOINT = "checkpoint.pt"
+SECONDS_BETWEEN_LINES = 30  # of the bar, where it is not on a terminal
+Advance = Callable[[int], object]
+Stop = Callable[[], bool]
 
 
 @lru_cache(maxsize=2)
@@ -67,7 +58,7 @@ def run(
         OSError: a run cannot be written.
     """
     folders = [run_folder(spec, out) for spec in specs]
-    missing = {folder: spec for folder, spec in zip(folders, specs, strict=True) if not _finished(folder)}
+    missing = {folder: spec for folder, spec in zip(folders, specs, strict=True) if not one.finished(folder)}
     if missing:
         total = sum(spec.train.epochs * corpus_key(spec.data)[1] for spec in missing.values())
         label = ", ".join(sorted({spec.data.corpus for spec in missing.values()}))
@@ -78,34 +69,41 @@ def run(
             desc=f"training {len(missing)} runs ({label})",
             disable=not progress,
             dynamic_ncols=True,
+            mininterval=0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES,
         ) as bar:
             _train(missing, jobs, bar.update, ray)
     records = [read_record(folder) for folder in folders]
-    if failed := [record for record in records if "failed" in record.content]:
-        first, share = failed[0].content, f"{len(failed)} of {len(records)} runs failed"
-        raise training.Diverged(
-            f"{first['name']}, seed {first['seed']}: {first['failed']}; {share}, so no mean is taken of them; "
-            f"the others are kept (delete {failed[0].folder} to train it again)"
+    if failed := [record for record in records if record.failed]:
+        first, share = failed[0], f"{len(failed)} of {len(records)} runs failed"
+        raise Diverged(
+            f"{first.name}, seed {first.seed}: {first.failed}; {share}, so no mean is taken of them; "
+            f"the others are kept (delete {first.folder} to train it again)"
         )
     return records
 
 
-def _train(missing: dict[Path, RunSpec], jobs: int | None, advance: Callable[[int], object], ray: str | None) -> None:
+def run_groups(groups: dict[str, list[RunSpec]], out: Path, jobs: int | None = None, **options) -> dict[str, list]:
+    """``run`` for the specs of all groups at once: name -> its records, in the order of its specs."""
+    records = iter(run([spec for specs in groups.values() for spec in specs], out, jobs, **options))
+    return {name: [next(records) for _ in specs] for name, specs in groups.items()}
+
+
+def _train(missing: dict[Path, RunSpec], jobs: int | None, advance: Advance, ray: str | None) -> None:
+    specs = list(missing.values())
+    cpus = [spec.train.threads for spec in specs]
     tasks = [(spec, folder) for folder, spec in missing.items()]
     try:
-        with processes.signals_noted() as stop, suppress(training.Stopped):
+        with processes.signals_noted() as stop, suppress(Stopped):
             if ray:
                 for folder in missing:
                     folder.mkdir(parents=True, exist_ok=True)
-                cpus = [spec.train.threads for spec in missing.values()]
-                cluster.run(_train_where_shared, tasks, cpus, ray, jobs, advance, stop)
-                return
-            jobs = min(jobs or default_jobs(tasks[0][0]), len(tasks))
-            if jobs == 1:
-                for group in _groups(missing):
-                    _train_group_and_report(group, advance, stop)
+                execute(train_where_shared, tasks, cpus, jobs, ray, advance, stop)
+            elif on_gpu(specs[0]) and (jobs or 1) == 1:
+                for group in _groups_of_seeds(missing):
+                    _train_group(group, advance, stop)
             else:
-                processes.run(_train_and_report, tasks, jobs, advance, stop)
+                jobs = min(jobs or jobs_that_fit(cpus[0]), len(tasks))
+                execute(train_and_report, tasks, cpus, jobs, None, advance, stop)
     except processes.Killed as error:
         spec = error.task[0]
         raise RuntimeError(
@@ -113,61 +111,50 @@ def _train(missing: dict[Path, RunSpec], jobs: int | None, advance: Callable[[in
         ) from error
 
 
-def _train_and_report(spec: RunSpec, folder: Path, advance: Callable[[int], object], stop: Callable[[], bool]) -> None:
-    """Train one run; advance by the utterances of each new epoch, and by what an early stop saves."""
-    size, done = corpus_key(spec.data)[1], 0
+def train_and_report(spec: RunSpec, folder: Path, advance: Advance, stop: Stop) -> None:
+    """Train one run; advance by the utterances of its updates, and at the end by what an early stop saves."""
+    total, done = spec.train.epochs * corpus_key(spec.data)[1], 0
 
-    def on_epoch(epochs: int, _curve: dict[str, float]) -> None:
+    def on_progress(utterances: int) -> None:
         nonlocal done
-        advance((epochs - done) * size)
-        done = epochs
+        advance(utterances - done)
+        done = utterances
 
-    train_one(spec, folder, on_epoch, stop)
-    advance((spec.train.epochs - done) * size)
+    one.train_one(spec, load_corpus(spec.data), folder, on_progress, stop)
+    advance(total - done)
 
 
-def _train_where_shared(
-    spec: RunSpec, folder: Path, advance: Callable[[int], object], stop: Callable[[], bool]
-) -> None:
+def train_where_shared(spec: RunSpec, folder: Path, advance: Advance, stop: Stop) -> None:
     """On a machine of a cluster; the folder was made by the one that asks."""
     if not folder.is_dir():
         raise OSError(f"{folder}: not found on {platform.node()}; with --ray, --out must lie where all machines see it")
-    _train_and_report(spec, folder, advance, stop)
+    train_and_report(spec, folder, advance, stop)
 
 
-def _groups(missing: dict[Path, RunSpec]) -> list[dict[Path, RunSpec]]:
-    """Runs that may be trained together: on a GPU those that differ in the seed alone and have not begun.
-
-    On a CPU each run is alone, whatever is faster at the moment: there the same seed gives the same bits.
-    """
-    groups: dict[object, dict[Path, RunSpec]] = {}
-    for folder, spec in missing.items():
-        apart = not _batched_device(spec) or (folder / CHECKPOINT).exists()
-        groups.setdefault(folder if apart else dataclasses.replace(spec, seed=0), {})[folder] = spec
-    return list(groups.values())
+def on_gpu(spec: RunSpec) -> bool:
+    """Whether a run's device is a GPU."""
+    return resolve_device(spec.train.device).type == "cuda"
 
 
-def _batched_device(spec: RunSpec) -> bool:
-    return training.resolve_device(spec.train.device).type == "cuda"
+def _groups_of_seeds(missing: dict[Path, RunSpec]) -> list[dict[Path, RunSpec]]:
+    """Runs that differ in the seed alone and have not begun, which a GPU may train together."""
+
+    def key(item: tuple[Path, RunSpec]) -> tuple:
+        folder, spec = item
+        return dataclasses.replace(spec, seed=0), folder if one.begun(folder) else None
+
+    return [dict(group) for _, group in groupby(missing.items(), key)]
 
 
-def _train_group_and_report(
-    group: dict[Path, RunSpec], advance: Callable[[int], object], stop: Callable[[], bool]
-) -> None:
+def _train_group(group: dict[Path, RunSpec], advance: Advance, stop: Stop) -> None:
     """Train a group together where a few updates of both ways say that it is faster, else one run after the other."""
     specs = list(group.values())
-    if len(specs) > 1 and seeds_together.pays(*_prepared(specs), specs[0].train, [spec.seed for spec in specs]):
-        train_group(group, advance, stop)
+    corpus, seeds = load_corpus(specs[0].data), [spec.seed for spec in specs]
+    if len(specs) > 1 and seeds_together.pays(one.new_models(specs, corpus), corpus, specs[0].train, seeds):
+        one.train_group(group, corpus, advance, stop)
     else:
         for folder, spec in group.items():
-            _train_and_report(spec, folder, advance, stop)
-
-
-def default_jobs(spec: RunSpec) -> int:
-    """One run at a time on a GPU; on a CPU as many as its cores hold."""
-    if training.resolve_device(spec.train.device).type == "cuda":
-        return 1
-    return max(1, len(os.sched_getaffinity(0)) // spec.train.threads)
+            train_and_report(spec, folder, advance, stop)
 
 
 @cache
@@ -182,13 +169,9 @@ def corpus_key(config: DataConfig) -> tuple[str, int]:
 
 def run_folder(spec: RunSpec, out: Path) -> Path:
     """out/runs/CORPUS-NAME-sSEED-HASH; the hash covers configuration, data, seed and training code."""
-    key = {"config": config_hash(spec), "data": corpus_key(spec.data)[0], "seed": spec.seed, "code": code_hash()}
+    key = {"config": config_hash(spec), "data": corpus_key(spec.data)[0], "seed": spec.seed, "code": run_code(spec)}
     name = "".join(c if c.isalnum() else "_" for c in spec.name)
     return Path(out) / "runs" / f"{spec.data.corpus}-{name}-s{spec.seed}-{digest(key)[:12]}"
-
-
-def _finished(folder: Path) -> bool:
-    return (folder / RECORD).exists()
 
 
 def load_model(record: RunRecord, spec: RunSpec) -> nn.Module:
@@ -198,134 +181,8 @@ def load_model(record: RunRecord, spec: RunSpec) -> nn.Module:
     return model.eval()
 
 
-# ---------------------------------------------------------------------------------------------- one run
-
-
-def train_one(spec: RunSpec, folder: Path, on_epoch=None, stop: Callable[[], bool] = lambda: False) -> None:
-    """Train a spec and write its record; at most one process at a time does so for a folder.
-
-    An interrupted run goes on from its last checkpoint. The record is written last and in one move, so a
-    folder with record.json holds a whole run, or one that diverged and says so.
-
-    Raises:
-        training.Stopped: ``stop`` said so; see ``training.fit``.
-        OSError: the run cannot be written, as one sentence.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
-        if _finished(folder):
-            return
-        (model,), corpus = _prepared([spec])
-        with _written(folder):
-            try:
-                result = training.fit(model, corpus, spec.train, spec.seed, folder / CHECKPOINT, on_epoch, stop)
-            except training.Diverged as error:
-                result = error
-            _write(spec, folder, corpus, model, result)
-
-
-def train_group(group: dict[Path, RunSpec], advance: Callable[[int], object], stop: Callable[[], bool]) -> None:
-    """``train_one`` for runs that differ in the seed alone, all at once; an interrupted group begins anew.
-
-    Args:
-        group: folder -> spec.
-        advance: told the utterances of each epoch of each run, and at the end what early stops save.
-    """
-    with ExitStack() as locks:
-        for folder in sorted(group):
-            folder.mkdir(parents=True, exist_ok=True)
-            locks.enter_context(FileLock(folder / "lock"))
-        group = {folder: spec for folder, spec in group.items() if not _finished(folder)}
-        if not group:
-            return
-        specs = list(group.values())
-        seeds, train = [spec.seed for spec in specs], specs[0].train
-        models, corpus = _prepared(specs)
-        size, done = len(corpus.splits["train"]), [0] * len(specs)
-
-        def on_epoch(s: int, epochs: int, _curve: dict[str, float]) -> None:
-            done[s] = epochs
-            advance(size)
-
-        results = seeds_together.fit_together(models, corpus, train, seeds, on_epoch, stop)
-        for s, (folder, spec) in enumerate(group.items()):
-            with _written(folder):
-                _write(spec, folder, corpus, models[s], results[s], together=seeds)
-            advance((train.epochs - done[s]) * size)
-
-
-def _prepared(specs: list[RunSpec]) -> tuple[list[nn.Module], Corpus]:
-    """A new model for each spec, made with its seed, and the corpus that they share."""
-    corpus, models = load_corpus(specs[0].data), []
-    for spec in specs:
+def untrained_model(spec: RunSpec) -> nn.Module:
+    """A spec's model as its seed draws it, in evaluation mode; the caller's random generator is left as it is."""
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        models.append(build(spec.model_config, corpus))
-    return models, corpus
-
-
-@contextmanager
-def _written(folder: Path):
-    """What keeps a run from being written, as one sentence."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise OSError(f"{folder}: the run cannot be written ({error}); finished runs are kept") from error
-
-
-def _write(
-    spec: RunSpec,
-    folder: Path,
-    corpus: Corpus,
-    model: nn.Module,
-    result: training.History | training.Diverged,
-    **timing: object,
-) -> None:
-    """Weights, predictions and, last, the record of a run; of one that diverged, the record alone."""
-    if isinstance(result, training.Diverged):
-        content = identity(spec, folder, corpus) | {"failed": str(result)}
-    else:
-        predictions = _all_predictions(model, corpus, spec)
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS)
-        np.savez_compressed(folder / PREDICTIONS, **predictions)
-        content = _content(spec, folder, corpus, model, result, predictions)
-        content["timing"] |= timing
-    write_record(folder, content)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-
-
-def _all_predictions(model: nn.Module, corpus: Corpus, spec: RunSpec) -> dict[str, np.ndarray]:
-    arrays = {"test_ids": np.array(corpus.splits["test"].ids, dtype=np.str_)}
-    for name in ("valid", "test"):
-        split = corpus.splits[name]
-        arrays[name] = training.predictions(model, split, spec.train)
-        arrays[f"{name}_label"] = split.label
-    return arrays
-
-
-def _content(
-    spec: RunSpec,
-    folder: Path,
-    corpus: Corpus,
-    model: nn.Module,
-    history: training.History,
-    predictions: dict[str, np.ndarray],
-) -> dict:
-    scores = {
-        name: metrics.score(corpus.info.metrics, predictions[name], predictions[f"{name}_label"])
-        for name in ("valid", "test")
-    }
-    return identity(spec, folder, corpus) | {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "curves": history.curves,
-        "selected_epoch": history.best_epoch,
-        **scores,
-        "files": {name: store.checksum(folder / name) for name in (WEIGHTS, PREDICTIONS)},
-        "timing": {
-            "seconds": history.seconds,
-            "samples_per_second": history.samples_per_second,
-            "peak_memory_mib": history.peak_memory_mib,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "device": str(training.resolve_device(spec.train.device)),
-            "processes": parallel.count(),
-        },
-    }
+        return build(spec.model_config, load_corpus(spec.data)).eval()

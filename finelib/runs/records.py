@@ -25,13 +25,14 @@ from finelib.runs.code import code_hash
 
 RECORD, PREDICTIONS, WEIGHTS = "record.json", "predictions.npz", "weights.safetensors"
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "transformers")
-# what reads a kind of source; everything else that decides a run is imported by its model or by the training loop
+# what reads a kind of source
 READERS = {
     "planted": "finelib.data.planted",
     "public": "finelib.data.public",
     "public-mfn": "finelib.data.public_mfn",
     "files": "finelib.data.conversion",
 }
+LEAVES = ("finelib.models", "finelib.data.sources", "finelib.runs.one", "finelib.runs.checkpoint")
 
 
 @dataclass(frozen=True)
@@ -192,16 +193,17 @@ def spec_config(spec: RunSpec) -> dict:
 def run_code(spec: RunSpec) -> str:
     """Hash of the code that decides what a run gives: its model's, its reader's and the training loop's.
 
-    ``models.build`` counts itself, without the other systems that it could build.
+    Modules that hold the other systems or readers too (``LEAVES``) count themselves, without what they import.
     """
+    # a StreamedConfig is trained by its own module's Trainer
     return _run_code(model_class(spec.model_config).__module__, type(spec.train).__module__, str(spec.data.source))
 
 
 @cache
 def _run_code(model: str, train: str, source: str) -> str:
     reader = READERS.get(source, READERS["files"])
-    # a StreamedConfig is trained by its own module's Trainer
-    return code_hash(model, train, reader, "finelib.training", "finelib.models", without=["finelib.models"])
+    text = [] if source == "planted" else ["finelib.data.text"]
+    return code_hash(model, train, "finelib.training", reader, *text, *LEAVES, without=LEAVES)
 
 
 @cache

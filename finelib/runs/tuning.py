@@ -29,12 +29,11 @@ def tuned(specs: list[RunSpec], options: Options) -> list[RunSpec]:
     """
     settings = {spec.name: candidates(spec, options.tune) for spec in reversed(specs) if spec.seed == specs[0].seed}
     settings = {name: settings[name] for name in dict.fromkeys(spec.name for spec in specs)}
-    tried = [candidate for found in settings.values() for candidate in found]
-    records = iter(experiment.run(tried, options.out, options.jobs))
+    records = experiment.run_groups(settings, options.out, options.jobs)
     best, log = {}, {}
     for name, found in settings.items():
-        scored = [(candidate, next(records)) for candidate in found]
-        best[name] = min(scored, key=lambda pair: pair[1].content["valid"]["mae"])[0]
+        scored = list(zip(found, records[name], strict=True))
+        best[name] = min(scored, key=lambda pair: pair[1].valid["mae"])[0]
         log[name] = [_line(candidate, record, candidate is best[name]) for candidate, record in scored]
     _write(options, specs[0], log)
     return [replace(spec, model_config=best[spec.name].model_config, train=best[spec.name].train) for spec in specs]
@@ -67,7 +66,7 @@ def _line(candidate: RunSpec, record: RunRecord, chosen: bool) -> dict:
         {field: getattr(part, field) for field in fields}
         for part, fields in ((candidate.model_config, space(candidate.model_config)), (candidate.train, TRAINING))
     )
-    return {"chosen": chosen, "dev_mae": record.content["valid"]["mae"], **train, **model, "run": record.id}
+    return {"chosen": chosen, "dev_mae": record.valid["mae"], **train, **model, "run": record.id}
 
 
 def _write(options: Options, spec: RunSpec, log: dict) -> None:

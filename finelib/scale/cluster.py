@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
+import joblib
+
 from finelib.scale import processes
 
 LOCAL = "local"  # Ray's own name for a cluster that is started here
@@ -79,7 +81,7 @@ def run(
         Exception: whatever ``work`` raises; tasks that have not begun are then dropped.
     """
     ray = load()
-    with connected(ray, address, max(*cpus, (jobs or 0) * cpus[0], len(os.sched_getaffinity(0)))):
+    with connected(ray, address, max(*cpus, (jobs or 0) * cpus[0], joblib.cpu_count())):
         drive(ray, work, tasks, cpus, jobs, on_progress, stop)
 
 
@@ -167,7 +169,7 @@ def _call(work: Callable, task: tuple, number: int, board: object) -> int:
 def connected(ray: ModuleType, address: str, cpus: int) -> Iterator[None]:
     """Inside, this process drives a cluster: one of its own with so many CPUs, or the one at the address."""
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {"env_vars": {**passed_on, "PYTHONPATH": path}}
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": environment}
     # Ray puts sockets there, whose paths must be short

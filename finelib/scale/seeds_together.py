@@ -3,7 +3,8 @@
 A small model leaves a GPU idle between its small kernels; S seeds in one go launch as many kernels as one seed does.
 Nothing passes from seed to seed: each has its own weights, order, queue, losses, gradient norm, best epoch and early
 stop. Without dropout each ends where it would end alone, within float error; with dropout it is another draw of the
-same training, since all seeds draw from one generator. A seed that is done is no longer recorded while the others go on.
+same training, since all seeds draw from one generator. A seed that is done is no longer recorded while the others go
+on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import chain
 from statistics import median
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -1,7 +1,7 @@
 """A training split larger than memory, read a window at a time.
 
-The split lies in contiguous chunks of ``StreamedConfig.chunk`` rows. An epoch visits the chunks in random order; windows
-of ``WINDOW`` chunks' rows are shuffled and cut into batches. Only the window in use and the next one, which a thread
+The split lies in contiguous chunks of ``StreamedConfig.chunk`` rows. An epoch visits the chunks in random order;
+windows of ``WINDOW`` chunks' rows are shuffled and cut into batches. Only the window in use and the next one, which a thread
 reads meanwhile, are in memory, each copied in long pieces.
 
 What this cannot mix: rows of one chunk stay within one window (two at a border). Where neighbouring rows are alike,

@@ -1,0 +1,45 @@
+"""Many tasks: one after another here, in processes of this machine, or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import joblib
+
+from finelib.scale import cluster, processes
+
+
+def execute(
+    work: Callable,
+    tasks: list[tuple],
+    cpus: list[int],
+    jobs: int,
+    ray: str | None,
+    advance: Callable[[int], object],
+    stop: Callable[[], bool],
+) -> None:
+    """Call ``work(*task, advance, stop)`` for every task.
+
+    Args:
+        work: a function of a module, so that another process can import it; it raises when its ``stop()`` is true.
+        cpus: CPUs that each task asks for, where a cluster is asked.
+        jobs: tasks at a time; 1 is in this process.
+        ray: address of a Ray cluster (``cluster.run``).
+        advance: told what each task advances by.
+
+    Raises:
+        processes.Killed: a worker died.
+        Exception: whatever ``work`` raises.
+    """
+    if ray:
+        cluster.run(work, tasks, cpus, ray, jobs, advance, stop)
+    elif jobs == 1:
+        for task in tasks:
+            work(*task, advance, stop)
+    else:
+        processes.run(work, tasks, jobs, advance, stop)
+
+
+def jobs_that_fit(threads: int) -> int:
+    """How many tasks of so many threads the CPUs of this machine hold, as this process may use them."""
+    return max(1, joblib.cpu_count() // threads)
