@@ -97,9 +97,9 @@ class FINE(nn.Module):
     """The model of the paper. A variant is a subclass that overrides ``make_moq`` or ``make_ftre``.
 
     Args:
-        config: every setting; ``config.modalities`` must be among those of ``inputs``.
+        config: every setting.
         info: label range and classes of the corpus.
-        inputs: what is done to a batch's frames first.
+        inputs: what is done to a batch's frames first, for ``config.modalities``.
         class_counts: training utterances of each class (sizes of the sub-queues).
 
     Raises:

@@ -12,28 +12,24 @@ from torch import nn
 
 from finelib import training
 from finelib.baselines import SYSTEMS
+from finelib.baselines.variants import VARIANTS, VariantConfig
 from finelib.config import DataConfig, FineConfig, TrainConfig
 from finelib.contrastive import DynamicContrastiveQueue
-from finelib.data.features import ResidentSplit
 from finelib.models import build
-from finelib.runs import experiment
+from finelib.runs import experiment, one
 
 SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8)
 DROPLESS = replace(SMALL, dropout=0.0)
-VARIANTS = {
+CHANGES = {
     "FINE": {},
     "concat critic": {"critic": "concat", "width": (32, 16, 32), "qformer_layers": 2},
     "batch negatives, SupCon": {"str_negatives": "batch", "contrast": "supcon"},
     "l1, no queue": {"loss": "l1", "queue_alpha": 0.0},
-    "MLP": {"encoder": "mlp"},
-    "TE": {"encoder": "te"},
-    "TCN": {"encoder": "tcn"},
-    "no FTRE": {"factorisation": "none"},
-    "MISA for FTRE": {"factorisation": "misa"},
 }
-CONFIGS = {name: replace(SMALL, **changes) for name, changes in VARIANTS.items()} | {
-    name: system.Config(**system.DEMO) for name, system in SYSTEMS.items()
-}
+LSTM = "w/o MoQ + LSTM"  # packs its sequences, which needs their lengths on the host
+CONFIGS = {name: replace(SMALL, **changes) for name, changes in CHANGES.items()}
+CONFIGS |= {row: VariantConfig(**vars(SMALL), variant=row) for row in VARIANTS if row != LSTM}
+CONFIGS |= {name: system.Config(**system.DEMO) for name, system in SYSTEMS.items()}
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
@@ -45,17 +41,16 @@ def small_corpus():
 def start(config, corpus, device, **train):
     """The state of a training on a device, and its training split."""
     torch.manual_seed(0)
-    model = build(config, corpus).to(device)
-    split = ResidentSplit(corpus.splits["train"], model.modalities, torch.device(device))
-    return training._Run(model, TrainConfig(batch_size=16, **train), 0, len(split)), split
+    trainer = training.Trainer(build(config, corpus), corpus, TrainConfig(batch_size=16, device=device, **train), 0)
+    return trainer, trainer.splits["train"]
 
 
 def on_meta(config, corpus, **train):
     """Two updates on the meta device."""
-    run, split = start(config, corpus, "meta", **train)
+    run, _ = start(config, corpus, "meta", **train)
     for group in run.optimiser.param_groups:
         group.update(fused=False, foreach=True)  # there is no fused kernel for it
-    updates = run.updates(split)
+    updates = run.updates()
     for _ in range(2):
         next(updates)
     return run
@@ -71,9 +66,8 @@ def test_accumulated_and_bucketed_steps_read_none_either(small_corpus):
 
 
 def test_the_lstm_of_table_6_alone_asks_for_lengths(small_corpus):
-    """It packs its sequences, which needs their lengths on the host."""
     with pytest.raises(NotImplementedError, match="no data"):
-        on_meta(replace(SMALL, encoder="lstm"), small_corpus)
+        on_meta(VariantConfig(**vars(SMALL), variant=LSTM), small_corpus)
 
 
 HABITS = {
@@ -108,7 +102,7 @@ def no_tf32():
 
 @needs_cuda
 @pytest.mark.usefixtures("no_tf32")
-@pytest.mark.parametrize("changes", [{}, VARIANTS["concat critic"]], ids=["dot", "concat"])
+@pytest.mark.parametrize("changes", [{}, CHANGES["concat critic"]], ids=["dot", "concat"])
 def test_predictions_terms_and_gradients_agree_with_the_cpu(changes, small_corpus):
     found = []
     for device in ("cpu", "cuda"):
@@ -130,8 +124,8 @@ def test_predictions_terms_and_gradients_agree_with_the_cpu(changes, small_corpu
 @pytest.mark.parametrize("precision", training.PRECISIONS)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_step_never_waits_for_the_device(name, precision, small_corpus):
-    run, split = start(CONFIGS[name], small_corpus, "cuda", precision=precision)
-    updates = run.updates(split)
+    run, _ = start(CONFIGS[name], small_corpus, "cuda", precision=precision)
+    updates = run.updates()
     next(updates)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -157,13 +151,13 @@ def test_more_items_than_slots_on_a_gpu():
 
 @needs_cuda
 def test_peak_memory_is_the_devices_and_does_not_grow(small_corpus):
-    run, split = start(SMALL, small_corpus, "cuda")
+    run, _ = start(SMALL, small_corpus, "cuda")
     peaks = []
     for _ in range(3):
         torch.cuda.reset_peak_memory_stats()
-        for _ in run.updates(split):
+        for _ in run.updates():
             pass
-        run.end_epoch(split)
+        run.end_epoch()
         peaks.append(torch.cuda.max_memory_allocated())
     assert peaks[2] <= 1.05 * peaks[1]
-    assert 0 < training._peak_memory_mib(torch.device("cuda")) < 2048
+    assert 0 < one.memory_mib(torch.device("cuda")) < 2048

@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from finelib.baselines.variants import VARIANTS, VariantConfig
 from finelib.config import FineConfig
 from finelib.contrastive import contrastive_loss
 from finelib.data.corpora import CORPORA
 from finelib.data.features import Batch
 from finelib.fine import FINE
-from finelib.inputs import Standardise
-from finelib.layers import ByteDropout
+from finelib.inputs import Inputs, Standardise
 
 WIDTHS = {"T": 6, "A": 5, "V": 3}
 SMALL = FineConfig(width=(16, 8, 16), task_width=16, heads=2, critic_width=16, label_width=4)
@@ -25,9 +25,11 @@ def seed():
     torch.manual_seed(0)
 
 
-def make(config=SMALL, corpus="mosi"):
+def make(config=SMALL, corpus="mosi", inputs=None):
     info = CORPORA[corpus]
-    return FINE(config, info, WIDTHS, [20] * (len(info.class_edges) + 1)).eval()
+    kind = VARIANTS[config.variant] if isinstance(config, VariantConfig) else FINE
+    inputs = inputs or Inputs({m: WIDTHS[m] for m in config.modalities})
+    return kind(config, info, inputs, [20] * (len(info.class_edges) + 1)).eval()
 
 
 def make_batch(size=16, corpus="mosi"):
@@ -158,7 +160,7 @@ def test_impossible_models_are_refused(change, message):
 
 def test_extra_padding_does_not_change_predictions():
     scaled = {m: Standardise(torch.randn(w), torch.rand(w) + 0.5) for m, w in WIDTHS.items()}
-    model = FINE(SMALL, CORPORA["mosi"], WIDTHS, [20] * 7, standardise=scaled).eval()
+    model = make(inputs=Inputs(WIDTHS, scaled))
     batch = make_batch()
     longer = replace(
         batch,
@@ -185,7 +187,7 @@ def test_token_ids_go_through_the_text_encoder():
             return self.table(ids)
 
     encoder = Table()
-    model = FINE(SMALL, CORPORA["mosi"], WIDTHS, [20] * 7, text_encoder=encoder).eval()
+    model = make(inputs=Inputs(WIDTHS, text_encoder=encoder))
     batch = make_batch()
     ids = torch.randint(11, batch.mask["T"].shape)
     encoded = encoder(ids, None) * batch.mask["T"][..., None]
@@ -212,19 +214,9 @@ def test_fusion_equals_a_whole_transformer_read_at_the_cls_positions(layers):
 def test_prediction_loss_alone_teaches_every_part_of_the_forward_pass():
     model, batch = make().train(), make_batch()
     model.losses(model(batch), batch)["L_MP"].backward()
-    for part in (model.moq, model.ftre[0].factorise, model.ftre[0].task, model.fusion, model.head):
+    (stack,) = model.ftre.stacks
+    for part in (model.moq, stack.factorise, stack.task, model.fusion, model.head):
         silent = [name for name, p in part.named_parameters() if p.grad is None or not p.grad.any()]
         assert silent == [], silent
-    of_str, of_utr = model.ftre[0].task[0].weight.grad.chunk(2)
+    of_str, of_utr = stack.task[0].weight.grad.chunk(2)
     assert of_str.any() and of_utr.any()
-
-
-def test_byte_dropout_drops_a_share_p_keeps_the_mean_and_is_off_in_evaluation():
-    layer, x = ByteDropout(0.25), torch.ones(1000, 1001)
-    y = layer.train()(x)
-    assert (y == 0).float().mean().item() == pytest.approx(0.25, abs=0.003)
-    assert y.unique().tolist() == pytest.approx([0, 4 / 3])
-    # columns and rows are independent: the share of pairs dropped together is p squared
-    for shifted in (y.roll(1, 0), y.roll(1, 1), y.roll(8, 1)):
-        assert ((y == 0) & (shifted == 0)).float().mean().item() == pytest.approx(0.0625, abs=0.003)
-    assert torch.equal(layer.eval()(x), x)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from finelib.config import FineConfig
 from finelib.ftre import FTRE, FTREOutput, MutualInformation, reconstruction_loss
 from finelib.mutual_information import info_nce, nce_club
 
@@ -33,7 +34,8 @@ def make_features(modalities="TAV"):
 
 def make_information(modalities="TAV", **options):
     factor = {m: FACTOR[m] for m in modalities}
-    return MutualInformation(factor, TASK, 4, label_center=0.0, label_scale=3.0, critic_width=16, **options)
+    config = FineConfig(task_width=TASK, label_width=4, critic_width=16, **options)
+    return MutualInformation(factor, config, label_low=-3.0, label_high=3.0)
 
 
 def reaches(loss, tensors):
@@ -82,8 +84,12 @@ def test_the_critics_own_loss_reaches_them_alone(critic):
 def test_maximised_terms_train_encoders_and_critics_together():
     information, features = make_information(), make_features()
     terms = information(features, LABEL, CLASSES)
-    assert all(reaches(terms["I_sha"], [*features.shared.values(), *information.critic_sha.parameters()]))
-    trained = (*features.utr.values(), *information.critic_utr.parameters(), *information.label_unique.parameters())
+    assert all(reaches(terms["I_sha"], [*features.shared.values(), *information.critics["I_sha"].parameters()]))
+    trained = (
+        *features.utr.values(),
+        *information.critics["I_utr"].parameters(),
+        *information.label_unique.parameters(),
+    )
     assert all(reaches(terms["I_utr"], trained))
 
 
@@ -94,13 +100,15 @@ def test_pairwise_terms_equal_a_loop_over_pairs_of_unpadded_features():
     sha, uni, str_, own = [], [], [], []
     for p, (m, n) in enumerate(combinations("TAV", 2)):
         sha.append(
-            info_nce(plain_scores(information.critic_sha, p, pooled(features.shared[m]), pooled(features.shared[n])))
+            info_nce(
+                plain_scores(information.critics["I_sha"], p, pooled(features.shared[m]), pooled(features.shared[n]))
+            )
         )
-        scores = plain_scores(information.critic_uni, p, pooled(features.unique[m]), pooled(features.unique[n]))
+        scores = plain_scores(information.critics["I_uni"], p, pooled(features.unique[m]), pooled(features.unique[n]))
         uni.append(nce_club(scores))
         own.append(-info_nce(scores))
         left, right = (torch.cat([pooled(features.str_[k]), y], 1) for k in (m, n))
-        scores, same = plain_scores(information.critic_str, p, left, right), CLASSES[:, None] == CLASSES
+        scores, same = plain_scores(information.critics["I_str"], p, left, right), CLASSES[:, None] == CLASSES
         str_.append(nce_club(scores, same))
         own.append(-info_nce(scores, same))
     for name, values in (("I_sha", sha), ("I_uni", uni), ("I_str", str_)):
@@ -114,7 +122,7 @@ def test_label_term_equals_a_loop_over_modalities():
     for i, m in enumerate("TAV"):
         first, last = information.label_unique[0], information.label_unique[2]
         y = F.gelu(LABEL[:, None] / 3 * first.weight[i] + first.bias[i]) @ last.weight[i] + last.bias[i]
-        values.append(info_nce(plain_scores(information.critic_utr, i, pooled(features.utr[m]), y)))
+        values.append(info_nce(plain_scores(information.critics["I_utr"], i, pooled(features.utr[m]), y)))
     torch.testing.assert_close(information(features, LABEL, CLASSES)["I_utr"], sum(values) / 3)
 
 
@@ -144,9 +152,9 @@ def test_reconstruction_is_the_mean_squared_error_to_a_fixed_target():
 
 
 def test_encoders_equal_plain_layers_of_each_modality():
-    ftre = FTRE(("T", "V"), 12, reduction=0.5, task_width=TASK)
+    ftre = FTRE({"T": 12, "V": 12}, reduction=0.5, task_width=TASK)
     tokens = {m: torch.randn(SIZE, TOKENS, 12) for m in ("T", "V")}
-    out = ftre(tokens)
+    out, (stack,) = ftre(tokens), ftre.stacks
 
     def net(stacked, index, x):
         first, last = stacked[0], stacked[2]
@@ -154,10 +162,21 @@ def test_encoders_equal_plain_layers_of_each_modality():
         return F.linear(hidden, last.weight[index].T, last.bias[index, 0])
 
     for i, m in enumerate(("T", "V")):
-        shared, unique = net(ftre.factorise, i, tokens[m]), net(ftre.factorise, 2 + i, tokens[m])
+        shared, unique = net(stack.factorise, i, tokens[m]), net(stack.factorise, 2 + i, tokens[m])
         assert shared.shape == (SIZE, TOKENS, 6)
         torch.testing.assert_close(out.shared[m], shared)
         torch.testing.assert_close(out.unique[m], unique)
-        torch.testing.assert_close(out.str_[m], net(ftre.task, i, shared))
-        torch.testing.assert_close(out.utr[m], net(ftre.task, 2 + i, unique))
-        torch.testing.assert_close(out.reconstruction[m], net(ftre.decoder, i, torch.cat([shared, unique], -1)))
+        torch.testing.assert_close(out.str_[m], net(stack.task, i, shared))
+        torch.testing.assert_close(out.utr[m], net(stack.task, 2 + i, unique))
+        torch.testing.assert_close(out.reconstruction[m], net(stack.decoder, i, torch.cat([shared, unique], -1)))
+
+
+def test_modalities_of_several_widths_keep_their_order_and_their_own_weights():
+    ftre = FTRE({"T": 12, "A": 8, "V": 12}, reduction=0.5, task_width=TASK)
+    tokens = {"T": torch.randn(SIZE, TOKENS, 12), "A": torch.randn(SIZE, TOKENS, 8), "V": torch.randn(SIZE, TOKENS, 12)}
+    out = ftre(tokens)
+    for kind in vars(out).values():
+        assert list(kind) == ["T", "A", "V"]
+    assert ftre.factor_widths == {m: x.shape[-1] for m, x in out.shared.items()} == {"T": 6, "A": 4, "V": 6}
+    other = ftre(tokens | {"A": torch.zeros(SIZE, TOKENS, 8)})
+    assert torch.equal(out.str_["V"], other.str_["V"]) and not torch.equal(out.str_["A"], other.str_["A"])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from finelib.moq import MoQ, load_balance, top_k_gate, values_first
+from finelib.moq import MixtureStack, MoQ, load_balance, top_k_gate
 
 WIDTH, HEADS, EXPERTS, QUERIES = 12, 3, 3, 4
 FRAME_WIDTHS = {"T": 7, "A": 5}
@@ -41,8 +41,8 @@ class PlainLayer(nn.Module):
             torch.cat([layer.cross_query.bias[index, 0], key_bias, layer.cross_value_bias[index, 0]])
         )
         copy_linear(cross.out_proj, layer.cross_out, index)
-        copy_linear(self.feed_forward[0], layer.wide, index)
-        copy_linear(self.feed_forward[2], layer.narrow, index)
+        copy_linear(self.feed_forward[0], layer.feed_forward[0], index)
+        copy_linear(self.feed_forward[2], layer.feed_forward[2], index)
         for norm, stacked in zip(self.norms, layer.norms, strict=True):
             norm.weight.copy_(stacked.weight[index, 0])
             norm.bias.copy_(stacked.bias[index, 0])
@@ -63,7 +63,7 @@ def double_precision():
 
 
 def make(layers=1, **options):
-    moq = MoQ(FRAME_WIDTHS, WIDTH, EXPERTS, QUERIES, top_k=2, layers=layers, heads=HEADS, **options).eval()
+    moq = MixtureStack(FRAME_WIDTHS, WIDTH, EXPERTS, QUERIES, top_k=2, layers=layers, heads=HEADS, **options).eval()
     with torch.no_grad():  # queries and norms of a size that matters
         for name, p in moq.named_parameters():
             if "norm" in name or name == "query":
@@ -81,21 +81,11 @@ def batch(lengths):
     return frames, mask
 
 
-def test_values_are_projected_first_where_frames_are_few():
-    few, many = 8, 400
-    assert values_first(64, few, 4, 4, 768, 32) and not values_first(64, many, 4, 4, 768, 32)
-    # twice the rows that read, twice the cost of reading first; the values cost the same
-    turn = next(t for t in range(1, 400) if not values_first(64, t, 4, 4, 768, 32))
-    assert values_first(128, turn, 4, 4, 768, 32)
-
-
 LENGTHS = {"T": [6, 2, 4, 1], "A": [9, 11, 1, 5]}
 
 
-@pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_equals_plain_qformer_in_values_and_gradients(layers, first, monkeypatch):
-    monkeypatch.setattr("finelib.moq.values_first", lambda *_: first)
+def test_equals_plain_qformer_in_values_and_gradients(layers):
     moq = make(layers)
     frames, mask = batch(LENGTHS)
     tokens = moq.expert_tokens(frames, mask)
@@ -213,4 +203,18 @@ def test_top_k_gate_keeps_k_and_renormalises_only_when_asked():
 @pytest.mark.parametrize("options", [{"top_k": 0}, {"top_k": 5}, {"heads": 7}])
 def test_impossible_settings_are_refused(options):
     with pytest.raises(ValueError, match="MoQ: "):
-        MoQ(FRAME_WIDTHS, WIDTH, **({"experts": 4, "heads": HEADS} | options))
+        MixtureStack(FRAME_WIDTHS, WIDTH, **({"experts": 4, "heads": HEADS} | options))
+
+
+def test_modalities_of_several_widths_are_mixed_each_by_its_own_stack_in_the_order_asked_for():
+    widths = {"T": 12, "A": 6}
+    moq = MoQ(FRAME_WIDTHS, widths, experts=EXPERTS, queries=QUERIES, top_k=2, heads=HEADS).eval()
+    frames, mask = batch(LENGTHS)
+    out = moq(frames, mask)
+    assert list(out) == list(moq.attention(frames, mask)) == ["T", "A"]
+    assert {m: x.tokens.shape[-1] for m, x in out.items()} == widths
+    for stack in moq.stacks:
+        for m, alone in stack(frames, mask).items():
+            assert torch.equal(out[m].tokens, alone.tokens)
+    together = MoQ(FRAME_WIDTHS, dict.fromkeys(FRAME_WIDTHS, 12), experts=EXPERTS, top_k=2, heads=HEADS)
+    assert len(moq.stacks) == 2 and len(together.stacks) == 1

@@ -7,7 +7,6 @@ import torch
 
 from finelib import training
 from finelib.config import FineConfig, TrainConfig
-from finelib.data.features import ResidentSplit
 from finelib.models import build
 
 SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8, dropout=0.0)
@@ -34,12 +33,11 @@ def test_training_in_bfloat16_ends_where_training_in_float32_does(corpus):
 def test_losses_are_of_float32_and_little_else_than_rounding_differs(corpus):
     torch.manual_seed(0)
     model = build(SMALL, corpus).eval()
-    split = ResidentSplit(corpus.splits["train"], model.modalities, torch.device("cpu"))
-    batch, products = split.batch(torch.arange(16)), []
+    batch, products = corpus.batch(range(16), "train"), []
     model.head[0].register_forward_hook(lambda _module, _args, out: products.append(out.dtype))
     found = []
     for precision in training.PRECISIONS:
-        run = training._Run(model, TrainConfig(precision=precision), 0, len(split))
+        run = training.Trainer(model, corpus, TrainConfig(precision=precision), 0)
         output = run.forward(batch)
         assert output.prediction.dtype == output.features.tokens["T"].dtype == torch.float32
         found.append(model.losses(output, batch))

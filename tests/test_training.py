@@ -7,14 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from finelib import training
+from finelib import models, training
 from finelib.baselines import SYSTEMS
 from finelib.config import FineConfig, TrainConfig
 from finelib.data import sources
 from finelib.data.corpora import CORPORA
-from finelib.inputs import statistics
+from finelib.inputs import Inputs, Standardise
 from finelib.layers import masked_mean
 from finelib.models import build, class_counts
+from finelib.runs import checkpoint
+from finelib.scale import streamed
 
 SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8)
 QUICK = TrainConfig(epochs=3, batch_size=16)
@@ -35,7 +37,7 @@ class Linear(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.config, self.text_encoder = FineConfig(modalities=("V",)), None
+        self.config, self.inputs = FineConfig(modalities=("V",)), Inputs({"V": 20})
         self.weight = nn.Parameter(torch.zeros(20, 1))
         self.seen = []
 
@@ -74,7 +76,7 @@ def test_best_epoch_is_the_smallest_dev_mae_and_its_weights_are_kept(corpus):
     maes = [curve["dev_mae"] for curve in history.curves]
     assert history.best_epoch == int(np.argmin(maes))
     valid = corpus.splits["valid"]
-    assert np.abs(training.predictions(model, valid, QUICK) - valid.label).mean() == pytest.approx(min(maes), abs=1e-6)
+    assert np.abs(training.predict(model, valid) - valid.label).mean() == pytest.approx(min(maes), abs=1e-6)
 
 
 def test_stops_when_patience_is_spent(corpus):
@@ -92,7 +94,12 @@ def test_predictions_come_in_the_order_of_the_split(corpus):
             return Output(batch.index.float())
 
     split = corpus.splits["test"]
-    assert training.predictions(Index(), split, QUICK).tolist() == list(range(len(split)))
+    assert training.predict(Index(), split).tolist() == list(range(len(split)))
+
+
+def resumable(model, corpus, config, seed, path, stop=lambda: False, trainer=training.Trainer):
+    """A training whose state is kept in a file."""
+    return checkpoint.run(trainer(model, corpus, config, seed), path, None, stop)
 
 
 @pytest.mark.parametrize("system", ["FINE", "FINE in chunks", *SYSTEMS])
@@ -100,24 +107,26 @@ def test_same_seed_same_numbers_and_resume_in_mid_epoch_is_exact(corpus, tmp_pat
     """Queue, momenta, generators, the memory of a system, the epoch's means: all bit for bit as if uninterrupted."""
     settings = SMALL if system.startswith("FINE") else SYSTEMS[system].Config(**SYSTEMS[system].DEMO)
     config = replace(QUICK, epochs=3, batch_size=16, bucket=system == "MulT", accumulate=2 if system == "LMF" else 1)
-    config = replace(config, chunk=2 if system == "FINE in chunks" else 0)
+    trainer = training.Trainer
+    if system == "FINE in chunks":
+        trainer, config = streamed.StreamedTrainer, streamed.StreamedConfig(**vars(config), chunk=2)
     updates = -(-len(corpus.splits["train"]) // (config.batch_size * config.accumulate))
     assert updates >= 2
 
-    def run(stop_after=None, **options):
+    def run(path, stop_after=None):
         torch.manual_seed(3)
         model, done = build(settings, corpus), iter(range(1, 1000))
         stop = (lambda: False) if stop_after is None else lambda: next(done) == stop_after
-        history = fit(model, corpus, config, seed=3, stop=stop, **options)
+        history = resumable(model, corpus, config, 3, path, stop, trainer)
         return model.state_dict(), history.curves
 
-    weights, curves = run()
-    checkpoint = tmp_path / "checkpoint.pt"
-    with pytest.raises(training.Stopped):
-        run(stop_after=updates + 1, checkpoint=checkpoint)  # after the first update of the second epoch
-    with pytest.raises(training.Stopped):
-        run(stop_after=updates - 1, checkpoint=checkpoint)  # after the last of it, before its mean is taken
-    resumed, resumed_curves = run(checkpoint=checkpoint)
+    weights, curves = run(tmp_path / "undisturbed.pt")
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(checkpoint.Stopped):
+        run(path, stop_after=updates + 1)  # after the first update of the second epoch
+    with pytest.raises(checkpoint.Stopped):
+        run(path, stop_after=updates - 1)  # after the last of it, before its mean is taken
+    resumed, resumed_curves = run(path)
     assert resumed_curves == curves
     assert all(torch.equal(value, resumed[name]) for name, value in weights.items())
     assert not system.startswith("FINE") or any("queue" in name for name in weights)
@@ -129,16 +138,16 @@ def test_same_seed_same_numbers_and_resume_in_mid_epoch_is_exact(corpus, tmp_pat
     ids=["truncated", "a bit", "empty"],
 )
 def test_a_damaged_state_is_noticed_and_the_run_begins_anew(corpus, tmp_path, harm, caplog):
-    checkpoint, done = tmp_path / "checkpoint.pt", iter(range(100))
+    path, done = tmp_path / "checkpoint.pt", iter(range(100))
 
-    def run(**options):
+    def run(path, stop=lambda: False):
         torch.manual_seed(0)
-        return fit(build(SMALL, corpus), corpus, **options).curves
+        return resumable(build(SMALL, corpus), corpus, QUICK, 0, path, stop).curves
 
-    with pytest.raises(training.Stopped):
-        run(checkpoint=checkpoint, stop=lambda: next(done) == 4)
-    checkpoint.write_bytes(harm(checkpoint.read_bytes()))
-    assert run(checkpoint=checkpoint) == run()
+    with pytest.raises(checkpoint.Stopped):
+        run(path, stop=lambda: next(done) == 4)
+    path.write_bytes(harm(path.read_bytes()))
+    assert run(path) == run(tmp_path / "other.pt")
     assert "checkpoint.pt: found a damaged state" in caplog.text
 
 
@@ -182,7 +191,37 @@ def test_class_counts_and_statistics_against_numpy(corpus):
         == np.histogram(label, bins=[-9, *(np.float32(e) + 1e-6 for e in CORPORA["mosi"].class_edges), 9])[0].tolist()
     )
     frames = corpus.splits["train"].frames["A"]
-    standardise = statistics(frames)
+    standardise = Standardise.of(frames)
     values = torch.from_numpy(frames.values)[None]
     out = standardise(values, torch.ones(values.shape[:2], dtype=torch.bool))[0]
     assert out.mean(0).abs().max() < 1e-4 and (out.std(0) - 1).abs().max() < 1e-3
+
+
+def test_fit_takes_a_systems_name_and_gives_the_model_with_its_history(corpus):
+    model = models.fit("LF-DNN", corpus, replace(QUICK, epochs=2), seed=1)
+    torch.manual_seed(1)
+    other = build(SYSTEMS["LF-DNN"].Config(), corpus)
+    history = fit(other, corpus, replace(QUICK, epochs=2), seed=1)
+    assert model.history.curves == history.curves
+    test = corpus.splits["test"]
+    np.testing.assert_array_equal(training.predict(model, test), training.predict(other, test))
+    with pytest.raises(ValueError, match="system 'LF-DN': unknown, expected one of FINE, .*did you mean 'LF-DNN'"):
+        models.fit("LF-DN", corpus)
+
+
+def test_a_model_that_predicts_needs_no_training_configuration_and_is_left_as_it_was(corpus):
+    model = build(SMALL, corpus).train()
+    found = training.predict(model, corpus.splits["test"])
+    assert model.training and found.shape == (len(corpus.splits["test"]),)
+    with torch.no_grad():
+        alone = model.eval()(corpus.batch([5])).prediction
+    assert found[5] == pytest.approx(float(alone), abs=1e-5)
+
+
+def test_callbacks_hear_of_each_update_and_each_epoch(corpus):
+    updates, epochs = [], []
+    fit(
+        Linear(), corpus, QUICK, after_update=lambda t: updates.append(t.update), on_epoch=lambda n, _: epochs.append(n)
+    )
+    per_epoch = -(-len(corpus.splits["train"]) // QUICK.batch_size)
+    assert updates == list(range(1, 3 * per_epoch + 1)) and epochs == [1, 2, 3]

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache
-from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -138,12 +137,11 @@ def on_gpu(spec: RunSpec) -> bool:
 
 def _groups_of_seeds(missing: dict[Path, RunSpec]) -> list[dict[Path, RunSpec]]:
     """Runs that differ in the seed alone and have not begun, which a GPU may train together."""
-
-    def key(item: tuple[Path, RunSpec]) -> tuple:
-        folder, spec = item
-        return dataclasses.replace(spec, seed=0), folder if one.begun(folder) else None
-
-    return [dict(group) for _, group in groupby(missing.items(), key)]
+    groups: dict[object, dict[Path, RunSpec]] = {}
+    for folder, spec in missing.items():
+        key = folder if one.begun(folder) else dataclasses.replace(spec, seed=0)
+        groups.setdefault(key, {})[folder] = spec
+    return list(groups.values())
 
 
 def _train_group(group: dict[Path, RunSpec], advance: Advance, stop: Stop) -> None:

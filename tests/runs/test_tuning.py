@@ -21,7 +21,7 @@ def specs_of(options, *names):
 
 class FakeRecord:
     def __init__(self, dev, test):
-        self.id, self.content, self.test = "run", {"valid": {"mae": dev}}, {"mae": test}
+        self.id, self.valid, self.test = "run", {"mae": dev}, {"mae": test}
 
 
 def test_every_system_gets_as_many_settings_all_different_its_own_first(options):
@@ -51,7 +51,7 @@ def test_the_dev_split_chooses_and_every_seed_gets_the_choice(options, monkeypat
     specs = specs_of(options, "FINE", "TFN")
     tried = []
 
-    def run(asked, out, jobs):  # the second setting is best on dev, the third on test
+    def run(asked, out, jobs, **_options):  # the second setting is best on dev, the third on test
         tried.extend(asked)
         return [FakeRecord(*[(1.0, 1.0), (0.5, 0.9), (0.7, 0.1)][i % 3]) for i in range(len(asked))]
 
@@ -61,7 +61,7 @@ def test_the_dev_split_chooses_and_every_seed_gets_the_choice(options, monkeypat
     assert [(spec.name, spec.seed) for spec in found] == [(spec.name, spec.seed) for spec in specs]
     for name in ("FINE", "TFN"):
         second = tuning.candidates(next(s for s in specs if s.name == name), 3)[1]
-        assert all((s.model, s.train) == (second.model, second.train) for s in found if s.name == name)
+        assert all((s.model_config, s.train) == (second.model_config, second.train) for s in found if s.name == name)
     log = json.loads((options.figures / "tuning.json").read_text())["mosi, planted"]
     assert set(log) == {"FINE", "TFN"} and [line["chosen"] for line in log["TFN"]] == [False, True, False]
     assert log["TFN"][1]["lr"] == tuning.candidates(specs_of(options, "TFN")[0], 3)[1].train.lr

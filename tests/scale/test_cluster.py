@@ -49,12 +49,12 @@ def killed_in_the_middle(spec, folder, advance, stop):
         if spec.seed == 1 and len(list(folder.glob("attempt *"))) == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    experiment.training.CHECKPOINT_SECONDS = -1  # the state is saved after each step
-    experiment._train_where_shared(spec, folder, advance_and_die, stop)
+    checkpoint.CHECKPOINT_SECONDS = -1  # the state is saved after each step
+    experiment.train_where_shared(spec, folder, advance_and_die, stop)
 
 
 def content(record):
-    kept = {key: value for key, value in record.content.items() if key != "timing"}
+    kept = {key: value for key, value in vars(record).items() if key not in ("timing", "folder", "test", "valid")}
     return json.dumps(kept), record.file("weights.safetensors").read_bytes()
 
 
@@ -131,7 +131,7 @@ def test_an_address_where_nothing_answers_is_one_sentence():
 
 def test_a_folder_that_another_machine_does_not_see(tmp_path):
     with pytest.raises(OSError, match="none: not found on .*; with --ray, --out must lie where all machines see it"):
-        experiment._train_where_shared(SPEC, tmp_path / "none", print, lambda: False)
+        experiment.train_where_shared(SPEC, tmp_path / "none", print, lambda: False)
 
 
 @pytest.mark.parametrize(

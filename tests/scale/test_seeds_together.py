@@ -14,20 +14,23 @@ import torch
 
 from finelib import training
 from finelib.baselines import SYSTEMS
+from finelib.baselines.variants import VariantConfig
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
 from finelib.data.features import Frames
 from finelib.data.sources import load
 from finelib.fine import FINE
 from finelib.models import build
 from finelib.paper import tables
-from finelib.runs import experiment, presets
+from finelib.runs import experiment, one
+from finelib.runs.checkpoint import Stopped
 from finelib.runs.options import Options
 from finelib.scale import seeds_together
+from finelib.scale.streamed import StreamedConfig
 
 # an operator that vmap knows no rule for is run seed by seed, with a warning
 pytestmark = pytest.mark.filterwarnings("error:There is a performance drop")
 SMALL = FineConfig(
-    width=(16, 16, 16), task_width=16, heads=2, experts=3, top_k=2, critic_width=16, label_width=8, dropout=0.3
+    width=(16, 16, 16), task_width=16, heads=2, experts=3, top_k=2, critic_width=16, label_width=8, dropout=0.0
 )
 SEEDS = [3, 1, 7]
 FRAMES = 15
@@ -35,7 +38,7 @@ CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 SPEC = RunSpec("FINE", DataConfig("mosi", scale=0.05), SMALL, TrainConfig(epochs=2), seed=1)
 
 
-class Fine64(FINE):
+class In64:
     def losses(self, output, batch):
         return super().losses(output, replace(batch, label=batch.label.double()))
 
@@ -71,7 +74,7 @@ def make(corpus, seeds=SEEDS, config=SMALL):
     for seed in seeds:
         torch.manual_seed(seed)
         model = build(config, corpus).double()
-        model.__class__ = Fine64
+        model.__class__ = type("Fine64", (In64, type(model)), {})
         models.append(model)
     return models
 
@@ -101,7 +104,7 @@ def assert_same(alone, together_):
 
 
 def test_seeds_together_end_as_each_does_alone(corpus):
-    """Dropout, warm-up, clipping, decay, accumulated steps, an uneven last batch, dev selection."""
+    """Warm-up, clipping, decay, accumulated steps, an uneven last batch, dev selection."""
     train = TrainConfig(epochs=2, batch_size=24, accumulate=2, lr=4e-3, lr_critic=2e-2, weight_decay=0.1)
     assert len(corpus.splits["train"]) % 24
     alone, at_once = both_ways(corpus, train)
@@ -109,7 +112,7 @@ def test_seeds_together_end_as_each_does_alone(corpus):
     test = corpus.splits["test"]
     for (a, _), (b, history) in zip(alone, at_once, strict=True):
         assert a.queue.filled.any() and history.seconds > 0 and history.samples_per_second > 0
-        ours, theirs = (training.predictions(m, test, train) for m in (a, b))
+        ours, theirs = (training.predict(m, test) for m in (a, b))
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
     (first, _), (second, _), _ = at_once
     assert not torch.allclose(first.head[0].weight, second.head[0].weight, atol=1e-3)
@@ -133,23 +136,25 @@ def test_a_seed_that_stops_early_or_diverges_touches_no_other(corpus):
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("ch_sims", {"encoder": "linear", "factorisation": "misa"}),  # labels of each modality
-        ("ch_sims", {"encoder": "mlp", "factorisation": "none", "contrast": "supcon"}),
+        ("ch_sims", {"variant": "w/o FTRE + MISA"}),  # labels of each modality
+        ("ch_sims", {"variant": "w/o MoQ + MLPs", "contrast": "supcon"}),
+        ("mosi", {"variant": "w/o FTRE"}),
         ("ur_funny", {"loss": "cross_entropy", "contrast_features": "task", "queue_alpha": 0.0, "qformer_layers": 2}),
-        ("mosi", {"factorisation": "unique", "modalities": ("V",), "loss": "l1", "renormalise_gate": True}),
+        ("mosi", {"variant": "unique branch only", "modalities": ("V",), "loss": "l1", "renormalise_gate": True}),
         ("mosi", {"critic": "concat", "str_negatives": "batch", "width": (16, 32, 16), "fusion_layers": 2}),
     ],
 )
 def test_every_variant_that_is_let_in_is_equal_too(corpora, name, change):
     train = TrainConfig(epochs=1, batch_size=24)
-    assert_same(*both_ways(corpora[name], train, [0, 1], replace(SMALL, **change)))
+    kind = VariantConfig if "variant" in change else FineConfig
+    assert_same(*both_ways(corpora[name], train, [0, 1], kind(**vars(SMALL) | change)))
 
 
 @pytest.mark.parametrize(
     ("config", "train", "said"),
     [
-        (replace(SMALL, encoder="lstm"), TrainConfig(), "LSTM, which vmap cannot run"),
-        (replace(SMALL, encoder="tcn"), TrainConfig(), "Dropout, which vmap cannot run"),
+        (VariantConfig(variant="w/o MoQ + LSTM"), TrainConfig(), "LSTM, which vmap cannot run"),
+        (SMALL, StreamedConfig(), "are for a run alone"),
         (SYSTEMS["TFN"].Config(**SYSTEMS["TFN"].DEMO), TrainConfig(), "tfn.Model is not FINE"),
         (SMALL, TrainConfig(bucket=True), "the short batch comes at another place"),
     ],
@@ -181,22 +186,21 @@ def test_a_measurement_decides_and_trains_nothing(corpus, monkeypatch):
 def as_on_a_gpu(monkeypatch):
     """The choice that a GPU would have, and the seeds of each group that was trained together."""
     groups, real = [], seeds_together.fit_together
-    monkeypatch.setattr(experiment, "_batched_device", lambda spec: True)
+    monkeypatch.setattr(experiment, "on_gpu", lambda spec: True)
     monkeypatch.setattr(seeds_together, "pays", lambda models, corpus, config, seeds: isinstance(models[0], FINE))
 
     def noted(models, corpus, config, seeds, *rest):
         groups.append(seeds)
         return real(models, corpus, config, seeds, *rest)
 
-    monkeypatch.setattr(seeds_together, "fit_together", noted)
+    monkeypatch.setattr(one, "fit_together", noted)
     return groups
 
 
-def test_on_a_cpu_each_run_is_alone(tmp_path):
-    options = Options(preset="smoke")
-    specs = presets.specs("mosi", options) + presets.compared_specs("mosi", options)
-    missing = {tmp_path / f"{i}": spec for i, spec in enumerate(specs)}
-    assert experiment._groups(missing) == [{folder: spec} for folder, spec in missing.items()]
+def test_on_a_cpu_each_run_is_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(one, "train_group", None)
+    monkeypatch.setattr(seeds_together, "pays", None)
+    assert len(experiment.run([SPEC, replace(SPEC, seed=2)], tmp_path, jobs=1, progress=False)) == 2
 
 
 def test_only_runs_that_differ_in_the_seed_alone_and_have_not_begun_form_a_group(tmp_path, as_on_a_gpu):
@@ -206,7 +210,7 @@ def test_only_runs_that_differ_in_the_seed_alone_and_have_not_begun_form_a_group
     missing = {tmp_path / f"{i}": spec for i, spec in enumerate([*specs, *other])}
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "checkpoint.pt").touch()  # begun alone, goes on alone
-    sizes = [sorted(folder.name for folder in group) for group in experiment._groups(missing)]
+    sizes = [sorted(folder.name for folder in group) for group in experiment._groups_of_seeds(missing)]
     assert sizes == [["0", "2"], ["1"], ["3"], ["4"], ["5"]]
 
 
@@ -224,22 +228,22 @@ def test_a_group_leaves_the_records_of_its_runs(tmp_path, as_on_a_gpu, monkeypat
     apart = experiment.run(specs, tmp_path / "b", jobs=1, progress=False)
     assert as_on_a_gpu == [SEEDS]
     for record, other, spec in zip(records, apart, specs, strict=True):
-        assert record.content["timing"].pop("together") == SEEDS
-        assert record.content.keys() == other.content.keys() and record.id == other.id
-        assert record.content["timing"].keys() == other.content["timing"].keys()
+        assert record.timing.pop("together") == SEEDS and other.timing.pop("peak_memory_mib") > 0
+        assert vars(record).keys() == vars(other).keys() and record.id == other.id
+        assert record.timing.keys() == other.timing.keys()
         assert record.test == pytest.approx(other.test, rel=0.02)
         np.testing.assert_allclose(record.predictions()["test"], other.predictions()["test"], atol=0.01)
-        again = training.predictions(
-            experiment.load_model(record, spec), experiment.load_corpus(spec.data).splits["test"], spec.train
-        )
+        model, test = experiment.load_model(record, spec), experiment.load_corpus(spec.data).splits["test"]
+        with training.cpu_threads(spec.train.threads):
+            again = training.predict(model, test)
         np.testing.assert_array_equal(again, record.predictions()["test"])
 
 
 def test_an_interrupted_group_leaves_nothing_and_begins_anew(tmp_path, as_on_a_gpu):
     specs = [replace(SPEC, seed=seed) for seed in (0, 1)]
     group, asked = {experiment.run_folder(spec, tmp_path): spec for spec in specs}, iter([False, True])
-    with pytest.raises(training.Stopped):
-        experiment.train_group(group, lambda _: None, lambda: next(asked))
+    with pytest.raises(Stopped):
+        one.train_group(group, experiment.load_corpus(SPEC.data), lambda _: None, lambda: next(asked))
     assert not list(tmp_path.rglob("record.json")) and not list(tmp_path.rglob("checkpoint.pt"))
-    assert [record.content["seed"] for record in experiment.run(specs, tmp_path, jobs=1, progress=False)] == [0, 1]
+    assert [record.seed for record in experiment.run(specs, tmp_path, jobs=1, progress=False)] == [0, 1]
     assert as_on_a_gpu == [[0, 1], [0, 1]]

@@ -2,17 +2,21 @@
 
 import tracemalloc
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from test_training import Linear
 
-from finelib import inputs, metrics, training
-from finelib.config import TrainConfig
+from finelib import metrics, training
+from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
 from finelib.data import planted, store
 from finelib.data.corpora import CORPORA
 from finelib.data.features import MODALITIES, SPLITS, Frames, ResidentSplit
+from finelib.inputs import Inputs, Standardise
+from finelib.models import build
+from finelib.runs import checkpoint, one
 from finelib.scale import streamed
 
 CPU = torch.device("cpu")
@@ -27,8 +31,18 @@ def mapped(tmp_path_factory):
         return planted.stored(SIMS, seed=1, cache=tmp_path_factory.mktemp("cache"))
 
 
-def epoch(length, seed=0, **settings):
-    return training.epoch(length, TrainConfig(**settings), torch.Generator().manual_seed(seed))
+class Order(streamed.StreamedTrainer):
+    """The order of the batches alone."""
+
+    def __init__(self, length, config, seed=0):
+        self.config, self.order = config, torch.Generator().manual_seed(seed)
+        self.splits = {"train": SimpleNamespace(length={"T": length})}
+
+
+def epoch(length, seed=0, chunk=0, **settings):
+    config = streamed.StreamedConfig(chunk=chunk, **settings) if chunk else TrainConfig(**settings)
+    trainer = Order(length, config, seed)
+    return trainer.epoch_batches() if chunk else training.Trainer.epoch_batches(trainer)
 
 
 # The order of an epoch
@@ -43,7 +57,7 @@ def test_every_row_once_an_epoch_in_as_many_batches_as_without_chunks(rows, chun
     batches = epoch(length, chunk=chunk, batch_size=batch, bucket=bucket)
     assert sorted(torch.cat(batches).tolist()) == list(range(rows))
     assert len(batches) == -(-rows // batch) and sorted(map(len, batches))[1:] == [batch] * (len(batches) - 1)
-    window = streamed.window_batches(TrainConfig(chunk=chunk, batch_size=batch))
+    window = streamed.StreamedConfig(chunk=chunk, batch_size=batch).window_batches
     for i in range(
         0, len(batches), window
     ):  # a window holds whole chunks, but for two at its borders and the short one
@@ -57,8 +71,8 @@ def test_without_chunks_the_order_is_one_permutation():
 
 
 def test_order_is_given_by_the_seed_and_new_in_each_epoch():
-    length, config, generator = torch.ones(500), TrainConfig(chunk=5), torch.Generator().manual_seed(0)
-    first, second = (torch.cat(training.epoch(length, config, generator)) for _ in range(2))
+    length, trainer = torch.ones(500), Order(torch.ones(500), streamed.StreamedConfig(chunk=5))
+    first, second = (torch.cat(trainer.epoch_batches()) for _ in range(2))
     assert torch.equal(first, torch.cat(epoch(length, chunk=5))) and not torch.equal(first, second)
     assert not torch.equal(first, torch.cat(epoch(length, 1, chunk=5)))
 
@@ -90,9 +104,9 @@ def test_streamed_batches_are_those_of_the_resident_split(mapped, window):
     split = mapped.splits["train"]
     order = epoch(torch.ones(len(split)), chunk=4, batch_size=16)
     resident = ResidentSplit(split, MODALITIES, CPU)
-    streamed = streamed.StreamedSplit(split, MODALITIES, CPU, window)
-    found = list(streamed.batches(order))
-    assert len(found) == len(order) and list(streamed.batches([])) == []
+    in_windows = streamed.StreamedSplit(split, MODALITIES, CPU, window)
+    found = list(in_windows.batches(order))
+    assert len(found) == len(order) and list(in_windows.batches([])) == []
     for index, batch in zip(order, found, strict=True):
         expected = resident.batch(index)
         assert torch.equal(batch.index, index) and torch.equal(batch.label, expected.label)
@@ -105,9 +119,9 @@ def test_two_windows_at_most_are_in_memory(mapped):
     split, window = mapped.splits["train"], 2
     order = epoch(torch.ones(len(split)), chunk=2, batch_size=8)
     total = sum(frames.values.nbytes for frames in split.frames.values())
-    streamed = streamed.StreamedSplit(split, MODALITIES, CPU, window)
+    in_windows = streamed.StreamedSplit(split, MODALITIES, CPU, window)
     tracemalloc.start()
-    for _ in streamed.batches(order):
+    for _ in in_windows.batches(order):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -115,49 +129,55 @@ def test_two_windows_at_most_are_in_memory(mapped):
 
 
 def test_a_reader_that_fails_is_heard_of(mapped):
-    streamed = streamed.StreamedSplit(mapped.splits["train"], MODALITIES, CPU, 1)
-    streamed._split = None
+    in_windows = streamed.StreamedSplit(mapped.splits["train"], MODALITIES, CPU, 1)
+    in_windows._split = None
     with pytest.raises(AttributeError):
-        next(streamed.batches([torch.arange(3)]))
+        next(in_windows.batches([torch.arange(3)]))
 
 
 def test_training_from_a_store_equals_training_from_memory_and_resumes_exactly(mapped, tmp_path):
     """Stopped after each of several updates in turn: within a window, at its end, at the end of an epoch."""
     whole = replace(mapped, splits={s: split.take(np.arange(len(split))) for s, split in mapped.splits.items()})
-    config = TrainConfig(epochs=2, batch_size=16, chunk=2, accumulate=2)  # 26 batches an epoch, 2 in a window
+    config = streamed.StreamedConfig(
+        epochs=2, batch_size=16, chunk=2, accumulate=2
+    )  # 26 batches an epoch, 2 in a window
 
     class Video(Linear):
         def __init__(self):
             super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(24, 1))
+            self.weight, self.inputs = torch.nn.Parameter(torch.zeros(24, 1)), Inputs({"V": 24})
 
-    def run(corpus, **options):
+    def run(corpus, path=None, stop=lambda: False):
         model = Video()
-        return training.fit(model, corpus, config, 3, **options).curves, model.weight, model.seen
+        trainer = streamed.StreamedTrainer(model, corpus, config, 3)
+        history = checkpoint.run(trainer, path, None, stop) if path else trainer.run()
+        return history.curves, model.weight, model.seen
 
     curves, weight, seen = run(whole)
     assert sorted(seen) == sorted(2 * list(range(403)))
     assert run(mapped)[0] == curves
-    checkpoint = tmp_path / "checkpoint.pt"
+    path = tmp_path / "checkpoint.pt"
     for updates in (1, 2, 9, 1, 6):
         done = iter(range(1, 100))
-        with pytest.raises(training.Stopped):
-            run(mapped, checkpoint=checkpoint, stop=lambda done=done, last=updates: next(done) == last)
-    resumed = run(mapped, checkpoint=checkpoint)
+        with pytest.raises(checkpoint.Stopped):
+            run(mapped, path, stop=lambda done=done, last=updates: next(done) == last)
+    resumed = run(mapped, path)
     assert resumed[0] == curves and torch.equal(resumed[1], weight)
 
 
-def test_a_split_that_is_too_large_is_told_and_chunks_are_never_chosen(mapped, caplog, monkeypatch):
+def test_a_split_that_is_too_large_is_told_and_streaming_is_never_chosen(mapped, caplog, monkeypatch):
     split = mapped.splits["train"]
     size = sum(frames.values.nbytes for frames in split.frames.values())
-    monkeypatch.setattr(streamed, "_memory", lambda device: 2 * size - 1)
-    for taken, chunk in ((split, 8), (split.take(np.arange(len(split))), 0)):  # in windows; already in memory
-        streamed.training_split(taken, MODALITIES, CPU, TrainConfig(chunk=chunk))
+    spec = RunSpec("FINE", DataConfig("ch_sims"), FineConfig(), TrainConfig(), 0)
+    model = build(spec.model_config, mapped)
+    monkeypatch.setattr(streamed.psutil, "virtual_memory", lambda: SimpleNamespace(total=2 * size - 1))
+    streamed.warn_if_large(split.take(np.arange(len(split))), MODALITIES, CPU)  # it is in memory already
+    one.make_trainer(model, mapped, replace(spec, train=streamed.StreamedConfig()))
     assert not caplog.text
-    assert isinstance(streamed.training_split(split, MODALITIES, CPU, TrainConfig()), ResidentSplit)
-    assert "training split: 0.0 GiB of features" in caplog.text and "TrainConfig(chunk=64)" in caplog.text
-    with pytest.raises(ValueError, match="chunk: found -1, expected a number of rows"):
-        streamed.training_split(split, MODALITIES, CPU, TrainConfig(chunk=-1))
+    assert isinstance(one.make_trainer(model, mapped, spec).splits["train"], ResidentSplit)
+    assert "training split: 0.0 GiB of features" in caplog.text and "StreamedConfig(chunk=64)" in caplog.text
+    with pytest.raises(ValueError, match="chunk: found 0, expected a number of rows"):
+        streamed.StreamedConfig(chunk=0)
 
 
 def test_rows_are_taken_with_their_frames():
@@ -173,7 +193,7 @@ def test_rows_are_taken_with_their_frames():
 @pytest.mark.parametrize("width", [1, 5, 64, 65, 129, 768])
 def test_statistics_of_some_columns_at_a_time_are_those_of_all(width):
     values = np.random.default_rng(0).normal(3, 2, (999, width)).astype(np.float32)
-    found = inputs.statistics(Frames.from_lengths(values, np.array([999])))
+    found = Standardise.of(Frames.from_lengths(values, np.array([999])))
     exact = values.astype(np.float64)
     assert torch.equal(found.mean, torch.tensor(exact.mean(0), dtype=torch.float32))
     assert torch.equal(found.scale, 1 / torch.tensor(exact.std(0), dtype=torch.float32))
