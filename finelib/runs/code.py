@@ -21,7 +21,7 @@ def code_hash(*roots: str, without: Iterable[str] = ()) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(closure(roots, without)):
-        digest.update(f"{name}\0{_code(name)}".encode())
+        digest.update(f"{name}\0{_parsed(_path(name))[1]}".encode())
     return digest.hexdigest()
 
 
@@ -39,13 +39,7 @@ def closure(roots: Iterable[str], without: Iterable[str] = ()) -> set[str]:
 
 def imports(name: str) -> list[str]:
     """The modules of this package that a module imports, wherever in it the import stands."""
-    found = []
-    for node in ast.walk(_tree(name)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                found.append(inner if _path(inner) else node.module)
-    return [module for module in dict.fromkeys(found) if module != PACKAGE]
+    return _parsed(_path(name))[0]
 
 
 @cache
@@ -58,16 +52,16 @@ def _path(name: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin else None
 
 
-def _tree(name: str) -> ast.Module:
-    return ast.parse(_path(name).read_text(encoding="utf-8"))
-
-
-def _code(name: str) -> str:
-    """A module's code without its docstrings, as text."""
-    tree = _tree(name)
+@cache
+def _parsed(path: Path) -> tuple[list[str], str]:
+    """The modules of this package that a file imports, and its code without docstrings, as text."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), []
     for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name if _path(name) else node.module for name in inner]
         body = getattr(node, "body", None)
         first = body[0] if isinstance(body, list) and body else None
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             body[0] = ast.Pass()
-    return ast.dump(tree)
+    return [name for name in dict.fromkeys(found) if name != PACKAGE], ast.dump(tree)

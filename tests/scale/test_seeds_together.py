@@ -94,10 +94,10 @@ def both_ways(corpus, train, seeds=SEEDS, config=SMALL, prepare=lambda models: m
 def assert_same(alone, together_):
     for (a, history_a), (b, history_b) in zip(alone, together_, strict=True):
         assert history_a.best_epoch == history_b.best_epoch and len(history_a.curves) == len(history_b.curves)
-        for one, other in zip(history_a.curves, history_b.curves, strict=True):
-            assert one == pytest.approx(other, rel=1e-6, abs=1e-7)  # predictions are in float32
-            losses = [name for name in one if not name.startswith("dev_")]
-            assert [one[name] for name in losses] == pytest.approx([other[name] for name in losses], rel=1e-8)
+        for ours, other in zip(history_a.curves, history_b.curves, strict=True):
+            assert ours == pytest.approx(other, rel=1e-6, abs=1e-7)  # predictions are in float32
+            losses = [name for name in ours if not name.startswith("dev_")]
+            assert [ours[name] for name in losses] == pytest.approx([other[name] for name in losses], rel=1e-8)
         state = b.state_dict()
         for name, value in a.state_dict().items():  # the queue's slots are among them
             torch.testing.assert_close(value, state[name], msg=lambda said, name=name: f"{name}: {said}", **CLOSE)
