@@ -1,6 +1,6 @@
 """Killed, interrupted, twice at once, no room: the same command then ends where an undisturbed run ends.
 
-``FINE_KILLS=20 python -m pytest tests/test_killed.py`` kills a run as often; without it three times.
+``FINE_KILLS=20 python -m pytest tests/runs/test_killed.py`` kills a run as often; without it three times.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from make_files import write_mmsa
 
 from finelib.data import download, mmsa, sources
 from finelib.data.corpora import CORPORA
-from finelib.paper import table
+from finelib.paper.table import read, write
 from finelib.runs.options import ROOT
 
 KILLS = int(os.environ.get("FINE_KILLS", "3"))
@@ -33,7 +33,7 @@ SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 def command(out, *, only="table2", preset="smoke", jobs=2, seeds=1):
     options = ["--preset", preset, "--only", only, "--jobs", str(jobs), "--seeds", str(seeds), "--out", str(out)]
-    return [sys.executable, "-m", "finelib.run", *options]
+    return [sys.executable, "-m", "finelib", *options]
 
 
 def content(out):
@@ -167,15 +167,15 @@ def test_a_killed_download_is_never_used(tmp_path, monkeypatch):
 def write_again_and_again(tables, folder):
     while True:
         for table in tables:
-            table.write(table, folder)
+            write(table, folder)
 
 
 def test_a_killed_table_is_the_old_one_or_the_new_one(tmp_path, whole, undisturbed):
-    table, chance = table.read(whole / "figures" / "table2.json"), random.Random(3)
+    table, chance = read(whole / "figures" / "table2.json"), random.Random(3)
     tables = [table, replace(table, notes=(*table.notes, "A longer note. " * 20_000))]
     texts = []
     for each in tables:
-        table.write(each, tmp_path)
+        write(each, tmp_path)
         texts.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
     assert len(texts[0]) == 5
     for _ in range(20):

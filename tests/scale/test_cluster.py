@@ -144,7 +144,7 @@ def test_share_of_a_gpu(gpus, jobs, share):
 
 def test_a_signal_saves_the_state_and_leaves_no_process(tmp_path):
     """To the whole group, as a terminal sends it."""
-    command = [sys.executable, "-m", "finelib.run", "--ray", "--preset", "demo", "--only", "table2", "--out", tmp_path]
+    command = [sys.executable, "-m", "finelib", "--ray", "--preset", "demo", "--only", "table2", "--out", tmp_path]
     process = subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
