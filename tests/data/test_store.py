@@ -16,7 +16,7 @@ from finelib.data.corpora import CORPORA
 from finelib.data.features import SPLITS, Frames, ResidentSplit, Split
 
 MOSI = CORPORA["mosi"]
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
