@@ -15,11 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
 import sys
 import time
 
+import joblib
 import torch
 from step import BATCH, counted, made_up, step
 
@@ -96,7 +96,7 @@ def main() -> None:
         "batch": BATCH,
         "device": torch.cuda.get_device_name() if found else None,
         "processor": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": joblib.cpu_count(),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import planted_parts
 from larger_than_memory import BATCH, AnonymousMemory, machine, model_of, number, rate, shape, updates
 from scipy import stats
 
@@ -117,7 +118,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="of rows, streamed, frames, batch, seeds; the others are kept")
     arguments = parser.parse_args()
     sizes, path = tuple(n // 10 for n in ROWS) if arguments.quick else ROWS, arguments.out / "growth.json"
-    stored, small = planted.stored(shape(max(sizes)), cache=arguments.out), planted.generate(shape(256))
+    stored, small = planted_parts.stored(shape(max(sizes)), cache=arguments.out), planted.generate(shape(256))
     measures = {
         "rows": (sizes, lambda n: rows(stored, n)),
         "streamed": (sizes, lambda n: streamed(stored, n)),

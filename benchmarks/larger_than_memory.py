@@ -25,12 +25,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import planted_parts
+import psutil
 import torch
 
 from finelib import models, training
 from finelib.config import TrainConfig
 from finelib.contrastive import DynamicContrastiveQueue
-from finelib.data import planted
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import MODALITIES, Corpus, Split
 from finelib.fine import FINE
@@ -77,10 +78,10 @@ def generate(info: CorpusInfo, out: Path) -> dict:
         return json.loads(known.read_text())
     started = time.perf_counter()
     with AnonymousMemory() as memory:
-        planted.stored(info, cache=out)
+        planted_parts.stored(info, cache=out)
     utterances = sum(info.sizes)
     dense = utterances * 4 * sum(n * d for n, d in zip(info.max_frames, info.widths, strict=True))
-    stored = sum(path.stat().st_size for path in (out / "corpora").rglob("*.npy"))
+    stored = sum(path.stat().st_size for path in (out / "corpora").rglob("*.f4"))
     found = {
         "utterances": utterances,
         "training_utterances": info.sizes[0],
@@ -99,7 +100,7 @@ def forget(out: Path, split: Split | None = None) -> None:
     """Have the store's pages given up: unmapped here, then dropped from the page cache."""
     for frames in split.frames.values() if split else ():
         frames.values.base.base.madvise(mmap.MADV_DONTNEED)
-    for path in (out / "corpora").rglob("*.npy"):
+    for path in (out / "corpora").rglob("*.f4"):
         with path.open("rb") as stream_:
             os.posix_fadvise(stream_.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -120,7 +121,7 @@ def shorten_queue(model: FINE, slots: int) -> None:
 def updates(model: FINE, split: Split, config: TrainConfig) -> Iterator[None]:
     """Endless training updates of the model on ``split``."""
     train = streamed.training_split(split, MODALITIES, torch.device("cpu"), config)
-    run = training._Run(model, config, 0, len(split))
+    run = training.Trainer(model, config, 0, len(split))
     while True:
         yield from run.updates(train)
         run.end_epoch(train)
@@ -179,7 +180,7 @@ def machine() -> dict:
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
-        "memory_gib": streamed._memory(torch.device("cpu")) / 2**30,
+        "memory_gib": psutil.virtual_memory().total / 2**30,
         "system": platform.platform(),
     }
 
@@ -191,7 +192,7 @@ def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
     forget(out)
     started = time.perf_counter()
     with AnonymousMemory() as opening:
-        corpus = planted.stored(shape(rows), cache=out)
+        corpus = planted_parts.stored(shape(rows), cache=out)
     opened, train = time.perf_counter(), corpus.splits["train"]
     with AnonymousMemory() as building:
         model = model_of(corpus)

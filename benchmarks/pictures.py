@@ -1,4 +1,4 @@
-"""What ``benchmarks/*.json`` hold, drawn (notebook 16): where a step's time goes, and what grows with what.
+"""What ``benchmarks/*.json`` hold, drawn for ``performance.ipynb``: where a step's time goes, what grows with what.
 
 Nothing is measured here. Every figure names the machine's load or threads where they matter; the commands that made
 the files stand in benchmarks/README.md.
@@ -19,11 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from finelib.data.corpora import CORPORA
-from finelib.runs.options import ROOT
 
-BENCHMARKS = ROOT / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parent
 HERE, OTHER, FINE = "#0072b2", "#999999", "#d55e00"
-PEERS = {"tfn": "TFN", "lmf": "LMF", "lf_dnn": "LF-DNN", "mfn": "MFN", "mult_full": "MulT"}  # mmsa_NAME.json
+PEERS = {"tfn": "TFN", "lmf": "LMF", "lf_dnn": "LF-DNN", "mfn": "MFN", "mult": "MulT"}  # key of mmsa.json -> name
 GROWTH = {  # growth.json: what grows -> its axis, and the curves that are drawn
     "rows": ("training utterances", {"cpu_seconds": "CPU seconds of an epoch"}),
     "frames": ("length of the sequences, MOSEI's = 1", {"cpu_seconds": "CPU seconds of a step"}),
@@ -96,8 +95,8 @@ def step_parts(found: dict, threads: int = 1) -> Figure:
 
 def beside_mmsa(folder: Path = BENCHMARKS) -> Figure:
     """Training samples per second: MMSA's model, ours, and FINE (demo) in the same run, for each compared system."""
-    there = {file: name for file, name in PEERS.items() if (folder / f"mmsa_{file}.json").is_file()}
-    found = {name: read(f"mmsa_{file}", folder) for file, name in there.items()}
+    content = read("mmsa", folder)
+    found = {name: content[key] for key, name in PEERS.items() if key in content}
     sides = {"peer": ("MMSA's", OTHER), "ours": ("ours", HERE), "fine": ("FINE, demo", FINE)}
     figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
     for i, (side, (label, colour)) in enumerate(sides.items()):
@@ -169,9 +168,12 @@ def growth(found: dict) -> Figure:
 def memory_growth(found: dict) -> Figure:
     """Anonymous memory against rows, held in memory and streamed."""
     figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
-    for name, quantity, title, colour in (("rows", "in_memory", "in memory", OTHER), ("streamed",) * 3 + (HERE,)):
+    for name, quantity, title, colour in (
+        ("rows", "in_memory_mib", "in memory", OTHER),
+        ("streamed", "streamed_mib", "streamed", HERE),
+    ):
         one = found["growth"][name]
-        axis.plot(one["x"], one["curves"][f"{quantity}_mib"]["y"], "o-", label=title, color=colour)
+        axis.plot(one["x"], one["curves"][quantity]["y"], "o-", label=title, color=colour)
     axis.set(xlabel="training utterances", ylabel="anonymous memory, MiB", ylim=(0, None))
     axis.legend()
     return _finish(figure)

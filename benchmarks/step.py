@@ -39,7 +39,7 @@ from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import MODALITIES, Batch
 from finelib.fine import FINE
 from finelib.runs import presets
-from finelib.training import PRECISIONS, _Run
+from finelib.training import PRECISIONS, Trainer
 
 BATCH, STEPS, PRODUCT = 32, 15, 1024
 COPIES = [2**k for k in range(16, 27, 2)]  # bytes copied, for the rate at which operations of that size move theirs
@@ -60,14 +60,14 @@ PHASES = ("forward", "losses", "backward", "update")
 # --------------------------------------------------------------------------------------- what a step consists of
 
 
-def made_up(config: FineConfig, info: CorpusInfo, train: TrainConfig, device: str = "cpu") -> tuple[_Run, Batch]:
+def made_up(config: FineConfig, info: CorpusInfo, train: TrainConfig, device: str = "cpu") -> tuple[Trainer, Batch]:
     """A training, and a batch of full length to train on."""
     torch.manual_seed(0)
     widths = dict(zip(MODALITIES, info.widths, strict=True))
     frames = dict(zip(MODALITIES, info.max_frames, strict=True))
     classes = len(info.class_edges) + 1
     model = FINE(config, info, widths, [info.sizes[0] // classes] * classes).to(device)
-    run = _Run(model, train, 0, BATCH)
+    run = Trainer(model, train, 0, BATCH)
     if train.compile:
         model.compile(dynamic=True)
     label = torch.empty(BATCH).uniform_(info.label_low, info.label_high)
@@ -81,7 +81,7 @@ def made_up(config: FineConfig, info: CorpusInfo, train: TrainConfig, device: st
     return run, batch
 
 
-def step(run: _Run, batch: Batch) -> list[float]:
+def step(run: Trainer, batch: Batch) -> list[float]:
     """One whole training step; seconds of its phases (on a GPU of their launch alone)."""
     clock = [time.perf_counter()]
     output = run.forward(batch)
