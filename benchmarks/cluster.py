@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from finelib import __main__ as main
+from finelib.__main__ import planned_runs, select
 from finelib.config import RunSpec
 from finelib.data.corpora import CORPORA
 from finelib.runs import experiment
@@ -147,7 +147,7 @@ def real_runs(ray, specs: list[RunSpec], dispatch: float, start: float) -> list[
 def planned(preset: str) -> list[RunSpec]:
     """The planted runs of a preset, as run_all.sh starts them."""
     options = Options(preset=preset)
-    return [s for s in main.planned_runs(options, *main.select(options, None)) if s.data.source == "planted"]
+    return [s for s in planned_runs(options, *select(options, None)) if s.data.source == "planted"]
 
 
 def demo_seconds(specs: list[RunSpec], records: list[dict]) -> tuple[list[float], int]:

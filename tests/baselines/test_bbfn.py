@@ -13,14 +13,14 @@ def test_bbfn_gates_weigh_old_and_new():
     new = layer.attention(layer.norm(x), layer.norm(y), mask)
     retain, compound = (1 / (1 + torch.exp(-(control @ g.weight.T + g.bias))) for g in (layer.retain, layer.compound))
     mixed = torch.stack([retain * x[:, t] + compound * new[:, t] for t in range(5)], 1)
-    expected = mixed + layer.narrow(torch.relu(layer.wide(layer.norm_ff(mixed))))
+    expected = mixed + layer.feed_forward[3](torch.relu(layer.feed_forward[0](layer.norm_ff(mixed))))
     torch.testing.assert_close(layer(x, y, control, mask), expected, rtol=1e-4, atol=1e-5)
     with torch.no_grad():  # gates shut: neither the old nor the new passes
         for gate in (layer.retain, layer.compound):
             gate.weight.zero_()
             gate.bias.fill_(-50)
-        layer.narrow.weight.zero_()
-        layer.narrow.bias.zero_()
+        layer.feed_forward[3].weight.zero_()
+        layer.feed_forward[3].bias.zero_()
     assert layer(x, y, control, mask).abs().max() < 1e-6
 
 

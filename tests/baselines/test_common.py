@@ -1,12 +1,9 @@
 """The parts that several systems are made of, against PyTorch's own or by hand."""
 
-import numpy as np
 import torch
 from torch import nn
 
-from finelib import training
 from finelib.baselines import common
-from finelib.config import TrainConfig
 from finelib.inputs import Inputs
 
 
@@ -53,15 +50,3 @@ def test_convolution_is_that_of_pytorch():
     torch.testing.assert_close(own(x, mask), reference(x.transpose(1, 2)).transpose(1, 2))
     mask[1, 6:] = False
     assert not own(x, mask)[1, 6:].any()
-
-
-def test_buckets_hold_every_utterance_once_and_like_lengths(corpus):
-    length = sum(torch.from_numpy(frames.length) for frames in corpus.splits["train"].frames.values())
-
-    def spread(bucket):
-        config = TrainConfig(batch_size=8, bucket=bucket)
-        batches = training.epoch(length, config, torch.Generator().manual_seed(0))
-        assert sorted(torch.cat(batches).tolist()) == list(range(len(length)))
-        return np.mean([float(length[rows].float().std()) for rows in batches if len(rows) > 1])
-
-    assert spread(True) < 0.3 * spread(False)
