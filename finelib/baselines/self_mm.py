@@ -175,7 +175,7 @@ def relative_distance(
 def generated_label(
     label: Float[Tensor, "B"], alpha: Float[Tensor, "B"], fused: Float[Tensor, "B"]
 ) -> Float[Tensor, "B"]:
-    """y_s of a modality with relative distance ``alpha``, where ``fused`` is that of the fused features."""
+    """y_s of a modality; relative distances ``alpha`` of its own and ``fused`` of the fused features."""
     return (label * alpha / (fused + EPSILON) + label + alpha - fused) / 2
 
 
