@@ -205,15 +205,11 @@ def our_parts(name: str, folder: Path, aligned: bool, threads: int, epochs: int)
 
 def our_speed(name: str, folder: Path, aligned: bool, threads: int, epochs: int) -> dict:
     """Training samples per second of ``training.fit``, every batch counted."""
-    import torch
-
     from finelib import models, training
-    from finelib.data.features import ResidentSplit
 
     corpus, config, train = our_parts(name, folder, aligned, threads, epochs)
     model = models.build(config, corpus)
-    split = ResidentSplit(corpus.splits["train"], config.modalities, torch.device("cpu"))
-    first = split.batch(torch.arange(train.batch_size))
+    first = corpus.batch(range(train.batch_size), "train", config.modalities)
     mflop = operations(lambda: model.losses(model(first), first)["total"].backward(), len(first))
     model = models.build(config, corpus)
     history = training.fit(model, corpus, train, seed=0)
@@ -235,7 +231,7 @@ def our_scores(name: str, folder: Path, aligned: bool, threads: int, seed: int, 
     torch.manual_seed(seed)
     model = models.build(config, corpus)
     training.fit(model, corpus, train, seed)
-    return measures(training.predictions(model, corpus.splits["test"], train), corpus.splits["test"].label)
+    return measures(training.predict(model, corpus.splits["test"]), corpus.splits["test"].label)
 
 
 def operations(step, batch_size: int) -> float:
