@@ -26,7 +26,11 @@ def test_imports_point_only_downwards():
         ("data/card.py", "from finelib.views import style", "Imports point only downwards BROKEN"),
         ("fine.py", "def later():\n    from finelib import training", "Imports point only downwards BROKEN"),
         ("plain.py", "from finelib import config", "Imports point only downwards BROKEN"),
-        ("data/corpora.py", "def later():\n    from finelib.data import card", "No circles, between rooms or within one BROKEN"),
+        (
+            "data/corpora.py",
+            "def later():\n    from finelib.data import card",
+            "No circles, between rooms or within one BROKEN",
+        ),
         ("new.py", "", "- finelib.new"),
     ],
 )

@@ -140,7 +140,7 @@ class Model(Baseline):
         return Output(prediction, similar, dissimilar, torch.cat(list(means.values()), -1).detach())
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Prediction "L_MP", contrast "L_CL", and each feature's own prediction "L_UP", on CH-SIMS of unimodal labels."""
+        """Prediction "L_MP", contrast "L_CL", each feature's own prediction "L_UP" (CH-SIMS: of its unimodal label)."""
         label, own = batch.label, batch.unimodal_labels or {}
         single = torch.stack([self.mono(x)[:, 0] for x in (*output.similar.values(), *output.dissimilar.values())])
         targets = [label] * len(self.modalities) + [own.get(m, label) for m in self.modalities]

@@ -8,15 +8,13 @@ load("mosi", FILE_OR_FOLDER)    the licensed feature files
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from finelib.data import conversion, store, ur_funny
 from finelib.data.card import describe
-from finelib.data.corpora import CORPORA, CorpusInfo
+from finelib.data.corpora import CORPORA, CorpusInfo, nearest
 from finelib.data.features import Corpus
 from finelib.data.safe_pickle import DataError
 from finelib.data.text import MINILM, encode_corpus
@@ -66,6 +64,8 @@ def load(
         OSError: a file cannot be opened or the cache cannot be written.
     """
     if _is_path(corpus):
+        if source != "planted":
+            raise ValueError(f"load: found the path {str(corpus)!r} and source {str(source)!r}, expected one of them")
         corpus, source = _corpus_of(Path(corpus)), corpus
     info = _info(corpus)
     source = _source(info, source)
@@ -105,12 +105,6 @@ def available(
     except (DataError, OSError) as error:
         return str(error)
     return None
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint at the most similar name, "" if none is similar."""
-    close = get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _is_path(corpus: str | Path) -> bool:

@@ -176,6 +176,9 @@ def test_card_compares_with_the_published_hash(tmp_path, monkeypatch):
         (("mosi", "."), {"context": True}, "has no context sentences"),
         (("mosi",), {"finetune_text": True}, "expected the name of an encoder"),
         (("mosei", "."), {}, "CMU-MOSEI: looked for .*data/README.md says how to obtain it"),
+        (("nowhere/file.pkl",), {}, "nowhere/file.pkl: found no such file or folder"),
+        ((".",), {}, "found no file that is named as published, expected those of one corpus; name it"),
+        ((".", "public"), {}, "found the path '.' and source 'public', expected one of them"),
     ],
 )
 def test_what_does_not_exist_is_said(arguments, options, sentence, tmp_path, monkeypatch):
@@ -191,3 +194,12 @@ def test_available(tmp_path):
     write_mmsa(tmp_path, "mosi")
     assert sources.available("mosi", tmp_path) is None
     assert "aligned_50.pkl, found in" in sources.available("mosi", tmp_path, aligned=True)
+
+
+def test_a_path_in_place_of_a_name_tells_the_corpus(tmp_path):
+    file = write_mmsa(tmp_path, "ch_sims")
+    assert {sources.load(path).info.name for path in (tmp_path, str(tmp_path), file)} == {"ch_sims"}
+    write_mmsa(tmp_path, "mosi")
+    with pytest.raises(ValueError, match="found files of ch_sims, mosi, expected those of one corpus; name it"):
+        sources.load(tmp_path)
+    assert sources.load("mosi", tmp_path).info.name == "mosi"
