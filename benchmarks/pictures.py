@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from finelib.data.corpora import CORPORA
+from finelib.views.style import BLUE, GREY, ORANGE, finish
 
 BENCHMARKS = Path(__file__).resolve().parent
-HERE, OTHER, FINE = "#0072b2", "#999999", "#d55e00"
+HERE, OTHER, FINE = BLUE, GREY, ORANGE
 PEERS = {"tfn": "TFN", "lmf": "LMF", "lf_dnn": "LF-DNN", "mfn": "MFN", "mult": "MulT"}  # key of mmsa.json -> name
 GROWTH = {  # growth.json: what grows -> its axis, and the curves that are drawn
     "rows": ("training utterances", {"cpu_seconds": "CPU seconds of an epoch"}),
@@ -90,7 +91,7 @@ def step_parts(found: dict, threads: int = 1) -> Figure:
         axis.set_yticks(range(len(group)), [CORPORA[row["corpus"]].title for row in group])
         axis.invert_yaxis()
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    return _finish(figure)
+    return finish(figure)
 
 
 def beside_mmsa(folder: Path = BENCHMARKS) -> Figure:
@@ -106,7 +107,7 @@ def beside_mmsa(folder: Path = BENCHMARKS) -> Figure:
     axis.set_xticks(range(len(found)), found)
     axis.set(ylabel="training samples per second", yscale="log", title="Beside MMSA, CMU-MOSI's shapes, two threads")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    return _finish(figure)
+    return finish(figure)
 
 
 # ---------------------------------------------------------------------------------------------- many runs
@@ -129,7 +130,7 @@ def scaling(found: dict) -> Figure:
         about = f"{grid['runs']} runs, {hours:,.{0 if hours > 10 else 1}f} hours of one worker"
         axis.set_title(f"{preset} preset: {about}", fontsize=10)
     axes[0].legend(fontsize=8)
-    return _finish(figure)
+    return finish(figure)
 
 
 def together(found: dict) -> Figure:
@@ -144,7 +145,7 @@ def together(found: dict) -> Figure:
         axis.set_ylim(0)
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend()
-    return _finish(figure)
+    return finish(figure)
 
 
 # -------------------------------------------------------------------------------------------------- growth
@@ -162,7 +163,7 @@ def growth(found: dict) -> Figure:
             each.set_minor_formatter(NullFormatter())
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    return _finish(figure)
+    return finish(figure)
 
 
 def memory_growth(found: dict) -> Figure:
@@ -176,7 +177,7 @@ def memory_growth(found: dict) -> Figure:
         axis.plot(one["x"], one["curves"][quantity]["y"], "o-", label=title, color=colour)
     axis.set(xlabel="training utterances", ylabel="anonymous memory, MiB", ylim=(0, None))
     axis.legend()
-    return _finish(figure)
+    return finish(figure)
 
 
 def _power(axis: Axes, found: dict, key: str, title: str) -> None:
@@ -204,8 +205,3 @@ def streamed(found: dict) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(lines)
-
-
-def _finish(figure: Figure) -> Figure:
-    plt.close(figure)
-    return figure
