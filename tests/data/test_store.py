@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from make_files import SMALL, write_mmsa, write_ur_funny
 
 from finelib.data import conversion, mmsa, sources, store
 from finelib.data.card import compared, describe
 from finelib.data.corpora import CORPORA
-from finelib.data.features import SPLITS, Frames, ResidentSplit, Split
+from finelib.data.features import SPLITS, Frames, Split
 
 MOSI = CORPORA["mosi"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +41,7 @@ def test_store_round_trip_reads_the_source_once(tmp_path, monkeypatch):
             assert np.array_equal(a.frames[m].start, b.frames[m].start)
             assert np.array_equal(a.unimodal_labels[m], b.unimodal_labels[m])
             assert isinstance(b.frames[m].values.base, np.memmap)
-    batch = ResidentSplit(second.splits["train"], ("T", "A", "V"), torch.device("cpu")).batch(torch.tensor([0, 5]))
+    batch = second.batch([0, 5], "train")
     assert batch.features["A"].shape[-1] == 33
 
 
