@@ -1,6 +1,7 @@
 """Frames, splits and the order in which their rows are cut into batches."""
 
 import numpy as np
+import pytest
 import torch
 
 from finelib.data.features import Frames, cut_batches
@@ -39,3 +40,12 @@ def test_rows_are_taken_with_their_frames():
         part = frames.take(np.array(rows, dtype=np.int64))
         assert part.length.tolist() == length[rows].tolist() if rows else len(part.length) == 0
         np.testing.assert_array_equal(part.values, np.concatenate([frames.values[:0], *(whole[row] for row in rows)]))
+
+
+@pytest.mark.parametrize("width", [1, 5, 64, 65, 129, 768])
+def test_moments_of_some_columns_at_a_time_are_those_of_all(width):
+    values = np.random.default_rng(0).normal(3, 2, (999, width)).astype(np.float32)
+    mean, sd = Frames.from_lengths(values, np.array([999])).moments
+    exact = values.astype(np.float64)
+    np.testing.assert_array_equal(mean, exact.mean(0).astype(np.float32))
+    np.testing.assert_array_equal(sd, exact.std(0).astype(np.float32))
