@@ -47,7 +47,7 @@ def test_self_mm_updates_the_labels_of_a_batch_from_the_second_epoch_on(corpus):
     torch.testing.assert_close(model.memory["M"].label, label)
     terms = model.losses(model(batch), batch)
     own = {m: model.memory[m].labels_of(batch.index, batch.label) for m in "TAV"}
-    assert float(terms["L_UP"]) > 0 and any(not torch.equal(own[m], batch.label) for m in own)
+    assert terms["L_UP"] > 0 and any(not torch.equal(own[m], batch.label) for m in own)
 
 
 def test_self_mm_weighs_unimodal_errors_by_the_distance_of_the_labels(corpus):
