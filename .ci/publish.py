@@ -1,7 +1,7 @@
 """Put finished results where a reader on the web sees them: figures/published and the tables in README.
 
-    python -m finelib.publish OUT [NAME ...] [NAME=PUBLISHED_NAME ...]
-    python -m finelib.publish --repository=OWNER/NAME
+    python .ci/publish.py OUT [NAME ...] [NAME=PUBLISHED_NAME ...]
+    python .ci/publish.py --repository=OWNER/NAME
 
 OUT is the --out of a finished ``run_all.sh``; names default to all that is found in OUT/figures. The second form gives
 README a Colab and a Binder badge for each notebook, and the notebooks the address that they install from on Colab.
@@ -14,8 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from finelib.runs.options import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "figures" / "published"
 LARGEST = 1_000_000  # bytes; interactive figures carry their own plotly.js and are made by run_all.sh
 

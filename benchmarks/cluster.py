@@ -22,12 +22,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from finelib import __main__ as main
+from finelib.__main__ import planned_runs, select
 from finelib.config import RunSpec
 from finelib.data.corpora import CORPORA
 from finelib.runs import experiment
 from finelib.runs.options import Options
-from finelib.runs.records import read_record, versions
+from finelib.runs.records import RunRecord, config_hash, read_record, versions
 from finelib.scale import cluster
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
@@ -77,10 +77,14 @@ def nothing(_spec: RunSpec, _folder: Path, advance, _stop) -> None:
     advance(1)
 
 
+def empty(_task: tuple[RunSpec, Path]) -> None:
+    """A task that Ray is given directly: what one costs without this library's driver."""
+
+
 def timed(spec: RunSpec, folder: Path, advance, stop) -> None:
     """Train, and leave the seconds it took beside the record."""
     began = time.perf_counter()
-    experiment.train_one(spec, folder, None, stop)
+    experiment.train_and_report(spec, folder, lambda _: None, stop)
     (folder / "seconds").write_text(str(time.perf_counter() - began))
     advance(1)
 
@@ -96,8 +100,8 @@ def overhead(ray, specs: list[RunSpec], count: int) -> dict:
     tasks = [(specs[i % len(specs)], Path("out/runs") / f"run-{i:06}") for i in range(count)]
     drive = partial(cluster.drive, ray, nothing, cpus=[1] * count, jobs=None, on_progress=lambda _: None)
     first = seconds_of(lambda: drive(tasks[:1]))
-    call, board = ray.remote(cluster._call), ray.remote(num_cpus=0)(cluster._Board).remote()
-    alone = sorted(seconds_of(lambda task=task: ray.get(call.remote(nothing, task, 0, board))) for task in tasks[:200])
+    call = ray.remote(empty)
+    alone = sorted(seconds_of(lambda task=task: ray.get(call.remote(task))) for task in tasks[:200])
     many = [seconds_of(lambda: drive(tasks)) for _ in range(3)]
     return {
         "first_task": first,
@@ -143,21 +147,25 @@ def real_runs(ray, specs: list[RunSpec], dispatch: float, start: float) -> list[
 def planned(preset: str) -> list[RunSpec]:
     """The planted runs of a preset, as run_all.sh starts them."""
     options = Options(preset=preset)
-    return [s for s in main.planned_runs(options, *main.select(options, None)) if s.data.source == "planted"]
+    return [s for s in planned_runs(options, *select(options, None)) if s.data.source == "planted"]
 
 
-def demo_seconds(specs: list[RunSpec], records: list[dict]) -> tuple[list[float], int]:
+def demo_seconds(specs: list[RunSpec], records: list[RunRecord]) -> tuple[list[float], int]:
     """Measured seconds of each run, or the mean over its like where its own are missing; how many are its own."""
-    own = {(r["config_hash"], r["seed"]): r["timing"]["seconds"] for r in records}
-    found = [own.get((experiment.config_hash(spec), spec.seed)) for spec in specs]
+    own = {(record.config_hash, record.seed): record.timing["seconds"] for record in records}
+    found = [own.get((config_hash(spec), spec.seed)) for spec in specs]
     like: dict[tuple, list[float]] = {}
     for spec, value in zip(specs, found, strict=True):
-        like.setdefault((spec.data, type(spec.model_config), spec.train.epochs), []).extend([value] if value else [])
+        if value is not None:
+            like.setdefault(kind(spec), []).append(value)
     means = {key: statistics.fmean(values) for key, values in like.items()}
-    seconds = [
-        value or means[s.data, type(s.model_config), s.train.epochs] for s, value in zip(specs, found, strict=True)
-    ]
+    seconds = [means[kind(spec)] if value is None else value for spec, value in zip(specs, found, strict=True)]
     return seconds, sum(value is not None for value in found)
+
+
+def kind(spec: RunSpec) -> tuple:
+    """Runs of one kind take about as long."""
+    return spec.data, type(spec.model_config), spec.train.epochs
 
 
 def paper_seconds(paper: list[RunSpec], demo: list[RunSpec], seconds: list[float], ratio: float) -> list[float]:
@@ -189,7 +197,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--tasks", type=int, default=2000)
     given = parser.parse_args(arguments)
     demo, paper = planned("demo"), planned("paper")
-    records = [read_record(path.parent).content for path in sorted(given.records.glob("*/record.json"))]
+    records = [read_record(path.parent) for path in sorted(given.records.glob("*/record.json"))]
     seconds, own = demo_seconds(demo, records)
     on_paper = paper_seconds(paper, demo, seconds, step_ratio())
     table1 = [s for s in demo if s.data.corpus == "mosi" and s.data.scale == 0.5 and s.seed == 0]

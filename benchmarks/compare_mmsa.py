@@ -39,7 +39,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {"mult": "MulT", "tfn": "TFN", "lmf": "LMF", "lf_dnn": "LF-DNN", "mfn": "MFN"}
 SIZES, FRAMES, WIDTHS = (1284, 229, 686), (50, 375, 500), (768, 5, 20)
-FINE = {"FINE": "DEMO", "FINE (paper)": "PAPER"}  # side -> its configuration in finelib.presets
+FINE = {"FINE": "DEMO", "FINE (paper)": "PAPER"}  # side -> its configuration in finelib.runs.presets
 SLOW = ("mult",)  # timed on a part of the rows; the time of a step does not depend on how many there are
 SLOW_ROWS = (256, 32, 32)
 ACCURACY_ROWS = (400, 100, 400)
@@ -205,15 +205,11 @@ def our_parts(name: str, folder: Path, aligned: bool, threads: int, epochs: int)
 
 def our_speed(name: str, folder: Path, aligned: bool, threads: int, epochs: int) -> dict:
     """Training samples per second of ``training.fit``, every batch counted."""
-    import torch
-
     from finelib import models, training
-    from finelib.data.features import ResidentSplit
 
     corpus, config, train = our_parts(name, folder, aligned, threads, epochs)
     model = models.build(config, corpus)
-    split = ResidentSplit(corpus.splits["train"], config.modalities, torch.device("cpu"))
-    first = split.batch(torch.arange(train.batch_size))
+    first = corpus.batch(range(train.batch_size), "train", config.modalities)
     mflop = operations(lambda: model.losses(model(first), first)["total"].backward(), len(first))
     model = models.build(config, corpus)
     history = training.fit(model, corpus, train, seed=0)
@@ -235,7 +231,7 @@ def our_scores(name: str, folder: Path, aligned: bool, threads: int, seed: int, 
     torch.manual_seed(seed)
     model = models.build(config, corpus)
     training.fit(model, corpus, train, seed)
-    return measures(training.predictions(model, corpus.splits["test"], train), corpus.splits["test"].label)
+    return measures(training.predict(model, corpus.splits["test"]), corpus.splits["test"].label)
 
 
 def operations(step, batch_size: int) -> float:
@@ -359,7 +355,7 @@ def main() -> int:
     parser.add_argument("--accuracy", action="store_true", help="test scores instead of speed")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=8, help="with --accuracy")
-    parser.add_argument("--out", type=Path, metavar="FILE.json")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="put the result among those of other models")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -390,11 +386,22 @@ def main() -> int:
         "versions": {name: version(name) for name in ("torch", "mmsa")},
         "cpu": platform.processor() or platform.machine(),
     }
-    text = json.dumps(result)
+    print(json.dumps(result))
     if options.out:
-        options.out.write_text(text + "\n")
-    print(text)
+        name = options.model + ("" if options.lengths == "full" else f"_{options.lengths}")
+        keep(options.out, f"{options.model}_accuracy" if options.accuracy else name, result)
     return 0
+
+
+def keep(path: Path, name: str, result: dict) -> None:
+    """Put the result into the file under its name, one line for each of its figures."""
+    content = json.loads(path.read_text()) if path.exists() else {}
+    content[name] = result
+    blocks = []
+    for key, figures in sorted(content.items()):
+        lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in figures.items())
+        blocks.append(f" {json.dumps(key)}: {{\n{lines}\n }}")
+    path.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -21,10 +21,9 @@ from finelib.config import DataConfig
 from finelib.runs import experiment, presets
 from finelib.runs.options import ROOT, Options
 from finelib.runs.records import git_revision, versions
-from finelib.study import figure5
+from finelib.study.figure5 import pca, project, umap
 from finelib.study.representations import features_of
 from finelib.views import figure5
-from finelib.views.figure5 import Figure5
 
 
 def loading_seconds(page: Path) -> dict[str, float]:
@@ -61,12 +60,12 @@ def main(out: Path) -> None:
     model = experiment.load_model(record, spec)
     features = timed("features of 4,659 utterances", lambda: features_of(model, corpus.splits["test"]))
     projections = {
-        name: timed(f"{name} of both panels", lambda m=method: figure5._project(features, m))
-        for name, method in (("UMAP", figure5.umap), ("PCA", figure5.pca))
+        name: timed(f"{name} of both panels", lambda m=method: project(features, m))
+        for name, method in (("UMAP", umap), ("PCA", pca))
     }
     arrays = {"test": features.label, "test_label": features.label}  # the run's own predictions are of fewer utterances
     run = SimpleNamespace(id=record.id, predictions=lambda: arrays)
-    shown = Figure5(corpus, run, features, projections, {})
+    shown = figure5.Figure5(corpus, run, features, projections, {})
     folder = Path(tempfile.mkdtemp())
     timed("static figure as PNG", lambda: shown.static().savefig(folder / "figure5.png", dpi=200))
     timed("static figure as PDF", lambda: shown.static().savefig(folder / "figure5.pdf"))

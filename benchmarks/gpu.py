@@ -3,7 +3,7 @@
     python benchmarks/gpu.py [--attained 10] [--overhead 20] > benchmarks/gpu.json
 
 On a GPU: milliseconds of a training step (full published lengths, batch of ``step.BATCH``) in float32, with TF32, with
-the forward pass in bfloat16, and compiled; and the hours of a paper-preset run at the first of these.
+the forward pass in bfloat16; and the hours of a paper-preset run at the first of these.
 
 Without one: seconds = steps * (operations of a step / attained rate + overhead). Operations are counted; the attained
 rate and the time that a step takes however small it is are assumptions, not measurements. The text encoder, dev scores
@@ -15,11 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
 import sys
 import time
 
+import joblib
 import torch
 from step import BATCH, counted, made_up, step
 
@@ -32,7 +32,6 @@ WAYS = {
     "float32": (TrainConfig(), False),
     "tf32": (TrainConfig(), True),
     "bfloat16": (TrainConfig(precision="bfloat16"), False),
-    "compiled": (TrainConfig(compile=True), False),
 }
 REPEATS = 50
 
@@ -48,13 +47,13 @@ def device_ms(config: FineConfig, info: CorpusInfo, way: str) -> float:
     """Milliseconds of a step on the GPU, over REPEATS steps after ten that do not count."""
     train, tf32 = WAYS[way]
     torch.backends.cuda.matmul.allow_tf32 = tf32
-    run, batch = made_up(config, info, train, "cuda")
+    trainer, batch = made_up(config, info, train)  # where there is a GPU, "auto" is it
     for _ in range(10):
-        step(run, batch)
+        step(trainer, batch)
     torch.cuda.synchronize()
     started = time.perf_counter()
     for _ in range(REPEATS):
-        step(run, batch)
+        step(trainer, batch)
     torch.cuda.synchronize()
     return 1e3 * (time.perf_counter() - started) / REPEATS
 
@@ -96,7 +95,7 @@ def main() -> None:
         "batch": BATCH,
         "device": torch.cuda.get_device_name() if found else None,
         "processor": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": joblib.cpu_count(),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

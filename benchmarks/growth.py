@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import planted_parts
 from larger_than_memory import BATCH, AnonymousMemory, machine, model_of, number, rate, shape, updates
 from scipy import stats
 
@@ -31,10 +32,12 @@ from finelib.config import TrainConfig
 from finelib.data import planted
 from finelib.data.features import Corpus, Split
 from finelib.runs.records import git_revision, versions
+from finelib.scale.streamed import StreamedConfig
 
 ROWS, FRAMES, BATCHES, SEEDS = (500, 1000, 2000, 4000, 8000), (0.25, 0.5, 1, 2), (8, 16, 32, 64, 128, 256), (1, 2, 4, 8)
 CHUNK = 16
 IN_MEMORY = TrainConfig(epochs=100, batch_size=BATCH)
+STREAMED = StreamedConfig(epochs=100, batch_size=BATCH, chunk=CHUNK)
 
 
 def growth(name: str, sizes: tuple[float, ...], measure: Callable[[float], dict[str, float]]) -> dict:
@@ -53,13 +56,21 @@ def growth(name: str, sizes: tuple[float, ...], measure: Callable[[float], dict[
     return {"x": list(sizes), "curves": curves}
 
 
-def head(split: Split, n: int) -> Split:
-    """The first n utterances, their frames mapped as they are."""
+def head(corpus: Corpus, n: int) -> Corpus:
+    """A corpus of the first n training utterances, their frames mapped as they are."""
+    split = corpus.splits["train"]
     frames = {
         m: replace(f, values=f.values[: f.length[:n].sum()], start=f.start[:n], length=f.length[:n])
         for m, f in split.frames.items()
     }
-    return Split(frames, split.label[:n], split.ids[:n], split.text[:n])
+    first = Split(frames, split.label[:n], split.ids[:n], split.text[:n])
+    return replace(corpus, splits=corpus.splits | {"train": first})
+
+
+def in_memory(corpus: Corpus) -> Corpus:
+    """The corpus with its training split copied to ordinary memory."""
+    train = corpus.splits["train"]
+    return replace(corpus, splits=corpus.splits | {"train": train.take(np.arange(len(train)))})
 
 
 def more_memory(work: Callable[[], object]) -> float:
@@ -80,25 +91,25 @@ def seconds(work: Callable[[], object]) -> dict[str, float]:
 
 def rows(corpus: Corpus, n: int) -> dict[str, float]:
     """Time of an epoch in memory, and its memory. The queue grows with the rows, as it does."""
-    part, steps = head(corpus.splits["train"], n), -(-n // BATCH)
-    model = model_of(replace(corpus, splits=corpus.splits | {"train": part}))
-    epoch = updates(model, part.take(np.arange(n)), IN_MEMORY)
+    mapped, steps = head(corpus, n), -(-n // BATCH)
+    model = model_of(mapped)
+    epoch = updates(model, in_memory(mapped), IN_MEMORY)
     rate(epoch, 2)
     found = seconds(lambda: rate(epoch, steps))
     del epoch
-    memory = more_memory(lambda: rate(updates(model, part.take(np.arange(n)), IN_MEMORY), 4))
+    memory = more_memory(lambda: rate(updates(model, in_memory(mapped), IN_MEMORY), 4))
     return found | {"in_memory_mib": memory}
 
 
 def streamed(corpus: Corpus, n: int) -> dict[str, float]:
     """Memory of streamed training, over two windows and a half. The queue is as long for all n."""
-    model, part = model_of(corpus), head(corpus.splits["train"], n)
-    return {"streamed_mib": more_memory(lambda: rate(updates(model, part, replace(IN_MEMORY, chunk=CHUNK)), 20))}
+    model, part = model_of(corpus), head(corpus, n)
+    return {"streamed_mib": more_memory(lambda: rate(updates(model, part, STREAMED), 20))}
 
 
 def step(corpus: Corpus, batch: int = BATCH) -> dict[str, float]:
     """Median time of a step."""
-    arm = updates(model_of(corpus), corpus.splits["train"], replace(IN_MEMORY, batch_size=batch))
+    arm = updates(model_of(corpus), corpus, replace(IN_MEMORY, batch_size=batch))
     rate(arm, 2)
     found = [seconds(lambda: next(arm)) for _ in range(7)]
     return {name: statistics.median(one[name] for one in found) for name in found[0]}
@@ -117,7 +128,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="of rows, streamed, frames, batch, seeds; the others are kept")
     arguments = parser.parse_args()
     sizes, path = tuple(n // 10 for n in ROWS) if arguments.quick else ROWS, arguments.out / "growth.json"
-    stored, small = planted.stored(shape(max(sizes)), cache=arguments.out), planted.generate(shape(256))
+    stored, small = planted_parts.stored(shape(max(sizes)), cache=arguments.out), planted.generate(shape(256))
     measures = {
         "rows": (sizes, lambda n: rows(stored, n)),
         "streamed": (sizes, lambda n: streamed(stored, n)),

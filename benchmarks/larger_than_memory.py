@@ -25,18 +25,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import planted_parts
+import psutil
 import torch
 
-from finelib import models, training
+from finelib import models
 from finelib.config import TrainConfig
 from finelib.contrastive import DynamicContrastiveQueue
-from finelib.data import planted
 from finelib.data.corpora import CORPORA, CorpusInfo
-from finelib.data.features import MODALITIES, Corpus, Split
+from finelib.data.features import Corpus, Split
 from finelib.fine import FINE
 from finelib.runs import presets
 from finelib.runs.records import git_revision, versions
-from finelib.scale import streamed
+from finelib.scale.streamed import StreamedConfig, StreamedTrainer
+from finelib.training import Trainer, cpu_threads
 
 MOSEI, BATCH, CHUNK, IN_MEMORY = CORPORA["mosei"], 32, 64, 4000
 
@@ -77,10 +79,10 @@ def generate(info: CorpusInfo, out: Path) -> dict:
         return json.loads(known.read_text())
     started = time.perf_counter()
     with AnonymousMemory() as memory:
-        planted.stored(info, cache=out)
+        planted_parts.stored(info, cache=out)
     utterances = sum(info.sizes)
     dense = utterances * 4 * sum(n * d for n, d in zip(info.max_frames, info.widths, strict=True))
-    stored = sum(path.stat().st_size for path in (out / "corpora").rglob("*.npy"))
+    stored = sum(path.stat().st_size for path in (out / "corpora").rglob("*.f4"))
     found = {
         "utterances": utterances,
         "training_utterances": info.sizes[0],
@@ -99,7 +101,7 @@ def forget(out: Path, split: Split | None = None) -> None:
     """Have the store's pages given up: unmapped here, then dropped from the page cache."""
     for frames in split.frames.values() if split else ():
         frames.values.base.base.madvise(mmap.MADV_DONTNEED)
-    for path in (out / "corpora").rglob("*.npy"):
+    for path in (out / "corpora").rglob("*.f4"):
         with path.open("rb") as stream_:
             os.posix_fadvise(stream_.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -117,13 +119,12 @@ def shorten_queue(model: FINE, slots: int) -> None:
     model.queue = DynamicContrastiveQueue(capacity, model.queue.features.shape[1])
 
 
-def updates(model: FINE, split: Split, config: TrainConfig) -> Iterator[None]:
-    """Endless training updates of the model on ``split``."""
-    train = streamed.training_split(split, MODALITIES, torch.device("cpu"), config)
-    run = training._Run(model, config, 0, len(split))
+def updates(model: FINE, corpus: Corpus, config: TrainConfig) -> Iterator[None]:
+    """Endless training updates of the model, streamed if the configuration is a StreamedConfig."""
+    trainer = (StreamedTrainer if isinstance(config, StreamedConfig) else Trainer)(model, corpus, config, seed=0)
     while True:
-        yield from run.updates(train)
-        run.end_epoch(train)
+        yield from trainer.updates()
+        trainer.end_epoch()
 
 
 def rate(steps: Iterator[None], count: int, batch: int = BATCH) -> float:
@@ -134,14 +135,16 @@ def rate(steps: Iterator[None], count: int, batch: int = BATCH) -> float:
     return batch * count / (time.perf_counter() - started)
 
 
-def compare(model: FINE, train: Split, out: Path, config: TrainConfig, rounds: int, steps: int) -> dict:
+def compare(model: FINE, corpus: Corpus, out: Path, config: StreamedConfig, rounds: int, steps: int) -> dict:
     """Rates of the arms in alternation: streamed, in memory, and mapped with a permutation of the whole corpus."""
+    train = corpus.splits["train"]
     rows = np.sort(np.random.default_rng(0).choice(len(train), min(IN_MEMORY, len(train)), replace=False))
-    whole = replace(config, chunk=0)
+    in_memory = replace(corpus, splits=corpus.splits | {"train": train.take(rows)})
+    whole = TrainConfig(epochs=config.epochs, batch_size=config.batch_size, threads=config.threads)
     arms = {
-        "streamed": updates(copy.deepcopy(model), train, config),
-        "in_memory": updates(copy.deepcopy(model), train.take(rows), whole),
-        "mapped_full_permutation": updates(copy.deepcopy(model), train, whole),
+        "streamed": updates(copy.deepcopy(model), corpus, config),
+        "in_memory": updates(copy.deepcopy(model), in_memory, whole),
+        "mapped_full_permutation": updates(copy.deepcopy(model), corpus, whole),
     }
     found = {name: {"utterances_per_second": [], "per_cpu_second": [], "read_gb": 0.0} for name in arms}
     for arm in arms.values():
@@ -163,14 +166,14 @@ def compare(model: FINE, train: Split, out: Path, config: TrainConfig, rounds: i
     return {"steps_per_round": steps, "rounds": rounds, "arms": found}
 
 
-def both(model: FINE, train: Split, out: Path, config: TrainConfig, rounds: int, steps: int) -> dict:
+def both(model: FINE, corpus: Corpus, out: Path, config: StreamedConfig, rounds: int, steps: int) -> dict:
     """Memory of streamed training with nothing beside it, past the change of a window; then ``compare``."""
-    forget(out, train)
+    forget(out, corpus.splits["train"])
     with AnonymousMemory() as memory:
-        rate(updates(model, train, config), streamed.window_batches(config) + 4)
+        rate(updates(model, corpus, config), config.window_batches + 4)
     mapped, slots = number("/proc/self/status", "RssFile:") / 1024, len(model.queue.label)
     alone = {"queue_slots": slots, "peak_anonymous_mib": memory.peak, "file_mapped_mib": mapped}
-    return alone | compare(model, train, out, config, rounds, steps)
+    return alone | compare(model, corpus, out, config, rounds, steps)
 
 
 def machine() -> dict:
@@ -179,20 +182,20 @@ def machine() -> dict:
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
-        "memory_gib": streamed._memory(torch.device("cpu")) / 2**30,
+        "memory_gib": psutil.virtual_memory().total / 2**30,
         "system": platform.platform(),
     }
 
 
 def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
     """Everything, as the JSON has it."""
-    config = TrainConfig(epochs=100, batch_size=BATCH, threads=threads, chunk=8 if quick else CHUNK)
+    config = StreamedConfig(epochs=100, batch_size=BATCH, threads=threads, chunk=8 if quick else CHUNK)
     generated = generate(shape(rows), out)
     forget(out)
     started = time.perf_counter()
     with AnonymousMemory() as opening:
-        corpus = planted.stored(shape(rows), cache=out)
-    opened, train = time.perf_counter(), corpus.splits["train"]
+        corpus = planted_parts.stored(shape(rows), cache=out)
+    opened = time.perf_counter()
     with AnonymousMemory() as building:
         model = model_of(corpus)
     result = {
@@ -202,17 +205,17 @@ def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
         "threads": threads,
         "batch": BATCH,
         "chunk": config.chunk,
-        "window_utterances": streamed.window_batches(config) * BATCH,
+        "window_utterances": config.window_batches * BATCH,
         "generation": generated,
         "load_before": os.getloadavg(),
         "opening": {"seconds": opened - started, "peak_anonymous_mib": opening.peak},
         "building": {"seconds": time.perf_counter() - opened, "peak_anonymous_mib": building.peak},
     }
-    with training.cpu_threads(threads):
-        result["queue_as_configured"] = both(model, train, out, config, *((2, 4) if quick else (3, 4)))
+    with cpu_threads(threads):
+        result["queue_as_configured"] = both(model, corpus, out, config, *((2, 4) if quick else (3, 4)))
         print(json.dumps(result), file=sys.stderr, flush=True)
         shorten_queue(model, round(presets.DEMO.queue_alpha * MOSEI.sizes[0]))
-        result["queue_of_mosei"] = both(model, train, out, config, *((2, 4) if quick else (16, 16)))
+        result["queue_of_mosei"] = both(model, corpus, out, config, *((2, 4) if quick else (16, 16)))
     return result | {"machine": machine(), "versions": versions(), "git_revision": git_revision()}
 
 

@@ -1,4 +1,4 @@
-"""What ``benchmarks/*.json`` hold, drawn (notebook 16): where a step's time goes, and what grows with what.
+"""What ``benchmarks/*.json`` hold, drawn for ``performance.ipynb``: where a step's time goes, what grows with what.
 
 Nothing is measured here. Every figure names the machine's load or threads where they matter; the commands that made
 the files stand in benchmarks/README.md.
@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from finelib.data.corpora import CORPORA
-from finelib.runs.options import ROOT
+from finelib.views.style import BLUE, GREY, ORANGE, finish
 
-BENCHMARKS = ROOT / "benchmarks"
-HERE, OTHER, FINE = "#0072b2", "#999999", "#d55e00"
-PEERS = {"tfn": "TFN", "lmf": "LMF", "lf_dnn": "LF-DNN", "mfn": "MFN", "mult_full": "MulT"}  # mmsa_NAME.json
+BENCHMARKS = Path(__file__).resolve().parent
+HERE, OTHER, FINE = BLUE, GREY, ORANGE
+PEERS = {"tfn": "TFN", "lmf": "LMF", "lf_dnn": "LF-DNN", "mfn": "MFN", "mult": "MulT"}  # key of mmsa.json -> name
 GROWTH = {  # growth.json: what grows -> its axis, and the curves that are drawn
     "rows": ("training utterances", {"cpu_seconds": "CPU seconds of an epoch"}),
     "frames": ("length of the sequences, MOSEI's = 1", {"cpu_seconds": "CPU seconds of a step"}),
@@ -91,13 +91,13 @@ def step_parts(found: dict, threads: int = 1) -> Figure:
         axis.set_yticks(range(len(group)), [CORPORA[row["corpus"]].title for row in group])
         axis.invert_yaxis()
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    return _finish(figure)
+    return finish(figure)
 
 
 def beside_mmsa(folder: Path = BENCHMARKS) -> Figure:
     """Training samples per second: MMSA's model, ours, and FINE (demo) in the same run, for each compared system."""
-    there = {file: name for file, name in PEERS.items() if (folder / f"mmsa_{file}.json").is_file()}
-    found = {name: read(f"mmsa_{file}", folder) for file, name in there.items()}
+    content = read("mmsa", folder)
+    found = {name: content[key] for key, name in PEERS.items() if key in content}
     sides = {"peer": ("MMSA's", OTHER), "ours": ("ours", HERE), "fine": ("FINE, demo", FINE)}
     figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
     for i, (side, (label, colour)) in enumerate(sides.items()):
@@ -107,7 +107,7 @@ def beside_mmsa(folder: Path = BENCHMARKS) -> Figure:
     axis.set_xticks(range(len(found)), found)
     axis.set(ylabel="training samples per second", yscale="log", title="Beside MMSA, CMU-MOSI's shapes, two threads")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    return _finish(figure)
+    return finish(figure)
 
 
 # ---------------------------------------------------------------------------------------------- many runs
@@ -130,7 +130,7 @@ def scaling(found: dict) -> Figure:
         about = f"{grid['runs']} runs, {hours:,.{0 if hours > 10 else 1}f} hours of one worker"
         axis.set_title(f"{preset} preset: {about}", fontsize=10)
     axes[0].legend(fontsize=8)
-    return _finish(figure)
+    return finish(figure)
 
 
 def together(found: dict) -> Figure:
@@ -145,7 +145,7 @@ def together(found: dict) -> Figure:
         axis.set_ylim(0)
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend()
-    return _finish(figure)
+    return finish(figure)
 
 
 # -------------------------------------------------------------------------------------------------- growth
@@ -163,18 +163,21 @@ def growth(found: dict) -> Figure:
             each.set_minor_formatter(NullFormatter())
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    return _finish(figure)
+    return finish(figure)
 
 
 def memory_growth(found: dict) -> Figure:
     """Anonymous memory against rows, held in memory and streamed."""
     figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
-    for name, quantity, title, colour in (("rows", "in_memory", "in memory", OTHER), ("streamed",) * 3 + (HERE,)):
+    for name, quantity, title, colour in (
+        ("rows", "in_memory_mib", "in memory", OTHER),
+        ("streamed", "streamed_mib", "streamed", HERE),
+    ):
         one = found["growth"][name]
-        axis.plot(one["x"], one["curves"][f"{quantity}_mib"]["y"], "o-", label=title, color=colour)
+        axis.plot(one["x"], one["curves"][quantity]["y"], "o-", label=title, color=colour)
     axis.set(xlabel="training utterances", ylabel="anonymous memory, MiB", ylim=(0, None))
     axis.legend()
-    return _finish(figure)
+    return finish(figure)
 
 
 def _power(axis: Axes, found: dict, key: str, title: str) -> None:
@@ -202,8 +205,3 @@ def streamed(found: dict) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(lines)
-
-
-def _finish(figure: Figure) -> Figure:
-    plt.close(figure)
-    return figure

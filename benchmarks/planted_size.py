@@ -39,7 +39,7 @@ def measure(corpus_name: str, seeds: int, epochs: int, out: Path) -> dict:
         "fine_corr": fine,
         "share": [value / oracle for value in fine],
         "ridge_share": corr["ridge (T + A + V)"] / oracle,
-        "seconds": [record.content["timing"]["seconds"] for record in records],
+        "seconds": [record.timing["seconds"] for record in records],
         "runs": [record.id for record in records],
         "git_revision": git_revision(),
     }

@@ -1,7 +1,7 @@
 """FINE's training step against what the machine can do at most: a roofline, measured in one run.
 
     python benchmarks/step.py --threads 1 2 --out benchmarks/step.json
-    python benchmarks/step.py --precision bfloat16 --compile
+    python benchmarks/step.py --precision bfloat16
 
 Input of each corpus's full published lengths (no padding to trim), batch 32. Every operation of a step is counted: its
 multiplications and additions, and the bytes it reads and writes. It takes at least the larger of operations / matrix
@@ -29,6 +29,8 @@ import time
 from collections import Counter
 from importlib.metadata import version
 
+import joblib
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -36,10 +38,11 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from finelib.config import FineConfig, TrainConfig
 from finelib.data.corpora import CORPORA, CorpusInfo
-from finelib.data.features import MODALITIES, Batch
+from finelib.data.features import MODALITIES, SPLITS, Batch, Corpus, Frames, Split
 from finelib.fine import FINE
+from finelib.inputs import Inputs
 from finelib.runs import presets
-from finelib.training import PRECISIONS, _Run
+from finelib.training import PRECISIONS, Trainer
 
 BATCH, STEPS, PRODUCT = 32, 15, 1024
 COPIES = [2**k for k in range(16, 27, 2)]  # bytes copied, for the rate at which operations of that size move theirs
@@ -60,46 +63,42 @@ PHASES = ("forward", "losses", "backward", "update")
 # --------------------------------------------------------------------------------------- what a step consists of
 
 
-def made_up(config: FineConfig, info: CorpusInfo, train: TrainConfig, device: str = "cpu") -> tuple[_Run, Batch]:
-    """A training, and a batch of full length to train on."""
+def made_up(config: FineConfig, info: CorpusInfo, train: TrainConfig) -> tuple[Trainer, Batch]:
+    """A training of FINE, and a batch of full length to train on, on the device of ``train``."""
     torch.manual_seed(0)
-    widths = dict(zip(MODALITIES, info.widths, strict=True))
-    frames = dict(zip(MODALITIES, info.max_frames, strict=True))
+    rng = np.random.default_rng(0)
+    frames = {}
+    for m, width, longest in zip(MODALITIES, info.widths, info.max_frames, strict=True):
+        values = rng.standard_normal((BATCH * longest, width), np.float32)
+        frames[m] = Frames.from_lengths(values, np.full(BATCH, longest))
+    label = rng.uniform(info.label_low, info.label_high, BATCH).astype(np.float32)
+    split = Split(frames, label, ids=[str(i) for i in range(BATCH)], text=[""] * BATCH)
+    corpus = Corpus(info, "planted", dict.fromkeys(SPLITS, split), sha256="", encoder="")
     classes = len(info.class_edges) + 1
-    model = FINE(config, info, widths, [info.sizes[0] // classes] * classes).to(device)
-    run = _Run(model, train, 0, BATCH)
-    if train.compile:
-        model.compile(dynamic=True)
-    label = torch.empty(BATCH).uniform_(info.label_low, info.label_high)
-    batch = Batch(
-        {m: torch.randn(BATCH, frames[m], widths[m]).to(device) for m in MODALITIES},
-        {m: torch.ones(BATCH, frames[m], dtype=torch.bool, device=device) for m in MODALITIES},
-        label.to(device),
-        None,
-        torch.arange(BATCH, device=device),
-    )
-    return run, batch
+    model = FINE(config, info, Inputs(corpus.widths), [info.sizes[0] // classes] * classes)  # the corpus's own queue
+    trainer = Trainer(model, corpus, train, seed=0)
+    return trainer, trainer.splits["train"].batch(torch.arange(BATCH))
 
 
-def step(run: _Run, batch: Batch) -> list[float]:
+def step(trainer: Trainer, batch: Batch) -> list[float]:
     """One whole training step; seconds of its phases (on a GPU of their launch alone)."""
     clock = [time.perf_counter()]
-    output = run.forward(batch)
+    output = trainer.forward(batch)
     clock.append(time.perf_counter())
-    total = run.model.losses(output, batch)["total"]
+    total = trainer.model.losses(output, batch)["total"]
     clock.append(time.perf_counter())
     total.backward()
     clock.append(time.perf_counter())
-    run.step()
+    trainer.step()
     clock.append(time.perf_counter())
     return [after - before for before, after in zip(clock, clock[1:], strict=False)]
 
 
 def counted(config: FineConfig, info: CorpusInfo) -> int:
     """Operations of one training step, counted on tensors without values."""
-    run, batch = made_up(config, info, TrainConfig(), "meta")
+    trainer, batch = made_up(config, info, TrainConfig(device="meta"))
     with FlopCounterMode(display=False) as counter:
-        run.model.losses(run.forward(batch), batch)["total"].backward()
+        trainer.losses(batch)["total"].backward()
     return counter.get_total_flops()
 
 
@@ -163,15 +162,15 @@ def attainable(called: list[tuple[str, int, int, float]], product: float, copies
 
 def measure(config: FineConfig, info: CorpusInfo, train: TrainConfig, copies: dict[int, float]) -> dict:
     """Counts, times and shares of one configuration on one corpus's sizes."""
-    run, batch = made_up(config, info, train)
+    trainer, batch = made_up(config, info, train)
     for _ in range(3):
-        step(run, batch)
+        step(trainer, batch)
     with Operations() as counts:
-        step(run, batch)
+        step(trainer, batch)
     a = torch.randn(PRODUCT, PRODUCT)
     phases, products = [], []
     for i in range(STEPS + 3):
-        times, product = step(run, batch), seconds(lambda: a @ a, 1)
+        times, product = step(trainer, batch), seconds(lambda: a @ a, 1)
         if i >= 3:
             phases.append(times)
             products.append(2 * PRODUCT**3 / product)
@@ -180,7 +179,7 @@ def measure(config: FineConfig, info: CorpusInfo, train: TrainConfig, copies: di
     least = attainable(counts.called, product, copies)
     return {
         "corpus": info.name,
-        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "gflop": operations / 1e9,
         "gbyte": sum(called[2] for called in counts.called) / 1e9,
         "calls": len(counts.called),
@@ -191,7 +190,7 @@ def measure(config: FineConfig, info: CorpusInfo, train: TrainConfig, copies: di
         "attainable_ms": 1e3 * least,
         "share_of_attainable": least / took,
         "ms_by_phase": {p: 1e3 * statistics.median(t) for p, t in zip(PHASES, zip(*phases, strict=True), strict=True)},
-        "ms_by_kind": by_kind(lambda: step(run, batch)),
+        "ms_by_kind": by_kind(lambda: step(trainer, batch)),
     }
 
 
@@ -216,7 +215,6 @@ def main() -> None:
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=["mosi", "mosei", "ch_sims"])
     parser.add_argument("--configurations", nargs="+", choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
-    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--out", help="also write the JSON here")
     arguments = parser.parse_args()
     rows, rates = [], {}
@@ -226,7 +224,7 @@ def main() -> None:
         rates[threads] = {str(size): rate / 1e9 for size, rate in copies.items()}
         for corpus in arguments.corpora:
             for name in arguments.configurations:
-                train = TrainConfig(precision=arguments.precision, compile=arguments.compile)
+                train = TrainConfig(precision=arguments.precision)
                 found = measure(CONFIGURATIONS[name], CORPORA[corpus], train, copies)
                 rows.append({"threads": threads, "configuration": name} | found)
                 row = rows[-1]
@@ -239,13 +237,12 @@ def main() -> None:
         {
             "batch": BATCH,
             "precision": arguments.precision,
-            "compile": arguments.compile,
             "copy_gbyte_per_second": rates,
             "rows": rows,
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # of Linux, in kB
             "load": os.getloadavg()[0],
             "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
+            "cores": joblib.cpu_count(),
             "torch": version("torch"),
             "allocator": os.environ.get("GLIBC_TUNABLES", "as it comes"),
             "command": " ".join(["python", "benchmarks/step.py", *sys.argv[1:]]),

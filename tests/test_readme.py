@@ -1,5 +1,6 @@
 """README shows exactly what was published, and what was published can be traced."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -7,9 +8,11 @@ import shutil
 import nbformat
 import pytest
 
-from finelib import publish
 from finelib.runs.options import ROOT
 
+spec = importlib.util.spec_from_file_location("publish", ROOT / ".ci" / "publish.py")
+publish = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(publish)
 README = (ROOT / "README.md").read_text()
 TABLES = [path for path in sorted(publish.PUBLISHED.glob("*.json")) if "rows" in json.loads(path.read_text())]
 
@@ -49,3 +52,12 @@ def test_badges_and_the_address_in_the_notebooks(tmp_path):
 def test_files_that_readme_names_exist():
     for target in re.findall(r"\]\(((?!http|#)[^)]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_tests_that_the_readme_of_the_tests_names_exist():
+    text = (ROOT / "tests" / "README.md").read_text()
+    named = re.findall(r"`(?:tests/)?([\w/]*test_\w+\.py)(?:::(\w+))?`", text.partition("## How the tests")[0])
+    assert len(named) > 25
+    for path, test in named:
+        assert not test or f"def {test}" in (ROOT / "tests" / path).read_text(), f"{path}::{test}"
+        assert (ROOT / "tests" / path).is_file(), path

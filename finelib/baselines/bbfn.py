@@ -36,7 +36,7 @@ class Config:
         dropout, relu_dropout, output_dropout: after attention and feed-forward; inside the latter; in the output
             network.
         discriminator: weight of the feature-space loss.
-        frames: see ``common.Inputs``.
+        frames: see ``inputs.Inputs``.
         loss: "l1" or "mse".
     """
 
@@ -75,8 +75,10 @@ class Gated(nn.Module):
         self.attention = Attention(c.width, c.heads)
         self.retain, self.compound = nn.Linear(2 * c.width, c.width), nn.Linear(2 * c.width, c.width)
         self.norm, self.norm_ff = nn.LayerNorm(c.width), nn.LayerNorm(c.width)
-        self.wide, self.narrow = nn.Linear(c.width, 4 * c.width), nn.Linear(4 * c.width, c.width)
-        self.dropout, self.relu_dropout = nn.Dropout(c.dropout), nn.Dropout(c.relu_dropout)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(c.width, 4 * c.width), nn.ReLU(), nn.Dropout(c.relu_dropout), nn.Linear(4 * c.width, c.width)
+        )
+        self.dropout = nn.Dropout(c.dropout)
 
     def forward(
         self,
@@ -86,9 +88,9 @@ class Gated(nn.Module):
         mask: Bool[Tensor, "B n"],
     ) -> Float[Tensor, "B n d"]:
         new = self.dropout(self.attention(self.norm(x), self.norm(y), mask))
-        x = torch.sigmoid(self.retain(control))[:, None] * x + torch.sigmoid(self.compound(control))[:, None] * new
-        inner = self.relu_dropout(torch.relu(self.wide(self.norm_ff(x))))
-        return x + self.dropout(self.narrow(inner))
+        retain, compound = torch.sigmoid(self.retain(control)), torch.sigmoid(self.compound(control))  # (B, d)
+        x = retain[:, None] * x + compound[:, None] * new
+        return x + self.dropout(self.feed_forward(self.norm_ff(x)))
 
 
 class Pooled(nn.Module):
@@ -118,9 +120,9 @@ class Layer(nn.Module):
     def forward(
         self, x: Float[Tensor, "B n d"], y: Float[Tensor, "B n d"], mask: Bool[Tensor, "B n"]
     ) -> tuple[Float[Tensor, "B n d"], Float[Tensor, "B n d"], Float[Tensor, "B 2"]]:
-        h = [pool(sequence, mask) for pool, sequence in zip(self.pool, (x, y), strict=True)]
+        h = [pool(sequence, mask) for pool, sequence in zip(self.pool, (x, y), strict=True)]  # two of (B, d)
         control = torch.cat(h, -1)
-        belief = self.tell(torch.stack(h))[..., 0].T
+        belief = self.tell(torch.stack(h))[..., 0].T  # (2, B, 1) -> (B, 2)
         return self.gated[0](x, y, control, mask), self.gated[1](y, x, control, mask), belief
 
 

@@ -44,7 +44,7 @@ class Config:
         dropout: in the Transformers and after the feature projections.
         contrast, mono: weights of the contrastive loss and of the single features' predictions.
         temperature: of NT-Xent.
-        frames: see ``common.Inputs``.
+        frames: see ``inputs.Inputs``.
         loss: "mse" or "l1".
     """
 

@@ -25,7 +25,7 @@ class Config:
         text_out: width of the text embedding.
         post_fusion: width of the layers after fusion.
         dropout: in the embedding networks and before fusion.
-        frames: see ``common.Inputs``.
+        frames: see ``inputs.Inputs``.
         loss: "l1" or "mse".
     """
 

@@ -28,7 +28,7 @@ class Config:
         text_out: width of the text embedding.
         rank: r.
         dropout: in the embedding networks.
-        frames: see ``common.Inputs``.
+        frames: see ``inputs.Inputs``.
         loss: "l1" or "mse".
     """
 

@@ -34,7 +34,7 @@ class Config:
         memory: width of u.
         attention, candidate, retain, update, out: hidden widths of D_a, D_u, g1, g2 and of the output network.
         dropout: of D_a, D_u, g1, g2 and the output network.
-        frames: see ``common.Inputs``.
+        frames: see ``inputs.Inputs``.
         loss: "l1" or "mse".
     """
 
@@ -72,12 +72,13 @@ class Cells(nn.Module):
         outputs, gates = [], []
         for m, lstm in self.lstm.items():
             h = lstm(x[m])[0]
-            before = F.pad(h, (0, 0, 1, -1))
+            before = F.pad(h, (0, 0, 1, -1))  # h of the step before, 0 at the first
             outputs.append(h)
             gates.append(
                 F.linear(x[m], lstm.weight_ih_l0, lstm.bias_ih_l0)
                 + F.linear(before, lstm.weight_hh_l0, lstm.bias_hh_l0)
             )
+        # (B, n, 4 h_m) of each modality -> (B, n, 4, h) -> the gates i, f, g, o, each (B, n, h)
         i, f, g, _ = torch.cat([gate.unflatten(-1, (4, -1)) for gate in gates], -1).unbind(2)
         forget, new = torch.sigmoid(f), torch.sigmoid(i) * torch.tanh(g)
         cells = [new[:, 0]]
@@ -137,8 +138,9 @@ class Model(Baseline):
         attended = self.attention(window).softmax(-1) * window
         candidate = torch.tanh(self.candidate(attended))
         u, memories = candidate.new_zeros(candidate[:, 0].shape), []
-        for read, kept, add in zip(*(x.unbind(1) for x in (*self.gates(attended), candidate)), strict=True):
-            retain, update = self.gates.step(read, kept, u)
+        read, kept = self.gates(attended)
+        for read_t, kept_t, add in zip(read.unbind(1), kept.unbind(1), candidate.unbind(1), strict=True):
+            retain, update = self.gates.step(read_t, kept_t, u)
             u = retain * u + update * add
             memories.append(u)
         return torch.stack(memories, 1)

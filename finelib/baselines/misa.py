@@ -33,7 +33,7 @@ class Config:
         lstm: hidden width of the audio and video LSTMs, 0 for the number of features.
         dropout: in the fusion.
         difference, similarity, reconstruction: alpha, beta, gamma.
-        frames: see ``common.Inputs``.
+        frames: see ``inputs.Inputs``.
         loss: "mse" or "l1".
     """
 

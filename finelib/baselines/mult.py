@@ -36,7 +36,7 @@ class Config:
         kernel: of the temporal convolution in front, for T, A, V alike.
         text_dropout, embed_dropout, residual_dropout, output_dropout: on text features, on the stacks' inputs, after
             attention and feed-forward, in the output network.
-        frames: see ``common.Inputs``.
+        frames: see ``inputs.Inputs``.
         loss: "l1" or "mse".
     """
 
@@ -81,7 +81,7 @@ class Block(nn.Module):
         super().__init__()
         self.attention = Attention(width, heads)
         self.norm, self.norm_ff = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -89,7 +89,7 @@ class Block(nn.Module):
     ) -> Float[Tensor, "B q d"]:
         normed = self.norm(x)
         x = x + self.dropout(self.attention(normed, normed if keys is x else self.norm(keys), mask))
-        return x + self.dropout(self.narrow(torch.relu(self.wide(self.norm_ff(x)))))
+        return x + self.dropout(self.feed_forward(self.norm_ff(x)))
 
 
 class Stack(nn.Module):

@@ -37,7 +37,7 @@ class Config:
         lstm, encoded: width of the audio and video LSTMs and of what is made of their last state (T is not used).
         post, post_fusion: width of each unimodal task's layers for T, A, V; of the multimodal task's.
         dropout: before the unimodal layers, for T, A, V.
-        frames: see ``common.Inputs``.
+        frames: see ``inputs.Inputs``.
         loss: "l1"; the loss of Self-MM is defined with absolute errors.
     """
 
@@ -94,11 +94,10 @@ class Model(Baseline):
                 for s, (_, width, _) in tasks.items()
             }
         )
-        size = len(corpus.splits["train"])
+        self.size = len(corpus.splits["train"])
         self.middle = (self.info.label_high + self.info.label_low) / 2  # where positive begins
-        self.memory = nn.ModuleDict({s: Memory(size, width) for s, (_, width, _) in tasks.items()})
+        self.memory = nn.ModuleDict({s: Memory(self.size, width) for s, (_, width, _) in tasks.items()})
         self.register_buffer("met", torch.zeros((), dtype=torch.long))  # utterances trained on so far
-        self.size = size
 
     def forward(self, batch: Batch) -> Output:
         encoded = {
@@ -111,7 +110,7 @@ class Model(Baseline):
         return Output(predicted.pop("M"), predicted, features)
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Multimodal error "L_MP", weighted unimodal errors "L_UP"; in training the unimodal labels are then updated."""
+        """Multimodal error "L_MP" and weighted unimodal errors "L_UP"; training then updates the unimodal labels."""
         label, middle = batch.label, self.middle
         terms = {"L_MP": (output.prediction - label).abs().mean()}
         errors = [label.new_zeros(())]
@@ -130,10 +129,10 @@ class Model(Baseline):
         index, label = batch.index, batch.label - self.middle
         limit = (self.info.label_high - self.info.label_low) / 2
         epoch = self.met // self.size + 1
-        whole = relative_distance(output.features["M"], *self.memory["M"].centres())
+        fused = relative_distance(output.features["M"], *self.memory["M"].centres())
         for m in output.unimodal:
             alpha = relative_distance(output.features[m], *self.memory[m].centres())
-            new = generated_label(label, alpha, whole).clamp(-limit, limit)
+            new = generated_label(label, alpha, fused).clamp(-limit, limit)
             before = self.memory[m].labels_of(index, label)
             self.memory[m].label[index] = torch.where(epoch > 1, momentum(before, new, epoch), before)
         self.memory["M"].label[index] = label
@@ -174,10 +173,10 @@ def relative_distance(
 
 
 def generated_label(
-    label: Float[Tensor, "B"], alpha: Float[Tensor, "B"], whole: Float[Tensor, "B"]
+    label: Float[Tensor, "B"], alpha: Float[Tensor, "B"], fused: Float[Tensor, "B"]
 ) -> Float[Tensor, "B"]:
-    """y_s of a modality with relative distance ``alpha``, where ``whole`` is that of the fused features."""
-    return (label * alpha / (whole + EPSILON) + label + alpha - whole) / 2
+    """y_s of a modality; relative distances ``alpha`` of its own and ``fused`` of the fused features."""
+    return (label * alpha / (fused + EPSILON) + label + alpha - fused) / 2
 
 
 def momentum(before: Float[Tensor, "B"], new: Float[Tensor, "B"], epoch: Int[Tensor, ""] | int) -> Float[Tensor, "B"]:

@@ -29,7 +29,7 @@ class Config:
         text_out: width of the text embedding.
         post_fusion: width of the layers after fusion.
         dropout, post_dropout: in the embedding networks; on the fusion tensor.
-        frames: see ``common.Inputs``.
+        frames: see ``inputs.Inputs``.
         loss: "l1" or "mse".
     """
 
@@ -75,7 +75,7 @@ def tensor_fusion(embedded: list[Float[Tensor, "B _"]]) -> Float[Tensor, "B p"]:
     """Flattened outer product of all [z; 1], the last modality's index running fastest."""
     fused = with_one(embedded[0])
     for z in embedded[1:]:
-        fused = (fused[:, :, None] * with_one(z)[:, None]).flatten(1)
+        fused = (fused[:, :, None] * with_one(z)[:, None]).flatten(1)  # (B, p, d + 1) -> (B, p (d + 1))
     return fused
 
 

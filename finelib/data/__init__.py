@@ -1,1 +1,1 @@
-"""From files, downloads and generators to ragged frames, splits and batches."""
+"""Corpora: readers of files, downloads and generators, and the ragged frames, splits and batches they give."""

@@ -51,8 +51,7 @@ def compared(info: CorpusInfo, sha256: str) -> str:
 
 def _describe_split(info: CorpusInfo, split: Split) -> dict:
     counts, edges = np.histogram(split.label, bins=HISTOGRAM_BINS, range=(info.label_low, info.label_high))
-    # in float32 on both sides: a label on an edge belongs to the class below
-    classes = np.digitize(split.label, np.float32(info.class_edges), right=True)
+    classes = info.class_of(split.label)
     return {
         "modalities": {m: _describe_frames(frames) for m, frames in split.frames.items()},
         "label_histogram": {"edges": edges.round(6).tolist(), "counts": counts.tolist()},

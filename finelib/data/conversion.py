@@ -1,24 +1,31 @@
-"""Licensed files are read in a process of their own, whose memory and time have bounds.
+"""Licensed files are read in a process of their own, whose memory and time are bounded.
 
-Nothing in a pickle is run (``formats``), but a hostile one can still ask the unpickler for all memory, or nest so
-deeply that the interpreter crashes. Here that ends a process that had nothing else to do, and becomes a sentence.
+The reader runs nothing that a pickle names (``safe_pickle``), but a hostile pickle can still ask for all memory, or
+nest so deeply that the interpreter crashes. That ends the reading process alone and becomes one sentence. Windows
+offers none of these bounds and macOS none on memory; there the process is separate and no more.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
 
 from finelib.data import mmsa, store, ur_funny
 from finelib.data.card import compared, describe
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import Corpus
 from finelib.data.safe_pickle import DataError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 MEMORY_PER_BYTE, MEMORY = 64, 2 << 30  # Python's floats and lists take many times the bytes of the file
 CPU_SECONDS_PER_BYTE, CPU_SECONDS = 3e-6, 300
@@ -42,7 +49,7 @@ def convert(
     request = [info.name, [str(path.resolve()) for path in paths], sha256, name, context, str(folder.resolve())]
     root = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(
-        [sys.executable, "-m", "finelib.data.conversion"],
+        [sys.executable, "-c", "import sys; from finelib.data.conversion import main; sys.exit(main())"],
         input=json.dumps(request),
         capture_output=True,
         text=True,
@@ -75,13 +82,14 @@ def _read(corpus: str, paths: list[str], sha256: dict[str, str], name: str, cont
 
 
 def _bound(size: int) -> None:
-    """Bound this process's memory and CPU time, given the bytes of the files."""
+    """Bound this process's memory and CPU time, given the bytes of the files; does what the system can do."""
+    if resource is None:
+        return
     seconds = int(CPU_SECONDS + CPU_SECONDS_PER_BYTE * size)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    statm = Path("/proc/self/statm")
-    if statm.exists():  # elsewhere the address space is not bounded by the system either
-        used = int(statm.read_text().split()[0]) * resource.getpagesize()
+    if sys.platform == "linux":  # macOS does not enforce a bound on the address space
+        used = psutil.Process().memory_info().vms
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY + MEMORY_PER_BYTE * size,) * 2)
 
 
@@ -101,7 +109,3 @@ def main() -> int:
     else:
         return 0
     return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -81,10 +81,11 @@ class Frames:
         sample = np.ascontiguousarray(self.values[::step])
         if not len(sample):
             sample = np.zeros((1, self.width))
-        # some columns at a time: in float64 the sample would take 1.2 GB of wide features, and as much again on the way
-        blocks = np.array_split(sample, max(1, self.width // MOMENTS_COLUMNS), axis=1)
-        blocks = (block.astype(np.float64) for block in blocks)
-        mean, sd = (np.concatenate(parts) for parts in zip(*((b.mean(0), b.std(0)) for b in blocks), strict=True))
+        mean, sd = np.empty(self.width), np.empty(self.width)
+        # MOMENTS_COLUMNS at a time: in float64 a whole sample of wide features would take 1.2 GB
+        for columns in np.array_split(np.arange(self.width), max(1, self.width // MOMENTS_COLUMNS)):
+            block = sample[:, columns].astype(np.float64)
+            mean[columns], sd[columns] = block.mean(0), block.std(0)
         sd[sd == 0] = 1.0
         return mean.astype(np.float32), sd.astype(np.float32)
 

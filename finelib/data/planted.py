@@ -16,14 +16,12 @@ put on the corpus's annotation scale. Sizes, widths and lengths are those of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
 
-from finelib.data import store
 from finelib.data.card import describe
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import MODALITIES, SPLITS, Corpus, Frames, Split
@@ -39,7 +37,6 @@ MARKER, NOISE = 3.0, 0.3
 LABEL_NOISE = 0.3
 OFFSET = {"mosi": 0.15, "sims": -0.1, "humor": 0.0}
 SMALLEST = 32
-PART = 1000  # utterances that ``stored`` makes at a time; with MOSEI's widths and lengths some 120 MB
 
 
 @dataclass(frozen=True)
@@ -136,12 +133,12 @@ def generate(info: CorpusInfo, scale: float = 1.0, seed: int = 0, design: str = 
     if design not in DESIGNS:
         raise ValueError(f"planted data: design is {design!r}, expected one of {', '.join(DESIGNS)}")
     plan = DESIGNS[design]
-    own = {name: getattr(plan, name) for name in ("sizes", "widths", "max_frames") if getattr(plan, name) is not None}
-    info = replace(info, **own)
+    own = {name: getattr(plan, name) for name in ("sizes", "widths", "max_frames")}
+    info = replace(info, **{name: value for name, value in own.items() if value is not None})
     rng = np.random.default_rng([VERSION, seed, info.table])
-    world = _worlds(rng, info, plan)
+    world = make_world(rng, info, plan)
     splits = {
-        name: _split(rng, info, plan, world, name, max(SMALLEST, round(size * scale)))
+        name: make_split(rng, info, plan, world, name, max(SMALLEST, round(size * scale)))
         for name, size in zip(SPLITS, info.sizes, strict=True)
     }
     named = "" if design == "corpus" else f" {design}"
@@ -154,35 +151,32 @@ def generate(info: CorpusInfo, scale: float = 1.0, seed: int = 0, design: str = 
     return Corpus(info, "planted", splits, digest.hexdigest(), "planted", describe(info, splits))
 
 
-def stored(info: CorpusInfo, seed: int = 0, cache: Path | None = None) -> Corpus:
-    """Planted data of any size, design "corpus": made a part at a time, kept in a store and memory-mapped.
-
-    The utterances are others than those of ``generate``: each part of a split has a generator of its own.
-
-    Args:
-        info: a corpus with the sizes, widths and lengths that are wanted.
-        seed: same info and seed give the same arrays.
-        cache: see ``store.open_or_convert``.
-
-    Raises:
-        OSError: the cache cannot be written.
-    """
-    wanted = {"sizes": info.sizes, "widths": info.widths, "max_frames": info.max_frames}
-    name = store.key(info.name, {}, planted=VERSION, part=PART, seed=seed, **wanted)
-
-    def fill(folder: Path) -> None:
-        store.write_parts(folder, info, "planted", name, "planted", _parts(info, seed))
-
-    return store.open_or_convert(name, info, fill, cache)
+def make_world(
+    rng: np.random.Generator, info: CorpusInfo, plan: Design
+) -> dict[str, tuple[Float[np.ndarray, "d"], Float[np.ndarray, "factors d"]]]:
+    """What all utterances of a corpus share: modality -> its marker direction and its mix of the factors it sees."""
+    return {
+        m: _directions(rng, width, [plan.loudness.get(f, 1.0) for f in SEEN[m]])
+        for m, width in zip(MODALITIES, info.widths, strict=True)
+    }
 
 
-def _parts(info: CorpusInfo, seed: int) -> Iterator[tuple[str, Split]]:
-    plan = DESIGNS["corpus"]
-    world = _worlds(np.random.default_rng([VERSION, seed, info.table]), info, plan)
-    for s, (name, size) in enumerate(zip(SPLITS, info.sizes, strict=True)):
-        for first in range(0, size, PART):
-            rng = np.random.default_rng([VERSION, seed, info.table, s, first])
-            yield name, _split(rng, info, plan, world, name, min(PART, size - first), first)
+def make_split(
+    rng: np.random.Generator, info: CorpusInfo, plan: Design, world: dict, name: str, size: int, first: int = 0
+) -> Split:
+    """``size`` utterances of the split ``name``, numbered from ``first``, in the world of ``make_world``."""
+    factors = {f: rng.standard_normal(size).astype(np.float32) for f in FACTORS}
+    frames = {
+        m: _frames(rng, np.stack([factors[f] for f in SEEN[m]], 1), *world[m], longest, plan.cue_share)
+        for m, longest in zip(MODALITIES, info.max_frames, strict=True)
+    }
+    clean = plan.response(factors)
+    label, oracle = _label(rng, info, plan, clean)
+    unimodal = None
+    if info.unimodal_labels:
+        unimodal = {m: _label(rng, info, plan, plan.response(factors, SEEN[m]))[0] for m in MODALITIES}
+    ids = [f"planted_{name}$_${i}" for i in range(first, first + size)]
+    return Split(frames, label, ids, [""] * size, unimodal, {**factors, "oracle": oracle})
 
 
 def best_prediction(
@@ -202,16 +196,11 @@ def best_prediction(
     return _on_scale(info, plan, plan.response(known).mean(1)).astype(np.float32)
 
 
-def _worlds(rng: np.random.Generator, info: CorpusInfo, plan: Design) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return {
-        m: _world(rng, width, [plan.loudness.get(f, 1.0) for f in SEEN[m]])
-        for m, width in zip(MODALITIES, info.widths, strict=True)
-    }
+def _directions(rng: np.random.Generator, width: int, loudness: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Marker direction (d,) and mixing matrix (factors, d).
 
-
-def _world(rng: np.random.Generator, width: int, loudness: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Marker direction (d,) and mixing matrix (factors, d): rows as long as the factors are loud, orthogonal where the
-    width allows it."""
+    A row of the matrix is as long as its factor is loud. The rows are orthogonal where the width allows it.
+    """
     factors = len(loudness)
     basis = rng.standard_normal((width, width))
     basis = np.linalg.qr(basis)[0].astype(np.float32)
@@ -224,23 +213,6 @@ def _spread(rng: np.random.Generator, factors: int, rows: np.ndarray) -> np.ndar
     extra = rng.standard_normal((factors - len(rows), len(rows))).astype(np.float32)
     extra /= np.linalg.norm(extra, axis=1, keepdims=True)
     return np.concatenate([rows, extra @ rows])
-
-
-def _split(
-    rng: np.random.Generator, info: CorpusInfo, plan: Design, world: dict, name: str, size: int, first: int = 0
-) -> Split:
-    factors = {f: rng.standard_normal(size).astype(np.float32) for f in FACTORS}
-    frames = {
-        m: _frames(rng, np.stack([factors[f] for f in SEEN[m]], 1), *world[m], longest, plan.cue_share)
-        for m, longest in zip(MODALITIES, info.max_frames, strict=True)
-    }
-    clean = plan.response(factors)
-    label, oracle = _label(rng, info, plan, clean)
-    unimodal = None
-    if info.unimodal_labels:
-        unimodal = {m: _label(rng, info, plan, plan.response(factors, SEEN[m]))[0] for m in MODALITIES}
-    ids = [f"planted_{name}$_${i}" for i in range(first, first + size)]
-    return Split(frames, label, ids, [""] * size, unimodal, {**factors, "oracle": oracle})
 
 
 def _frames(

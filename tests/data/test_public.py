@@ -19,7 +19,7 @@ from finelib.data.features import SPLITS, Frames
 from finelib.data.safe_pickle import DataError
 
 MOSI = CORPORA["mosi"]
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from make_files import SMALL, write_mmsa, write_ur_funny
 
 from finelib.data import conversion, mmsa, sources, store
 from finelib.data.card import compared, describe
 from finelib.data.corpora import CORPORA
-from finelib.data.features import SPLITS, Frames, ResidentSplit, Split
+from finelib.data.features import SPLITS, Frames, Split
 
 MOSI = CORPORA["mosi"]
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +41,7 @@ def test_store_round_trip_reads_the_source_once(tmp_path, monkeypatch):
             assert np.array_equal(a.frames[m].start, b.frames[m].start)
             assert np.array_equal(a.unimodal_labels[m], b.unimodal_labels[m])
             assert isinstance(b.frames[m].values.base, np.memmap)
-    batch = ResidentSplit(second.splits["train"], ("T", "A", "V"), torch.device("cpu")).batch(torch.tensor([0, 5]))
+    batch = second.batch([0, 5], "train")
     assert batch.features["A"].shape[-1] == 33
 
 
@@ -176,6 +175,9 @@ def test_card_compares_with_the_published_hash(tmp_path, monkeypatch):
         (("mosi", "."), {"context": True}, "has no context sentences"),
         (("mosi",), {"finetune_text": True}, "expected the name of an encoder"),
         (("mosei", "."), {}, "CMU-MOSEI: looked for .*data/README.md says how to obtain it"),
+        (("nowhere/file.pkl",), {}, "nowhere/file.pkl: found no such file or folder"),
+        ((".",), {}, "found no file that is named as published, expected those of one corpus; name it"),
+        ((".", "public"), {}, "found the path '.' and source 'public', expected one of them"),
     ],
 )
 def test_what_does_not_exist_is_said(arguments, options, sentence, tmp_path, monkeypatch):
@@ -191,3 +193,12 @@ def test_available(tmp_path):
     write_mmsa(tmp_path, "mosi")
     assert sources.available("mosi", tmp_path) is None
     assert "aligned_50.pkl, found in" in sources.available("mosi", tmp_path, aligned=True)
+
+
+def test_a_path_in_place_of_a_name_tells_the_corpus(tmp_path):
+    file = write_mmsa(tmp_path, "ch_sims")
+    assert {sources.load(path).info.name for path in (tmp_path, str(tmp_path), file)} == {"ch_sims"}
+    write_mmsa(tmp_path, "mosi")
+    with pytest.raises(ValueError, match="found files of ch_sims, mosi, expected those of one corpus; name it"):
+        sources.load(tmp_path)
+    assert sources.load("mosi", tmp_path).info.name == "mosi"

@@ -1,20 +1,20 @@
-"""Chunked shuffle, reading in windows, and planted data that are written in parts."""
+"""Chunked shuffle, and reading in windows."""
 
 import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import planted_parts
 import pytest
 import torch
 from test_training import Linear
 
 from finelib import metrics, training
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
-from finelib.data import planted, store
 from finelib.data.corpora import CORPORA
-from finelib.data.features import MODALITIES, SPLITS, Frames, ResidentSplit
-from finelib.inputs import Inputs, Standardise
+from finelib.data.features import MODALITIES, ResidentSplit
+from finelib.inputs import Inputs
 from finelib.models import build
 from finelib.runs import checkpoint, one
 from finelib.scale import streamed
@@ -27,8 +27,8 @@ SIMS = replace(CORPORA["ch_sims"], sizes=(403, 33, 65), widths=(20, 16, 24), max
 def mapped(tmp_path_factory):
     """A small planted CH-SIMS, written in parts and memory-mapped."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planted, "PART", 50)
-        return planted.stored(SIMS, seed=1, cache=tmp_path_factory.mktemp("cache"))
+        patch.setattr(planted_parts, "PART", 50)
+        return planted_parts.stored(SIMS, seed=1, cache=tmp_path_factory.mktemp("cache"))
 
 
 class Order(streamed.StreamedTrainer):
@@ -178,71 +178,3 @@ def test_a_split_that_is_too_large_is_told_and_streaming_is_never_chosen(mapped,
     assert "training split: 0.0 GiB of features" in caplog.text and "StreamedConfig(chunk=64)" in caplog.text
     with pytest.raises(ValueError, match="chunk: found 0, expected a number of rows"):
         streamed.StreamedConfig(chunk=0)
-
-
-def test_rows_are_taken_with_their_frames():
-    length = np.array([2, 0, 3, 1, 0, 4])
-    frames = Frames.from_lengths(np.arange(20.0).reshape(10, 2), length)
-    whole = np.split(frames.values, frames.start[1:])
-    for rows in ([0, 1, 2, 5], [1, 4], [5, 0, 3, 3], [], list(range(6))):
-        part = frames.take(np.array(rows, dtype=np.int64))
-        assert part.length.tolist() == length[rows].tolist() if rows else len(part.length) == 0
-        np.testing.assert_array_equal(part.values, np.concatenate([frames.values[:0], *(whole[row] for row in rows)]))
-
-
-@pytest.mark.parametrize("width", [1, 5, 64, 65, 129, 768])
-def test_statistics_of_some_columns_at_a_time_are_those_of_all(width):
-    values = np.random.default_rng(0).normal(3, 2, (999, width)).astype(np.float32)
-    found = Standardise.of(Frames.from_lengths(values, np.array([999])))
-    exact = values.astype(np.float64)
-    assert torch.equal(found.mean, torch.tensor(exact.mean(0), dtype=torch.float32))
-    assert torch.equal(found.scale, 1 / torch.tensor(exact.std(0), dtype=torch.float32))
-
-
-# Planted data in parts
-
-
-def test_parts_make_the_files_that_the_whole_makes(tmp_path):
-    corpus = planted.generate(replace(SIMS, sizes=(130, 40, 35)))
-    parts = [
-        (s, split.take(rows)) for s, split in corpus.splits.items() for rows in np.split(np.arange(len(split)), [7, 30])
-    ]
-    folders = [tmp_path / "corpora" / name for name in ("whole", "parts")]
-    for folder in folders:
-        folder.mkdir(parents=True)
-    store.write(folders[0], corpus)
-    store.write_parts(folders[1], corpus.info, "planted", corpus.sha256, "planted", iter(parts))
-    files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
-    assert files[0] == files[1] and len(files[0]) > 60
-
-
-def test_rows_of_another_kind_are_not_added(tmp_path):
-    store.append(tmp_path / "x.npy", np.zeros((2, 3), np.float32))
-    for other in (np.zeros((2, 3)), np.zeros((2, 4), np.float32)):
-        with pytest.raises(ValueError, match=r"x.npy: found rows float32\(3,\), cannot add"):
-            store.append(tmp_path / "x.npy", other)
-    assert np.load(tmp_path / "x.npy").shape == (2, 3)
-
-
-def test_stored_planted_data_are_one_corpus(mapped, tmp_path, monkeypatch):
-    """One world in all parts, every part its own utterances; oracle and card as with ``generate``."""
-    for s, size in zip(SPLITS, SIMS.sizes, strict=True):
-        split = mapped.splits[s]
-        assert len(split) == len(set(split.ids)) == size and isinstance(split.frames["V"].values.base, np.memmap)
-        assert 0.75 < metrics.correlation(split.factors["oracle"], split.label) < 0.97
-        assert len(np.unique(split.factors["s"])) == size
-        assert mapped.card["splits"][s]["modalities"]["A"]["frames"] == len(split.frames["A"].values)
-    monkeypatch.setattr(planted, "PART", 50)
-    again = planted.stored(SIMS, seed=1, cache=tmp_path)
-    other = planted.stored(replace(SIMS, sizes=(40, 33, 65)), seed=2, cache=tmp_path)
-    assert again.sha256 == mapped.sha256 != other.sha256
-    for m in MODALITIES:
-        np.testing.assert_array_equal(again.splits["train"].frames[m].values, mapped.splits["train"].frames[m].values)
-
-
-def test_a_direction_learnt_on_the_first_part_holds_in_the_others(mapped):
-    split = mapped.splits["train"]
-    mean = np.c_[split.frames["A"].mean(), np.ones(len(split))]
-    first, rest = slice(0, 50), slice(50, None)
-    weights, *_ = np.linalg.lstsq(mean[first], split.factors["s"][first], rcond=None)
-    assert metrics.correlation(mean[rest] @ weights, split.factors["s"][rest]) > 0.2
