@@ -10,7 +10,7 @@ Three seeds hardly tell the variance between seeds, so each row's mean square is
 the row's own with d = S - 1, and s0^2 is the mean over the rows. The prior's d0 is fixed, as Baldi and Long (2001,
 Bioinformatics 17:509) fix theirs: estimated from a few rows of three seeds, it is infinite more often than not, and a
 row whose seeds vary much is then called different too often. The system that all rows are compared with keeps its own
-mean square, because an error in it would move all rows at once. ``simulate`` counts false positives, coverage and power.
+mean square, because an error in it would move all rows at once. ``simulate`` counts false positives and coverage.
 """
 
 from __future__ import annotations
