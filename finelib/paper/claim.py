@@ -57,9 +57,9 @@ def all_must_hold(parts: list[Verdict]) -> Verdict:
     """The verdict on several comparisons: the worst of theirs; the one with the least value speaks for them."""
     from_worst = (DOES_NOT, OPEN, HOLDS)
     worst = min(parts, key=lambda part: (from_worst.index(part.verdict), part.value))
+    runs = tuple(dict.fromkeys(run for part in parts for run in part.runs))
     if len(parts) == 1:
-        return worst
+        return replace(worst, runs=runs)
     numbers = {verdict: sum(part.verdict == verdict for part in parts) for verdict in reversed(from_worst)}
     counts = ", ".join(f"{number} {verdict}" for verdict, number in numbers.items() if number)
-    runs = tuple(dict.fromkeys(run for part in parts for run in part.runs))
     return replace(worst, says=f"of {len(parts)}: {counts}; least: {worst.says}", runs=runs)
