@@ -14,6 +14,7 @@ from finelib.baselines.variants import VARIANTS, VariantConfig
 from finelib.config import FineConfig
 from finelib.data import planted, sources
 from finelib.data.corpora import CORPORA
+from finelib.inputs import Inputs
 from finelib.models import model_class
 from finelib.paper import ablations, printed, tables
 from finelib.runs.options import Options
@@ -44,7 +45,7 @@ TERM_OF = {
 def build(row=ablations.FINE_ROW):
     torch.manual_seed(0)
     config, info = row.config(SMALL), CORPORA["mosi"]
-    return model_class(config)(config, info, WIDTHS, [20] * (len(info.class_edges) + 1)).eval()
+    return model_class(config)(config, info, Inputs(WIDTHS), [20] * (len(info.class_edges) + 1)).eval()
 
 
 def shapes(model):
