@@ -8,7 +8,7 @@ with Satterthwaite's (1946) degrees of freedom.
 Three seeds hardly tell the variance between seeds, so each row's mean square is moderated with its family's (Smyth
 2004, Stat. Appl. Genet. Mol. Biol. 3(1):3): (d0 s0^2 + d s^2) / (d0 + d) with d0 + d degrees of freedom, where s^2 is
 the row's own with d = S - 1, and s0^2 is the mean over the rows. The prior's d0 is fixed, as Baldi and Long (2001,
-Bioinformatics 17:509) fix theirs: estimated from a few rows of three seeds, it is infinite more often than not, and a
+Bioinformatics 17:509) fix theirs: estimated from rows of three seeds, it is infinite in half of all families, and a
 row whose seeds vary much is then called different too often. The system that all rows are compared with keeps its own
 mean square, because an error in it would move all rows at once. ``simulate`` counts false positives and coverage.
 """

@@ -144,9 +144,9 @@ def render(table: Table, form: str) -> str:
     )
 
 
-def templates(html: bool, package: str = "finelib.paper") -> Environment:
-    """The templates of a package; what goes into HTML is escaped."""
-    return Environment(loader=PackageLoader(package), trim_blocks=True, lstrip_blocks=True, autoescape=html)
+def templates(html: bool) -> Environment:
+    """The templates of tables and claims; what goes into HTML is escaped."""
+    return Environment(loader=PackageLoader("finelib.paper"), trim_blocks=True, lstrip_blocks=True, autoescape=html)
 
 
 def heads(table: Table) -> list[str]:

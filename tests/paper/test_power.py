@@ -6,6 +6,7 @@ from statsmodels.stats.power import TTestPower, ttest_power
 
 from finelib.paper import power
 from finelib.paper.table import Row
+from finelib.runs.options import Options
 
 
 @pytest.fixture
@@ -57,6 +58,42 @@ def test_components_are_found_again(rng):
     d = 0.3 * rng.normal(size=(200, 1)) + 0.5 * rng.normal(size=(1, 300)) + 0.7 * rng.normal(size=(200, 300))
     found = power.components(d)
     assert (found.seed, found.utterance, found.rest) == pytest.approx((0.09, 0.25, 0.49), rel=0.2)
+
+
+class Run:
+    """A run whose predictions are right where told."""
+
+    def __init__(self, right):
+        self.right = right
+
+    def predictions(self):
+        label = np.tile([1.0, -1.0, 0.0], len(self.right) // 2)
+        test = label.copy()
+        test[label != 0] *= np.where(self.right, 1, -1)
+        return {"test": test, "test_label": label}
+
+
+def test_gaps_of_the_paper_with_the_variances_that_were_measured(rng, tmp_path, monkeypatch):
+    right = {}
+
+    def run_groups(groups, out, jobs, progress):
+        right.update({name: rng.uniform(size=(len(specs), 200)) < 0.8 for name, specs in groups.items()})
+        return {name: [Run(row) for row in rows] for name, rows in right.items()}
+
+    monkeypatch.setattr(power.experiment, "run_groups", run_groups)
+    monkeypatch.setattr(power, "MOST_SEEDS", 12)  # trying 200 takes long
+    options = Options(preset="smoke", out=tmp_path)
+    table = power.paper_gaps(options).set_index("row")
+    assert list(table["printed gap (points)"]) == sorted(table["printed gap (points)"], reverse=True)
+    line = table.loc["w/o FTRE + MISA"]  # 87.70 - 86.98
+    assert (line["printed gap (points)"], line["in samples"]) == (0.72, 26) and len(table) == 17
+    found = [power.components(x * 1.0 - right["FINE"]) for name, x in right.items() if name != "FINE"]
+    typical = power.Components(
+        *(np.median([getattr(c, part) for c in found]) for part in ("seed", "utterance", "rest"))
+    )
+    assert line["power, 5 seeds"] == round(power.power(0.0072, typical, 5, 3634), 2)
+    needed = power.seeds_needed(0.0072, typical, 3634)
+    assert line["seeds for 80 %"] == ("more than 12" if needed is None else str(needed))
 
 
 def test_order_of_subsets_by_hand():

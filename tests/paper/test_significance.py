@@ -147,6 +147,17 @@ def test_a_family_lends_its_variance_between_seeds_to_rows_that_look_too_calm(rn
     assert family.high[0] - family.low[0] > 2 * (high - low)
 
 
+def test_a_family_gives_degrees_of_freedom_to_its_rows_and_none_to_the_system_compared_with(rng):
+    """Seeds alone vary: Satterthwaite's df of a moderated square with 4 df plus an own one with 2."""
+    rows, other = rng.normal(size=(5, 3)), rng.normal(size=3)
+    found = family_intervals(np.repeat(rows[..., None], 10, 2), np.repeat(other[:, None], 10, 1))
+    own, base = rows.var(1, ddof=1), other.var(ddof=1)
+    seed = (own + own.mean()) / 2
+    assert found.df == pytest.approx((seed + base) ** 2 / (seed**2 / 4 + base**2 / 2))
+    half = stats.t.ppf(0.975, found.df) * np.sqrt((seed + base) / 3)
+    assert found.high - found.mean == pytest.approx(half)
+
+
 def test_the_system_compared_with_keeps_its_own_variance_between_seeds(rng):
     """It enters every row alike: a wild one widens all intervals by the whole of its mean square."""
     systems, calm = rng.normal(size=(4, 3, 50)), rng.normal(size=(3, 50))

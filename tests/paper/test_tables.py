@@ -10,7 +10,7 @@ import pytest
 from finelib import metrics
 from finelib.data.corpora import CORPORA
 from finelib.paper import printed, tables
-from finelib.paper.table import Row, Table, _marks, render
+from finelib.paper.table import Row, Table, _marks, render, write
 from finelib.runs import presets
 from finelib.runs.options import Options
 
@@ -143,6 +143,21 @@ def test_all_forms_hold_all_rows(built):
     assert len({line.count("&") for line in tex.splitlines() if "&" in line}) == 1
     md = [line for line in (options.figures / "table3.md").read_text().splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in md}) == 1
+
+
+def test_csv_has_every_number_and_nothing_where_there_is_none(tmp_path):
+    with_extra = replace(row("a", 0.8, 0.5), extra={"parameters": "1 M"})
+    write(Table(1, (tables.printed_rows(1)[0], with_extra), ()), tmp_path)
+    quoted, own = csv.DictReader((tmp_path / "table1.csv").open())
+    assert (quoted["acc7"], quoted["acc7_sd"], quoted["mae"], quoted["n"], quoted["parameters"]) == (
+        "0.349",
+        "",
+        "",
+        "",
+        "",
+    )
+    assert [own[c] for c in ("n", "mae", "mae_sd", "mae_low", "mae_high")] == ["3", "0.5", "0.01", "0.49", "0.51"]
+    assert own["parameters"] == "1 M" and list(own)[:7] == "name kind data encoder modalities block n".split()
 
 
 def test_names_are_text_in_html():
