@@ -7,7 +7,6 @@ place of rounding, or a typing error explain it as well as anything else; and a 
 
 from __future__ import annotations
 
-import csv
 import math
 
 import numpy as np
@@ -15,34 +14,17 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from finelib.paper.table import COLUMNS
+from finelib.paper import printed
+from finelib.paper.printed import COLUMNS, splits
 
 AGREE = 0.9  # share of utterances on which two methods are right or wrong together, in the middle of what is possible
 TELLS = 0.9  # chance level above which the lattice test says nothing
 ON, OFF, SILENT = "on the lattice", "off the lattice", "cannot tell"
 
 
-def _read(name: str) -> list[dict[str, str]]:
-    with open(Path(__file__).parent / "printed" / f"{name}.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def splits(table: int, metric: str) -> dict[int, str]:
-    """n -> which test split, for an accuracy of a table; UR-FUNNY has two versions."""
-    found = [line for line in _read("splits") if (int(line["table"]), line["metric"]) == (table, metric)]
-    return {int(line["n"]): line["what"] for line in found}
-
-
-def utterances(table: int) -> int:
-    """Test utterances behind a table's ACC-2; the fewer where there are two versions."""
-    return min(splits(table, next(iter(COLUMNS[table]))))
-
-
-def printed(table: int) -> list[tuple[str, dict[str, str]]]:
+def printed_accuracies(table: int) -> list[tuple[str, dict[str, str]]]:
     """(row, metric -> percentage as printed, with its digits) for the accuracies of a table."""
-    named = {5: lambda r: " + ".join(m for m in "VAT" if r[m] == "yes"), 6: lambda r: r["config"]}
-    name = named.get(table, lambda r: r["model"])
-    return [(name(r), {m: r[m] for m in COLUMNS[table] if m.startswith("acc")}) for r in _read(f"table{table}")]
+    return [(row.name, {m: t for m, t in row.text.items() if m.startswith("acc")}) for row in printed.rows(table)]
 
 
 # ------------------------------------------------------------------------------------------------- lattice
@@ -67,30 +49,34 @@ def chance(decimals: int, n: int) -> float:
 
 def lattice() -> pd.DataFrame:
     """Every printed accuracy against the lattice of its test split."""
-    lines = []
-    for table in COLUMNS:
-        for row, accuracies in printed(table):
-            for metric, text in accuracies.items():
-                for n, split in splits(table, metric).items():
-                    k, by_chance = lattice_count(text, n), chance(_decimals(text), n)
-                    verdict = SILENT if by_chance > TELLS else OFF if k is None else ON
-                    near = round(_digits(text)[0] * n / _digits(text)[1])
-                    lines.append(
-                        {
-                            "table": table,
-                            "row": row,
-                            "metric": COLUMNS[table][metric],
-                            "printed": text,
-                            "n": n,
-                            "split": split,
-                            "k": k,
-                            "nearest": f"{near}/{n} = {100 * near / n:.3f}",
-                            "chance": by_chance,
-                            "verdict": verdict,
-                            **{f"mean of {r}": lattice_count(text, r * n) is not None for r in (3, 5)},
-                        }
-                    )
-    return pd.DataFrame(lines)
+    return pd.DataFrame(
+        [
+            _lattice_line(table, row, metric, text, n, split)
+            for table in COLUMNS
+            for row, accuracies in printed_accuracies(table)
+            for metric, text in accuracies.items()
+            for n, split in splits(table, metric).items()
+        ]
+    )
+
+
+def _lattice_line(table: int, row: str, metric: str, text: str, n: int, split: str) -> dict:
+    k, by_chance = lattice_count(text, n), chance(_decimals(text), n)
+    digits, scale = _digits(text)
+    nearest = round(digits * n / scale)
+    return {
+        "table": table,
+        "row": row,
+        "metric": COLUMNS[table][metric],
+        "printed": text,
+        "n": n,
+        "split": split,
+        "k": k,
+        "nearest": f"{nearest}/{n} = {100 * nearest / n:.3f}",
+        "chance": by_chance,
+        "verdict": SILENT if by_chance > TELLS else OFF if k is None else ON,
+        **{f"mean of {r}": lattice_count(text, r * n) is not None for r in (3, 5)},
+    }
 
 
 def lattice_summary(cells: pd.DataFrame) -> pd.DataFrame:
@@ -121,11 +107,11 @@ def false_alarms(draws: int, seed: int = 0) -> pd.DataFrame:
     random, where "off" is what the test should say.
     """
     rng, lines = np.random.default_rng(seed), []
-    for n in sorted({n for t in COLUMNS for m in COLUMNS[t] if m.startswith("acc") for n in splits(t, m)}):
+    sizes = {n for table in COLUMNS for m in COLUMNS[table] if m.startswith("acc") for n in splits(table, m)}
+    for n in sorted(sizes):
         p = rng.uniform(0.4, 0.9, draws)
-        kinds = {"one run": rng.binomial(n, p) / n} | {
-            f"mean of {r} runs": rng.binomial(n, p[:, None], (draws, r)).mean(1) / n for r in (3, 5)
-        }
+        kinds = {"one run": rng.binomial(n, p) / n}
+        kinds |= {f"mean of {r} runs": rng.binomial(n, p[:, None], (draws, r)).mean(1) / n for r in (3, 5)}
         kinds |= {"3 utterances fewer": rng.binomial(n - 3, p) / (n - 3), "digits at random": p}
         for kind, values in kinds.items():
             off = sum(lattice_count(f"{100 * value:.2f}", n) is None for value in values)
@@ -176,30 +162,30 @@ def gaps() -> pd.DataFrame:
     """
     lines = []
     for table in COLUMNS:
-        rows = printed(table)
-        for metric in rows[-1][1]:
-            n = min(splits(table, metric))
-            q = float(rows[-1][1][metric]) / 100
-            for row, accuracies in rows[:-1]:
-                p = float(accuracies[metric]) / 100
-                (least, most), middle = gap_errors(q, p, n), middle_error(q, p, n)
-                lines.append(
-                    {
-                        "table": table,
-                        "row": row,
-                        "metric": COLUMNS[table][metric],
-                        "gap": 100 * (q - p),
-                        "utterances": (q - p) * n,
-                        "s.e. least": 100 * least,
-                        "s.e. middle": 100 * middle,
-                        "s.e. most": 100 * most,
-                        "in s.e.": (q - p) / middle,
-                        "power": power(q - p, middle),
-                        "power if independent": power(q - p, most),
-                        "found with 80 %": 100 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * middle,
-                    }
-                )
+        *others, (_, fine) = printed_accuracies(table)
+        for metric, text in fine.items():
+            q, n = float(text) / 100, min(splits(table, metric))
+            lines += [_gap_line(table, row, metric, q, float(values[metric]) / 100, n) for row, values in others]
     return pd.DataFrame(lines)
+
+
+def _gap_line(table: int, row: str, metric: str, fine: float, other: float, n: int) -> dict:
+    gap = fine - other
+    (least, most), middle = gap_errors(fine, other, n), middle_error(fine, other, n)
+    return {
+        "table": table,
+        "row": row,
+        "metric": COLUMNS[table][metric],
+        "gap": 100 * gap,
+        "utterances": gap * n,
+        "s.e. least": 100 * least,
+        "s.e. middle": 100 * middle,
+        "s.e. most": 100 * most,
+        "in s.e.": gap / middle,
+        "power": power(gap, middle),
+        "power if independent": power(gap, most),
+        "found with 80 %": 100 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * middle,
+    }
 
 
 def power(gap: float, error: float) -> float:

@@ -8,16 +8,18 @@ comparisons all must hold, and one that does not decides.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from finelib.baselines import SYSTEMS
-from finelib.paper import ablations, significance, tables
-from finelib.paper.claims_printed import DOES_NOT, HOLDS, NOT_RUN, OPEN, Verdict, one_more, printed_rows, together
-from finelib.paper.table import COLUMNS, Row, read
+from finelib.paper import ablations, printed, significance
+from finelib.paper.claim import DOES_NOT, HOLDS, NOT_RUN, OPEN, Verdict, all_must_hold
+from finelib.paper.claims_printed import one_more
+from finelib.paper.printed import COLUMNS
+from finelib.paper.table import Row, read
+from finelib.paper.tables import design_of
 from finelib.runs.options import Options
-from finelib.runs.records import read_record
+from finelib.runs.records import RECORD, read_record
 
 MARGIN = 0.02  # of Corr
 MAIN_DESIGN = {5: "modalities", 6: "components"}  # planted block of the table's own rows
@@ -39,7 +41,7 @@ class Results:
         return {
             row.name: row
             for row in read(path).rows
-            if row.data == self.data and row.kind == "system" and tables.design_of(row) == wanted
+            if row.data == self.data and row.kind == "system" and design_of(row) == wanted
         }
 
     def read(self, name: str) -> dict | None:
@@ -50,28 +52,34 @@ class Results:
 
 
 def beats_others(results: Results, tables: list[int], metrics: list[str] | None = None) -> Verdict:
-    """On the licensed files: FINE's interval over seeds lies above the best other printed row, in every metric. Other
-    data cannot be compared with the printed rows: there FINE's Corr is above that of every compared system run here."""
-    if results.data != "files":
-        found = [_beats_compared(results, number) for number in tables]
-        return next((part for part in found if part.verdict == NOT_RUN), None) or together(found)
+    """FINE beats the other methods of the tables.
+
+    On the licensed files: FINE's interval over seeds lies above the best other printed row, in every metric. Other data
+    cannot be compared with the printed rows: there FINE's Corr is above that of every compared system run here.
+    """
+    beats = _beats_printed if results.data == "files" else _beats_compared
+    parts = [part for number in tables for part in beats(results, number, metrics)]
+    return next((part for part in parts if part.verdict == NOT_RUN), None) or all_must_hold(parts)
+
+
+def _beats_printed(results: Results, table: int, metrics: list[str] | None) -> list[Verdict]:
+    fine = results.rows(table).get("FINE")
+    if fine is None:
+        return [Verdict(NOT_RUN, f"Table {table} has not been measured")]
     parts = []
-    for number in tables:
-        measured = results.rows(number).get("FINE")
-        if measured is None:
-            return Verdict(NOT_RUN, f"Table {number} has not been measured")
-        for m in metrics or COLUMNS[number]:
-            bar = max(values[m] for name, values in printed_rows(number) if name != "FINE") / 100
-            found = {k: None if (v := measured.measured[m][k]) is None else v - bar for k in ("mean", "low", "high")}
-            parts.append(_by_interval(f"Table {number} {COLUMNS[number][m]}", found, measured.runs, 0.0))
-    return together(parts)
+    for metric in metrics or COLUMNS[table]:
+        others = [row.percent[metric] for row in printed.rows(table) if row.name != "FINE"]
+        lead = _shifted(fine.measured[metric], max(others) / 100)
+        parts.append(_by_interval(f"Table {table} {COLUMNS[table][metric]}", lead, fine.runs, 0.0))
+    return parts
 
 
-def _beats_compared(results: Results, table: int) -> Verdict:
+def _beats_compared(results: Results, table: int, metrics: list[str] | None) -> list[Verdict]:
+    """Corr whatever the ``metrics``: the only one that all corpora and kinds of data share."""
     others = [name for name in results.rows(table) if name in SYSTEMS]
     if not others:
-        return Verdict(NOT_RUN, f"no other method has been run for Table {table} on these data")
-    return _pairs(results, table, [("FINE", other) for other in others])
+        return [Verdict(NOT_RUN, f"no other method has been run for Table {table} on these data")]
+    return [_pairs(results, table, [("FINE", other) for other in others])]
 
 
 def higher(results: Results, table: int, row: str, than: list[str] | str, design: str | None = None) -> Verdict:
@@ -86,7 +94,7 @@ def lower_than_all(results: Results, table: int, rows: list[str], others: list[s
     return _pairs(results, table, [(other, row) for row in rows for other in others])
 
 
-def added_modality_measured(results: Results) -> Verdict:
+def added_modality(results: Results) -> Verdict:
     """Corr rises with every modality that is added."""
     return _pairs(results, 5, one_more())
 
@@ -106,10 +114,10 @@ def figure5(results: Results, measure: str, side: str = "above") -> Verdict:
 def figure5_above(results: Results, measure: str, threshold: float) -> Verdict:
     """A measure of the trained features lies above a threshold."""
     content = results.read("figure5")
-    if content is None or (row := content["measures"]["features"][measure])["mean"] is None:
+    if content is None or content["measures"]["features"][measure]["mean"] is None:
         return Verdict(NOT_RUN, "Figure 5 has not been measured")
-    shifted = {k: None if row[k] is None else row[k] - threshold for k in ("mean", "low", "high")}
-    found = _by_interval("", shifted, tuple(content["runs"]), 0.0)
+    row = content["measures"]["features"][measure]
+    found = _by_interval("", _shifted(row, threshold), tuple(content["runs"]), 0.0)
     return replace(found, says=_number(row), value=row["mean"], low=row["low"], high=row["high"])
 
 
@@ -137,10 +145,11 @@ def finding(results: Results, file: str, names: list[str]) -> Verdict:
         numbers = (found["value"], found["low"], found["high"])
         verdict = {True: HOLDS, False: DOES_NOT, None: OPEN}[found["holds"]]
         parts.append(Verdict(verdict, found["says"], *numbers, tuple(found.get("runs", ()))))
-    return together(parts)
+    return all_must_hold(parts)
 
 
 def _pairs(results: Results, table: int, pairs: list[tuple[str, str]], design: str | None = None) -> Verdict:
+    """Of each pair of rows the first has the higher Corr."""
     measured = results.rows(table, design)
     if not measured:
         return Verdict(NOT_RUN, f"not measured in Table {table}")
@@ -154,36 +163,42 @@ def _pairs(results: Results, table: int, pairs: list[tuple[str, str]], design: s
             return Verdict(NOT_RUN, f"the run records of {better} or {worse} are gone")
         runs = measured[better].runs + measured[worse].runs
         parts.append(_by_interval(f"{better} over {worse}", found, runs, MARGIN))
-    return together(parts)
+    return all_must_hold(parts)
 
 
 def _difference(options: Options, better: Row, worse: Row) -> dict | None:
-    """Corr of one row minus another's over seeds and utterances: the table's, or from the records if it has none."""
+    """Corr of one row minus another's over seeds and utterances; None if the run records are gone.
+
+    The table has it if ``better`` is the row that others are compared with, else it is computed from the records.
+    """
     if worse.differences and not better.differences:
         found, turned = worse.differences["corr"], {"mean": "mean", "low": "high", "high": "low"}
         return {key: None if found[other] is None else -found[other] for key, other in turned.items()}
     folders = {row.name: [Path(options.out) / "runs" / run for run in row.runs] for row in (better, worse)}
-    if not all((folder / "record.json").exists() for group in folders.values() for folder in group):
+    if not all((folder / RECORD).exists() for group in folders.values() for folder in group):
         return None
-    arrays = {name: [read_record(f).predictions() for f in group] for name, group in folders.items()}
+    arrays = {name: [read_record(folder).predictions() for folder in group] for name, group in folders.items()}
     tests = {name: [a["test"] for a in group] for name, group in arrays.items()}
-    label, one = arrays[worse.name][0]["test_label"], {better.name: tests[better.name]}
-    return asdict(significance.differences("corr", one, tests[worse.name], label)[better.name])
+    label = arrays[worse.name][0]["test_label"]
+    found = significance.differences("corr", {better.name: tests[better.name]}, tests[worse.name], label)
+    return asdict(found[better.name])
+
+
+def _shifted(found: dict, by: float) -> dict:
+    """A mean and its interval, minus a number."""
+    return {key: None if found[key] is None else found[key] - by for key in ("mean", "low", "high")}
 
 
 def _by_interval(name: str, found: dict, runs: tuple[str, ...], margin: float) -> Verdict:
     """Above 0, below the margin, or neither."""
-    low, high = found["low"], found["high"]
-    verdict = OPEN if low is None else HOLDS if low > 0 else DOES_NOT if high < max(margin, 1e-12) else OPEN
+    low, high, verdict = found["low"], found["high"], OPEN
+    if low is not None and low > 0:
+        verdict = HOLDS
+    elif low is not None and high < max(margin, 1e-12):
+        verdict = DOES_NOT
     return Verdict(verdict, f"{name} {_number(found, '+')}".strip(), found["mean"], low, high, runs)
 
 
 def _number(found: dict, sign: str = "") -> str:
     spread = "" if found["low"] is None else f" [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
     return f"{found['mean']:{sign}.3f}{spread}"
-
-
-RULES: dict[str, Callable[..., Verdict]] = {
-    rule.__name__: rule
-    for rule in (beats_others, higher, lower_than_all, figure5, figure5_above, figure5_order, finding)
-} | {"added_modality": added_modality_measured}

@@ -1,4 +1,4 @@
-"""Rows compared by their run records: what the tables say about a row beside its scores."""
+"""Rows compared by their run records: the differences that a table shows next to the scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METRICS = {
 
 
 def compare(runs: dict[str, list[RunRecord]], whole: str, kind: str = "mosi") -> dict[str, dict[str, dict]]:
-    """row -> metric -> difference to the row ``whole``, by ``statistics.differences``; the other rows are one family.
+    """row -> metric -> difference to the row ``whole``, by ``significance.differences``; the other rows are one family.
 
     All rows have the same seeds and test split; ``kind`` says how the corpus's metrics read predictions.
     """

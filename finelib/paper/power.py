@@ -1,17 +1,59 @@
-"""TODO."""
+"""How large a difference our seeds and test utterances can show, and what that says of the paper's gaps."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from scipy import stats
 
-from finelib.paper import significance, tables
-from finelib.paper.ablations import FINE_ROW, blocks
+from finelib.paper import ablations, printed
+from finelib.paper.significance import LEVEL, contributions, mean_squares
 from finelib.paper.table import Row
 from finelib.runs import experiment
 from finelib.runs.options import Options
+
+POWER, MOST_SEEDS = 0.8, 200
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variances of one cell of the difference: between seeds, between utterances, and what is left."""
+
+    seed: float
+    utterance: float
+    rest: float
+
+
+def components(d: Float[np.ndarray, "S N"]) -> Components:
+    """Variance components by the method of moments, none below 0."""
+    seed, utterance, rest = (float(square) for square in mean_squares(d))
+    n_seeds, n_utterances = d.shape
+    return Components(max(0.0, (seed - rest) / n_utterances), max(0.0, (utterance - rest) / n_seeds), rest)
+
+
+def power(gap: float, variance: Components, seeds: int, utterances: int) -> float:
+    """Probability that a true difference ``gap`` is called significant at 5 %, two-sided, one comparison."""
+    seed = variance.rest + utterances * variance.seed
+    utterance = variance.rest + seeds * variance.utterance
+    total = seed + utterance - variance.rest
+    if total == 0:
+        return float(gap != 0)
+    df = total**2 / (seed**2 / (seeds - 1) + utterance**2 / (utterances - 1))
+    shift, edge = gap / np.sqrt(total / (seeds * utterances)), stats.t.ppf(1 - LEVEL / 2, df)
+    above, below = stats.nct.sf(edge, df, shift), stats.nct.cdf(-edge, df, shift)
+    return float(np.nan_to_num(above, nan=1.0) + np.nan_to_num(below))  # scipy gives NaN where the tail is all there is
+
+
+def seeds_needed(gap: float, variance: Components, utterances: int) -> int | None:
+    """Fewest seeds that see a gap with 80 % power; None if 200 do not: then the test split is too small for it."""
+    return next((s for s in range(2, MOST_SEEDS + 1) if power(gap, variance, s, utterances) >= POWER), None)
+
+
+# ---------------------------------------------------------------------------------------- the paper's tables
 
 
 def paper_gaps(options: Options, utterances: int = 3634) -> pd.DataFrame:
@@ -23,34 +65,30 @@ def paper_gaps(options: Options, utterances: int = 3634) -> pd.DataFrame:
     Args:
         utterances: of the test split; 3,634 is CMU-MOSEI's without labels 0.
     """
-    block = blocks(6, options)[0]
-    specs = block.specs(options.seed_list)
-    runs = {
-        name: [r.predictions() for r in experiment.run(group, options.out, options.jobs, progress=False)]
-        for name, group in specs.items()
-    }
-    right = {
-        name: np.stack([significance.contributions("acc2_nonzero", a["test"], a["test_label"]) for a in group])
-        for name, group in runs.items()
-    }
-    fine = right.pop(FINE_ROW.name)
-    found = [significance.components(x - fine) for x in right.values()]
-    typical = significance.Components(*(float(np.median([vars(c)[k] for c in found])) for k in vars(found[0])))
-    printed = {row.name: row.printed["acc2_nonzero"] for row in tables.printed_rows(6, lambda record: record["config"])}
-    whole, lines = printed.pop("FINE"), []
-    for name, value in sorted(printed.items(), key=lambda item: item[1]):
+    typical = _typical_components(options)
+    accuracy = {name: percent["acc2_nonzero"] / 100 for name, percent in printed.by_name(6).items()}
+    whole = accuracy.pop(ablations.FINE_ROW.name)
+    lines = []
+    for name, value in sorted(accuracy.items(), key=lambda item: item[1]):
         gap = whole - value
-        needed = significance.seeds_needed(gap, typical, utterances)
-        lines.append(
-            {
-                "row": name,
-                "printed gap (points)": round(100 * gap, 2),
-                "in samples": round(gap * utterances),
-                **{f"power, {s} seeds": round(significance.power(gap, typical, s, utterances), 2) for s in (3, 5, 10)},
-                "seeds for 80 %": f"more than {significance.MOST_SEEDS}" if needed is None else str(needed),
-            }
-        )
+        needed = seeds_needed(gap, typical, utterances)
+        line = {"row": name, "printed gap (points)": round(100 * gap, 2), "in samples": round(gap * utterances)}
+        line |= {f"power, {seeds} seeds": round(power(gap, typical, seeds, utterances), 2) for seeds in (3, 5, 10)}
+        line["seeds for 80 %"] = f"more than {MOST_SEEDS}" if needed is None else str(needed)
+        lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _typical_components(options: Options) -> Components:
+    """Medians over the rows of Table 6's first block of the variances of their ACC-2 minus FINE's."""
+    specs = ablations.blocks(6, options)[0].specs(options.seed_list)
+    right = {}
+    for name, records in experiment.run_groups(specs, options.out, options.jobs, progress=False).items():
+        arrays = [record.predictions() for record in records]
+        right[name] = np.stack([contributions("acc2_nonzero", a["test"], a["test_label"]) for a in arrays])
+    fine = right.pop(ablations.FINE_ROW.name)
+    found = [components(x - fine) for x in right.values()]
+    return Components(*(float(np.median([getattr(c, part) for c in found])) for part in vars(found[0])))
 
 
 def order_of_subsets(rows: list[Row]) -> pd.DataFrame:

@@ -1,17 +1,23 @@
-"""Is one row better than another? Differences of systems that share seeds and test utterances.
+"""Is one row better than another? Differences between systems that were scored on the same test utterances.
 
-Two things vary: the seed, and which utterances the test split happens to hold. An interval over seeds alone speaks
-of this one test split; ``differences`` counts both, as crossed random effects.
+Two things vary: the seed of a run, and which utterances the test split happens to hold. An interval over seeds alone
+speaks of this one test split. ``differences`` counts both: seeds are nested in systems and crossed with utterances, as
+readers are nested in tests and crossed with cases in a multi-reader study (Hillis 2014, Statistics in Medicine 33:330),
+with Satterthwaite's (1946) degrees of freedom.
 
-With three seeds the variance between seeds is hardly known, and now and then its estimate is far too small. A family
-of rows compared with one system shares what it knows: each row takes the family's mean, or its own estimate where
-that is clearly larger. ``simulate`` shows what that does to false positives and to coverage.
+Three seeds hardly tell the variance between seeds, so each row's mean square is moderated with its family's (Smyth
+2004, Stat. Appl. Genet. Mol. Biol. 3(1):3): (d0 s0^2 + d s^2) / (d0 + d) with d0 + d degrees of freedom, where s^2 is
+the row's own with d = S - 1, and s0^2 is the mean over the rows. The prior's d0 is fixed, as Baldi and Long (2001,
+Bioinformatics 17:509) fix theirs: estimated from rows of three seeds, it is infinite in half of all families, and a
+row whose seeds vary much is then called different too often. The system that all rows are compared with keeps its own
+mean square, because an error in it would move all rows at once. ``simulate`` counts false positives and coverage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -61,8 +67,8 @@ def paired(a: list[float], b: list[float], level: float = 0.95) -> tuple[Interva
 
 
 WILCOXON_SEEDS = 10
-POWER, LEVEL, MOST_SEEDS = 0.8, 0.05, 200
-OWN_COUNTS = 0.8  # quantile of the F distribution above which a row's own variance between seeds counts
+LEVEL = 0.05
+PRIOR_DF = 2.0  # d0: what the family's mean square weighs, in degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Difference:
 
     Attributes:
         mean, low, high: the difference and its 95 % interval over seeds and utterances.
-        p: two-sided, of the same t statistic.
+        p: two-sided, of the same moderated t statistic.
         df: its degrees of freedom (Satterthwaite).
         seeds, utterances: how many of each.
         p_seeds: of the paired t test over seeds alone, which speaks of this test split only.
@@ -138,36 +144,29 @@ def differences(
     if not systems:
         return {}
     base = _stack(metric, other, label)
-    of = {name: _stack(metric, runs, label) for name, runs in systems.items()}
-    d = np.stack([of[name] - base for name in systems])
-    pairwise = {
-        name: [_mcnemar(x, y) for x, y in zip(of[name], base, strict=True)] if metric.startswith("acc") else None
-        for name in systems
-    }
-    if len(other) < 2:
-        nothing = dict.fromkeys(("low", "high", "p", "df", "p_seeds", "wilcoxon"))
+    scored = {name: _stack(metric, runs, label) for name, runs in systems.items()}
+    by_seed = {name: (x - base).mean(1) for name, x in scored.items()}
+    exact = {name: _mcnemar(x, base) if metric.startswith("acc") else None for name, x in scored.items()}
+    n_seeds, n_utterances = base.shape
+    if n_seeds < 2:
+        unknown = dict.fromkeys(("low", "high", "p", "df", "p_seeds", "wilcoxon"))
         return {
-            name: Difference(
-                float(x.mean()),
-                **nothing,
-                seeds=1,
-                utterances=x.shape[1],
-                mcnemar=tuple(pairwise[name]) if pairwise[name] else None,
-            )
-            for name, x in zip(systems, d, strict=True)
+            name: Difference(float(d.mean()), **unknown, seeds=1, utterances=n_utterances, mcnemar=exact[name])
+            for name, d in by_seed.items()
         }
-    found = family_intervals(d)
-    p_holm = multipletests([p for *_, p, _ in found], method="holm")[1]
+    found = family_intervals(np.stack(list(scored.values())), base)
+    p_holm = multipletests(found.p, method="holm")[1]
     return {
         name: Difference(
-            *interval,
-            *x.shape,
-            p_seeds=_seeds_alone(x.mean(1), lambda v: stats.ttest_1samp(v, 0)),
-            wilcoxon=_seeds_alone(x.mean(1), stats.wilcoxon) if len(x) >= WILCOXON_SEEDS else None,
-            mcnemar=tuple(pairwise[name]) if pairwise[name] else None,
-            p_holm=float(corrected),
+            *(float(values[row]) for values in found),
+            seeds=n_seeds,
+            utterances=n_utterances,
+            p_seeds=_seeds_alone(d, lambda v: stats.ttest_1samp(v, 0)),
+            wilcoxon=_seeds_alone(d, stats.wilcoxon) if n_seeds >= WILCOXON_SEEDS else None,
+            mcnemar=exact[name],
+            p_holm=float(p_holm[row]),
         )
-        for name, x, interval, corrected in zip(systems, d, found, p_holm, strict=True)
+        for row, (name, d) in enumerate(by_seed.items())
     }
 
 
@@ -180,96 +179,79 @@ def _seeds_alone(by_seed: np.ndarray, test: Callable) -> float:
     return float(by_seed[0] == 0) if np.ptp(by_seed) == 0 else float(test(by_seed).pvalue)
 
 
-def family_intervals(d: Float[np.ndarray, "K S N"]) -> list[tuple[float, float, float, float, float]]:
-    """``crossed_interval`` of every row of a family, which share what is known of the variance between seeds."""
-    pooled = float(np.mean([mean_squares(x)[0] for x in d]))
-    return [crossed_interval(x, pooled, len(d)) for x in d]
+class Intervals(NamedTuple):
+    """Of each row of a family: the difference, its interval, its two-sided p (difference 0), degrees of freedom."""
+
+    mean: Float[np.ndarray, "K"]
+    low: Float[np.ndarray, "K"]
+    high: Float[np.ndarray, "K"]
+    p: Float[np.ndarray, "K"]
+    df: Float[np.ndarray, "K"]
 
 
-def crossed_interval(
-    d: Float[np.ndarray, "S N"], family_seed: float = 0.0, rows: int = 1, level: float = 1 - LEVEL
-) -> tuple[float, float, float, float, float]:
-    """Mean, interval, two-sided p (mean 0) and degrees of freedom, with seeds and utterances as crossed random effects.
+def family_intervals(
+    systems: Float[np.ndarray, "K S N"], other: Float[np.ndarray, "S N"], level: float = 1 - LEVEL
+) -> Intervals:
+    """Each system minus the one ``other``, with seeds nested in systems and crossed with utterances.
 
-    The variance of the grand mean is (MS_seed + MS_utterance - MS_rest) / (S N), but never less than what either
-    effect gives alone; degrees of freedom by Satterthwaite.
-
-    Args:
-        family_seed, rows: mean MS_seed of a family of rows, and their number; the own MS_seed counts only where it
-            is above the OWN_COUNTS quantile of what it would be in a family of equals. Two rows share the runs of
-            the system they are compared with, so that their MS correlate by 1/4 and ``rows`` of them have
-            (S - 1) rows / (1 + (rows - 1) / 4) degrees of freedom.
+    The variance of a difference is (MS_seed + MS_seed' + MS_utterance - MS_rest - MS_rest') / (S N), where ' marks the
+    other system and MS_utterance is that of the difference; it is never less than seeds or utterances give alone.
     """
-    seed, utterance, rest = mean_squares(d)
-    (n_seeds, n_utterances), mean = d.shape, float(d.mean())
-    df_seed = (n_seeds - 1) * rows / (1 + (rows - 1) / 4)
-    seed = seed if seed > stats.f.ppf(OWN_COUNTS, n_seeds - 1, df_seed) * family_seed else family_seed
-    total = max(seed + utterance - rest, seed, utterance)
-    if total == 0:
-        return mean, mean, mean, float(mean == 0), float("inf")
-    spread = seed**2 / df_seed + utterance**2 / (n_utterances - 1)
-    spread += rest**2 / ((n_seeds - 1) * (n_utterances - 1))
-    df, error = total**2 / spread, np.sqrt(total / d.size)
+    n_seeds, n_utterances = other.shape
+    difference = systems.mean(1) - other.mean(0)  # (K, N)
+    mean = difference.mean(1)
+    utterance = n_seeds * difference.var(1, ddof=1)
+    own_seed, _, own_rest = mean_squares(systems)
+    other_seed, _, other_rest = mean_squares(other)
+    seed, df_seed = moderated(own_seed, n_seeds - 1)
+
+    total = seed + other_seed + np.maximum(utterance - own_rest - other_rest, 0)
+    total = np.maximum(total, utterance)
+    spread = seed**2 / df_seed + other_seed**2 / (n_seeds - 1) + utterance**2 / (n_utterances - 1)
+    spread += (own_rest**2 + other_rest**2) / ((n_seeds - 1) * (n_utterances - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):  # without any variance a difference is certain
+        df = np.where(total > 0, total**2 / spread, np.inf)
+        error = np.sqrt(total / (n_seeds * n_utterances))
+        p = np.where(total > 0, 2 * stats.t.sf(np.abs(mean) / error, df), mean == 0)
     half = stats.t.ppf(0.5 + level / 2, df) * error
-    p = 2 * stats.t.sf(abs(mean) / error, df)
-    return mean, float(mean - half), float(mean + half), float(p), float(df)
+    return Intervals(mean, mean - half, mean + half, p, df)
 
 
-def mean_squares(d: Float[np.ndarray, "S N"]) -> tuple[float, float, float]:
+def moderated(mean_square: Float[np.ndarray, "K"], df: float) -> tuple[Float[np.ndarray, "K"], float]:
+    """Smyth's posterior mean squares of a family with the prior ``PRIOR_DF`` and the family's mean, and their df.
+
+    A family cannot know more than all its rows together: like limma's, the df are at most K ``df``. One row alone
+    keeps its own.
+    """
+    prior = mean_square.mean()
+    return (PRIOR_DF * prior + df * mean_square) / (PRIOR_DF + df), min(PRIOR_DF + df, len(mean_square) * df)
+
+
+def mean_squares(x: Float[np.ndarray, "*K S N"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """MS of seeds, of utterances and of the rest in the two-way layout with one value per cell."""
-    rows, columns, mean = d.mean(1, keepdims=True), d.mean(0, keepdims=True), d.mean()
-    n_seeds, n_utterances = d.shape
-    rest = ((d - rows - columns + mean) ** 2).sum() / ((n_seeds - 1) * (n_utterances - 1))
-    return float(n_utterances * rows.var(ddof=1)), float(n_seeds * columns.var(ddof=1)), float(rest)
+    by_seed, by_utterance = x.mean(-1, keepdims=True), x.mean(-2, keepdims=True)
+    n_seeds, n_utterances = x.shape[-2:]
+    left = x - by_seed - by_utterance + x.mean((-2, -1), keepdims=True)
+    rest = (left**2).sum((-2, -1)) / ((n_seeds - 1) * (n_utterances - 1))
+    seed = n_utterances * by_seed[..., 0].var(-1, ddof=1)
+    utterance = n_seeds * by_utterance[..., 0, :].var(-1, ddof=1)
+    return seed, utterance, rest
 
 
-def _mcnemar(a: np.ndarray, b: np.ndarray) -> float:
-    """Exact McNemar p of one pair of runs; a and b are 1 where right."""
-    table = [[int(((a == i) & (b == j)).sum()) for j in (1, 0)] for i in (1, 0)]
-    return float(mcnemar(table, exact=True).pvalue)
+def _mcnemar(a: Float[np.ndarray, "S N"], b: Float[np.ndarray, "S N"]) -> tuple[float, ...]:
+    """Exact McNemar p of each seed's pair of runs; a and b are 1 where right."""
+    tables = [[[int(((x == i) & (y == j)).sum()) for j in (1, 0)] for i in (1, 0)] for x, y in zip(a, b, strict=True)]
+    return tuple(float(mcnemar(table, exact=True).pvalue) for table in tables)
 
 
-# --------------------------------------------------------------------------------------------------- power
-
-
-@dataclass(frozen=True)
-class Components:
-    """Variances of one cell of the difference: between seeds, between utterances, and what is left."""
-
-    seed: float
-    utterance: float
-    rest: float
-
-
-def components(d: Float[np.ndarray, "S N"]) -> Components:
-    """Variance components by the method of moments, none below 0."""
-    seed, utterance, rest = mean_squares(d)
-    n_seeds, n_utterances = d.shape
-    return Components(max(0.0, (seed - rest) / n_utterances), max(0.0, (utterance - rest) / n_seeds), rest)
-
-
-def power(gap: float, variance: Components, seeds: int, utterances: int) -> float:
-    """Probability that a true difference ``gap`` is called significant at 5 %, two-sided, one comparison."""
-    seed = variance.rest + utterances * variance.seed
-    utterance = variance.rest + seeds * variance.utterance
-    total = seed + utterance - variance.rest
-    if total == 0:
-        return float(gap != 0)
-    df = total**2 / (seed**2 / (seeds - 1) + utterance**2 / (utterances - 1))
-    shift, edge = gap / np.sqrt(total / (seeds * utterances)), stats.t.ppf(1 - LEVEL / 2, df)
-    above, below = stats.nct.sf(edge, df, shift), stats.nct.cdf(-edge, df, shift)
-    return float(np.nan_to_num(above, nan=1.0) + np.nan_to_num(below))  # scipy gives NaN where the tail is all there is
-
-
-def seeds_needed(gap: float, variance: Components, utterances: int) -> int | None:
-    """Fewest seeds that see a gap with 80 % power; None if 200 do not: then the test split is too small for it."""
-    return next((s for s in range(2, MOST_SEEDS + 1) if power(gap, variance, s, utterances) >= POWER), None)
+# ---------------------------------------------------------------------------------------------- simulation
 
 
 def holm_rejections(p: Float[np.ndarray, "R"]) -> int:
     """How many of the p values Holm's procedure rejects: from the smallest up, until one is over LEVEL / (those left).
 
-    statsmodels, which corrects the tables' p values, runs Python's garbage collection at every call: too slow here.
+    For ``simulate`` alone: the tables' p values are corrected by statsmodels' ``multipletests``, which runs Python's
+    garbage collection at every call and would take most of a simulation's time.
     """
     over = np.sort(p) > LEVEL / (len(p) - np.arange(len(p)))
     return int(over.argmax()) if over.any() else len(p)
@@ -284,37 +266,39 @@ def simulate(
     rng: np.random.Generator,
     seed_sd: float = 0.08,
     item_sd: float = 0.35,
+    first_row: float = 1.0,
 ) -> dict[str, float]:
     """The whole procedure on made-up right-or-wrong answers with a known truth.
 
     Every system answers an utterance right if its difficulty (shared by all), the system's own trouble with it, the
     seed's luck and the run's luck with it add up to more than 0; on average 80 to 85 % of answers are right. In
-    each repeat ``rows`` systems are compared with one more, once all equally good, once all worse by ``gap``.
+    each repeat ``rows`` systems are compared with one more, once all equally good, once all worse by ``gap``. The
+    seeds of the first row vary ``first_row`` times as much as the others'.
 
     Returns:
         "false positives": share of repeats in which any of the equally good rows is called different after Holm;
         "coverage": share of 95 % intervals that hold the true difference; "power": share of worse rows that are
         found, one comparison at a time, and "power (Holm)" after correction.
     """
-    noise = np.sqrt(item_sd**2 + seed_sd**2 + item_sd**2 + 1)
-    centre = noise * stats.norm.ppf(0.83)
-    worse = noise * stats.norm.ppf(0.83 - gap)
+    seed_sds = np.full((rows + 1, 1, 1), seed_sd, dtype=np.float32)  # the last system is the one compared with
+    seed_sds[0] *= first_row
+    noise = np.sqrt(item_sd**2 + seed_sds**2 + item_sd**2 + 1)
+    right_at, worse_at = (noise * np.float32(stats.norm.ppf(share)) for share in (0.83, 0.83 - gap))
     count = {"false positives": 0, "coverage": 0, "power": 0, "power (Holm)": 0}
     for _ in range(repeats):
         shared, own, luck, chance = (
             rng.standard_normal(shape, dtype=np.float32)
             for shape in ((utterances,), (rows + 1, 1, utterances), (rows + 1, seeds, 1), (rows + 1, seeds, utterances))
         )
-        latent = shared + item_sd * own + seed_sd * luck + item_sd * chance
-        for name, level in (("equal", centre), ("worse", worse)):
-            right = latent + level > 0
-            found = family_intervals(right[1:].astype(float) - (latent[0] + centre > 0))
-            truth = 0.0 if name == "equal" else -gap
-            p = np.array([x[3] for x in found])
-            count["coverage"] += np.mean([low <= truth <= high for _, low, high, *_ in found]) / 2
-            if name == "equal":
-                count["false positives"] += p.min() <= LEVEL / rows  # Holm's first step decides whether any is rejected
+        latent = shared + item_sd * own + seed_sds * luck + item_sd * chance
+        other = (latent[-1] + right_at[-1] > 0).astype(float)
+        for level, truth in ((right_at, 0.0), (worse_at, -gap)):
+            found = family_intervals((latent[:-1] + level[:-1] > 0).astype(float), other)
+            count["coverage"] += np.mean((found.low <= truth) & (truth <= found.high)) / 2
+            if level is right_at:
+                # Holm's first step decides whether any is rejected
+                count["false positives"] += found.p.min() <= LEVEL / rows
             else:
-                count["power"] += np.mean(p < LEVEL)
-                count["power (Holm)"] += holm_rejections(p) / rows
+                count["power"] += np.mean(found.p < LEVEL)
+                count["power (Holm)"] += holm_rejections(found.p) / rows
     return {name: float(value / repeats) for name, value in count.items()}

@@ -10,21 +10,10 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from finelib.data.corpora import CORPORA
+from finelib.paper.printed import COLUMNS, SUBJECTS
 from finelib.runs.records import git_revision, versions, write_atomically
 
-SENTIMENT = {"acc2_nonzero": "ACC-2", "f1_nonzero": "F1", "acc7": "ACC-7"}
-COLUMNS = {
-    1: SENTIMENT,
-    2: SENTIMENT,
-    3: {"acc2": "ACC-2"},
-    4: {"acc2": "ACC-2", "f1": "F1", "acc5": "ACC-5"},
-    5: SENTIMENT,
-    6: SENTIMENT,
-}
-TITLES = {5: "Subsets of the modalities", 6: "FINE without its components"}
 BEYOND_THE_PAPER = {"corr": "Corr", "mae": "MAE"}
-CORPUS_OF = {info.table: name for name, info in CORPORA.items()}
 
 
 @dataclass(frozen=True)
@@ -43,7 +32,7 @@ class Row:
         runs: ids of the run records behind it; none for a reference.
         context, target: Table 3 only: what of an utterance was used.
         extra: column -> text, what stands beside the metrics.
-        differences: metric -> ``statistics.Difference`` to the block's FINE, as a dict.
+        differences: metric -> ``significance.Difference`` to the block's FINE, as a dict.
     """
 
     name: str
@@ -77,8 +66,25 @@ class Table:
 
     @property
     def title(self) -> str:
-        subject = TITLES.get(self.number) or CORPORA[CORPUS_OF[self.number]].title
-        return f"{subject}: printed and measured results"
+        return f"{SUBJECTS[self.number]}: printed and measured results"
+
+    @property
+    def blocks(self) -> dict[str, list[Row]]:
+        """Title of a block -> its rows, in their order; the printed rows come first."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.block, []).append(row)
+        return found
+
+    @property
+    def printed(self) -> list[Row]:
+        """The paper's rows."""
+        return [row for row in self.rows if row.printed is not None]
+
+    @property
+    def measured(self) -> list[list[Row]]:
+        """The rows of each measured block, references included; empty if nothing was measured."""
+        return [rows for rows in self.blocks.values() if rows[0].measured is not None]
 
     @property
     def text_columns(self) -> int:
@@ -134,13 +140,13 @@ def render(table: Table, form: str) -> str:
         notes=table.notes,
         text_columns=table.text_columns,
         heads=heads(table),
-        blocks=[{"title": block, "rows": cells(table, block)} for block in dict.fromkeys(r.block for r in table.rows)],
+        blocks=[{"title": title, "rows": cells(table, title)} for title in table.blocks],
     )
 
 
 def templates(html: bool) -> Environment:
-    """The package's templates; what goes into HTML is escaped."""
-    return Environment(loader=PackageLoader("finelib"), trim_blocks=True, lstrip_blocks=True, autoescape=html)
+    """The templates of tables and claims; what goes into HTML is escaped."""
+    return Environment(loader=PackageLoader("finelib.paper"), trim_blocks=True, lstrip_blocks=True, autoescape=html)
 
 
 def heads(table: Table) -> list[str]:
@@ -151,25 +157,23 @@ def heads(table: Table) -> list[str]:
 
 def cells(table: Table, block: str) -> list[dict]:
     """The rows of a block as they are shown: texts, and cells with text, mark, value (or None) and a title."""
-    rows, columns = [row for row in table.rows if row.block == block], COLUMNS[table.number] | BEYOND_THE_PAPER
-    marks = {metric: _marks(rows, metric) for metric in columns}
-    return [
-        {
-            "text": [row.name, *(["✓" if row.context else "", "✓" if row.target else ""] if table.number == 3 else [])],
-            "cells": [
-                {
-                    "text": _format(row, metric),
-                    "mark": marks[metric].get(i),
-                    "title": _interval_text(row, metric),
-                    "value": row.value(metric),
-                }
-                for metric in columns
-            ]
-            + [{"text": row.extra.get(name, "–"), "mark": None, "title": "", "value": None} for name in table.extra],
-            "runs": row.runs,
-        }
-        for i, row in enumerate(rows)
-    ]
+    rows, metrics = table.blocks[block], COLUMNS[table.number] | BEYOND_THE_PAPER
+    marks = {metric: _marks(rows, metric) for metric in metrics}
+    shown = []
+    for i, row in enumerate(rows):
+        scores = [
+            {
+                "text": _format(row, metric),
+                "mark": marks[metric].get(i),
+                "title": _interval_text(row, metric),
+                "value": row.value(metric),
+            }
+            for metric in metrics
+        ]
+        extra = [{"text": row.extra.get(name, "–"), "mark": None, "title": "", "value": None} for name in table.extra]
+        used = ["✓" if part else "" for part in (row.context, row.target)] if table.number == 3 else []
+        shown.append({"text": [row.name, *used], "cells": scores + extra, "runs": row.runs})
+    return shown
 
 
 def _marks(rows: list[Row], metric: str) -> dict[int, str]:
@@ -179,8 +183,9 @@ def _marks(rows: list[Row], metric: str) -> dict[int, str]:
         for i, row in enumerate(rows)
         if row.value(metric) is not None and not row.name.startswith("oracle")
     }
-    ranked = sorted(set(values.values()), reverse=metric != "mae")[:2]
-    return {i: ("best", "second")[ranked.index(value)] for i, value in values.items() if value in ranked}
+    best_two = sorted(set(values.values()), reverse=metric != "mae")[:2]
+    mark = dict(zip(best_two, ("best", "second"), strict=False))
+    return {i: mark[value] for i, value in values.items() if value in mark}
 
 
 def _format(row: Row, metric: str) -> str:
@@ -207,41 +212,20 @@ def _json_row(row: Row) -> dict:
 
 
 def _csv(table: Table) -> str:
-    columns = COLUMNS[table.number] | BEYOND_THE_PAPER
+    metrics = COLUMNS[table.number] | BEYOND_THE_PAPER
+    told, parts = ("name", "kind", "data", "encoder", "modalities", "block"), ("sd", "low", "high")
+    of_metrics = [column for metric in metrics for column in (metric, *(f"{metric}_{part}" for part in parts))]
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "name",
-            "kind",
-            "data",
-            "encoder",
-            "modalities",
-            "block",
-            "n",
-            *(f"{metric}{part}" for metric in columns for part in ("", "_sd", "_low", "_high")),
-            *table.extra,
-        ]
-    )
+    writer = csv.DictWriter(out, [*told, "n", *of_metrics, *table.extra], lineterminator="\n")
+    writer.writeheader()
     for row in table.rows:
-        cells = []
-        for metric in columns:
+        line = {column: getattr(row, column) for column in told} | row.extra
+        line["n"] = next(iter(row.measured.values()))["n"] if row.measured else None
+        for metric in metrics:
             spread = (row.measured or {}).get(metric, {})
-            cells += [row.value(metric), spread.get("sd"), spread.get("low"), spread.get("high")]
-        n = next(iter(row.measured.values()))["n"] if row.measured else None
-        writer.writerow(
-            [
-                row.name,
-                row.kind,
-                row.data,
-                row.encoder,
-                row.modalities,
-                row.block,
-                n,
-                *cells,
-                *(row.extra.get(name) for name in table.extra),
-            ]
-        )
+            line[metric] = row.value(metric)
+            line |= {f"{metric}_{part}": spread.get(part) for part in parts}
+        writer.writerow(line)
     return out.getvalue()
 
 

@@ -1,254 +1,217 @@
-"""Tables 1-4: printed rows from the paper, measured rows from run records, each in a block of its own.
+"""Tables 1-6: the paper's printed rows, and rows measured here, each kind in blocks of its own.
 
-Tables 5 and 6 are made of the same rows by ``ablations.py``.
+Tables 1-4 compare FINE with other systems on one corpus each; 5 and 6 are FINE's own variants (``ablations.py``).
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict, replace
+from typing import NamedTuple, TypeVar
 
 from finelib import metrics
-from finelib.baselines import SYSTEMS, references
-from finelib.config import RunSpec
+from finelib.baselines import references
+from finelib.config import DataConfig, RunSpec
 from finelib.data import planted, sources
 from finelib.data.features import Corpus
 from finelib.metrics import correlation
-from finelib.paper import comparisons, significance, tables
-from finelib.paper.ablations import FINE_ROW, MODALITY_ROWS, Block
-from finelib.paper.table import COLUMNS, CORPUS_OF, Row, Table, write
+from finelib.paper import ablations, comparisons, printed, significance
+from finelib.paper.notes import notes
+from finelib.paper.printed import COLUMNS, CORPUS_OF
+from finelib.paper.table import Row, Table, write
 from finelib.runs import experiment, presets, tuning
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
-
-
-def table_specs(number: int, options: Options) -> list[RunSpec]:
-    """Every run that ``build`` needs, in the order of the rows, so that the table fills from the top."""
-    return [
-        spec for block in blocks(number, options) for runs in block.specs(options.seed_list).values() for spec in runs
-    ]
-
-
-def build_table_5_or_6(number: int, options: Options) -> Table:
-    """Train what is missing, make the table, write ``figures/tableN.{json,csv,md,tex,html}`` below ``options.out``.
-
-    Raises:
-        ValueError: for a number that is not 5 or 6.
-    """
-    if number not in (5, 6):
-        raise ValueError(f"table {number}: unknown, expected 5 or 6")
-    rows = tables.printed_rows(number, modalities_printed if number == 5 else lambda record: record["config"])
-    measured = [measure(number, block, options) for block in blocks(number, options)]
-    table = Table(number, tuple(rows + [row for block in measured for row in block]), notes(number, measured))
-    write(table, options.figures)
-    return table
-
-
-def design_of(row: Row) -> str:
-    """Name of the planted design that a row was measured on; "" for real data."""
-    return next((name for name, plan in planted.DESIGNS.items() if row.block.endswith(f": {plan.about}")), "")
-
-
-def modalities_printed(record: dict[str, str]) -> str:
-    """A printed row's modalities as the paper names them, for example "V + T"."""
-    return " + ".join(m for m in "VAT" if record[m] == "yes")
-
-
-# --------------------------------------------------------------------------------------------------- rows
-
-
-def measure(number: int, block: Block, options: Options) -> list[Row]:
-    """The rows of a block, trained where they have no record, and the references of its corpus."""
-    specs = block.specs(options.seed_list)
-    records = iter(experiment.run([spec for runs in specs.values() for spec in runs], options.out, options.jobs))
-    runs = {name: [next(records) for _ in group] for name, group in specs.items()}
-    corpus = experiment.load_corpus(block.base.data)
-    whole = list(specs)[-1] if number == 5 else FINE_ROW.name
-    compared = comparisons.compare(runs, whole)
-    title = tables.block_title(corpus) + (f": {block.about}" if block.about else "")
-    beside = _subset_columns(corpus, block, runs) if number == 5 else _size_column(runs)
-    rows = [
-        tables.system_row(
-            group,
-            corpus,
-            title,
-            differences=compared.get(name),
-            extra=beside(name) | comparisons.columns(compared.get(name)),
-        )
-        for name, group in runs.items()
-    ]
-    return rows + tables.reference_rows(corpus, title)
-
-
-def _subset_columns(corpus: Corpus, block: Block, runs: dict[str, list[RunRecord]]) -> Callable[[str], dict[str, str]]:
-    """Oracle Corr of a subset's factors, and how far FINE gets to it from the floor, whose Corr is 0."""
-    if corpus.kind != "planted":
-        return lambda name: {}
-    oracle = subset_oracles(corpus, block.base.data.design)
-
-    def columns(name: str) -> dict[str, str]:
-        best = oracle[tuple(sorted(name.split(" + ")))]
-        reached = sum(run.test["corr"] for run in runs[name]) / len(runs[name])
-        return {"oracle Corr": f"{best:.3f}", "of the way": f"{100 * reached / best:.0f} %"}
-
-    return columns
-
-
-def _size_column(runs: dict[str, list[RunRecord]]) -> Callable[[str], dict[str, str]]:
-    """Trained parameters, critics included."""
-    return lambda name: {"parameters": f"{runs[name][0].content['parameters'] / 1e6:.2f} M"}
-
-
-def subset_oracles(corpus: Corpus, design: str) -> dict[tuple[str, ...], float]:
-    """Sorted subset of modalities -> test Corr of the best prediction from the factors that they see."""
-    split = corpus.splits["test"]
-    return {
-        tuple(sorted(v.change["modalities"])): correlation(
-            planted.best_prediction(corpus.info, design, split.factors, v.change["modalities"]), split.label
-        )
-        for v in MODALITY_ROWS
-    }
-
-
-def notes(number: int, measured: list[list[Row]]) -> tuple[str, ...]:
-    """What must be known to read the table."""
-    said = [
-        "ACC and F1 in percent, ACC-2 and F1 without utterances labelled 0. Measured: mean ± standard deviation over "
-        f"seeds; run ids and all differences are in table{number}.json. Bold: best, underlined: second, within a "
-        "block; the oracle is no competitor.",
-        "Δ: the row minus FINE with " + ("all modalities" if number == 5 else "everything") + ", same seeds, with a "
-        "95 % interval over seeds and test utterances; p of that difference after Holm's correction over the block.",
-    ]
-    if not measured:
-        said.append("Nothing measured: the source does not have this corpus.")
-    if any(row.data == "planted" for rows in measured for row in rows):
-        said.append("Planted data are generated: what is true of them need not be true of a real corpus.")
-    if number == 5:
-        said.append("A missing modality drops its branch and its pairs; a single modality has no I_sha, I_uni, I_str.")
-    return tuple(said)
-
 
 DATA_NAMES = {
     "planted": "planted data (generated)",
     "public": "public features of the real corpus",
     "files": "licensed feature files",
 }
+Named = TypeVar("Named", RunSpec, RunRecord)
+
+
+class BlockRuns(NamedTuple):
+    """The runs of rows that may be compared with each other.
+
+    Attributes:
+        runs: row name -> its runs, one for each seed.
+        about: what the planted design is made for; "" for a corpus's usual one.
+    """
+
+    runs: dict[str, list[RunSpec]]
+    about: str = ""
 
 
 def build_table(number: int, options: Options) -> Table:
     """Train what is missing, make the table, write ``figures/tableN.{json,csv,md,tex,html}`` below ``options.out``.
 
     Raises:
-        ValueError: for a number that is not 1 to 4.
+        ValueError: for a number that is not 1 to 6.
     """
-    if number not in CORPUS_OF:
-        raise ValueError(f"table {number}: unknown, expected one of {', '.join(map(str, CORPUS_OF))}")
     rows = printed_rows(number)
-    for block in blocks(number, options):
-        rows += measured_rows(number, block, block_specs(number, block, options))
+    for runs, about in measured_blocks(number, options):
+        rows += measure(number, runs, options, about)
     said = notes(number, rows)
-    if missing := sources.available(CORPUS_OF[number], options.source):
+    if number in CORPUS_OF and (missing := sources.available(CORPUS_OF[number], options.source)):
         said += (f"Nothing measured from {options.source}: {missing}",)
     table = Table(number, tuple(rows), said)
     write(table, options.figures)
     return table
 
 
-def blocks(number: int, options: Options) -> list[Options]:
-    """The measured blocks: the source asked for, if it has this corpus; with planted data, Table 1 also has real
-    CMU-MOSI if its public files can be had."""
-    found = [options] if sources.available(CORPUS_OF[number], options.source) is None else []
+def table_specs(number: int, options: Options) -> list[RunSpec]:
+    """Every run that ``build_table`` needs, in the order of the rows, so that the table fills from the top."""
+    return [spec for block in measured_blocks(number, options) for specs in block.runs.values() for spec in specs]
+
+
+# ---------------------------------------------------------------------------------------------------- runs
+
+
+def measured_blocks(number: int, options: Options) -> list[BlockRuns]:
+    """The blocks of a table that are measured.
+
+    Tables 1-4: the source asked for, if it has this corpus; with planted data, Table 1 also has real CMU-MOSI if its
+    public files can be had.
+
+    Raises:
+        ValueError: for a number that is not 1 to 6.
+    """
+    if number not in COLUMNS:
+        raise ValueError(f"table {number}: unknown, expected one of {', '.join(map(str, COLUMNS))}")
+    if number not in CORPUS_OF:
+        return [BlockRuns(b.specs(options.seed_list), b.about) for b in ablations.blocks(number, options)]
+    wanted = [options]
     if number == 1 and options.source == "planted" and options.preset != "paper":
-        found += [
-            replace(options, source=source)
-            for source in ("public", "public-mfn")
-            if sources.available("mosi", source) is None
-        ]
-    return found
+        wanted += [replace(options, source=source) for source in ("public", "public-mfn")]
+    found = [source for source in wanted if sources.available(CORPUS_OF[number], source.source) is None]
+    return [BlockRuns(by_name(block_specs(number, source, options))) for source in found]
 
 
-def block_specs(number: int, block: Options, options: Options) -> list[RunSpec]:
-    """The runs of a block: FINE, and the compared systems where the block's data are those that were asked for.
+def block_specs(number: int, source: Options, options: Options) -> list[RunSpec]:
+    """The runs of one source in Tables 1-4: FINE, and the compared systems if it is the source asked for.
 
     With ``options.tune`` the settings are chosen first, which trains what has no record yet.
+
+    Args:
+        source: ``options`` with the block's own source.
     """
-    found = presets.specs(CORPUS_OF[number], block)
-    if block.source == options.source:
-        found += presets.compared_specs(CORPUS_OF[number], block)
+    found = presets.specs(CORPUS_OF[number], source)
+    if source.source == options.source:
+        found += presets.compared_specs(CORPUS_OF[number], source)
     return tuning.tuned(found, options) if options.tune else found
 
 
-def table_specs(number: int, options: Options) -> list[RunSpec]:
-    """Every run that ``build`` needs."""
-    return [spec for block in blocks(number, options) for spec in block_specs(number, block, options)]
+def by_name(found: Iterable[Named]) -> dict[str, list[Named]]:
+    """Row name -> its specs, or its records, in their order."""
+    groups: dict[str, list[Named]] = {}
+    for run in found:
+        groups.setdefault(run.name, []).append(run)
+    return groups
 
 
-# --------------------------------------------------------------------------------------------------- rows
+# ---------------------------------------------------------------------------------------------------- rows
 
 
-def printed_rows(number: int, name: Callable[[dict], str] = lambda record: record["model"]) -> list[Row]:
-    """The paper's rows, from data/paper; ``name`` makes a row's name of a line of the file."""
-    with open(Path(__file__).parent / "printed" / f"table{number}.csv", newline="") as file:
-        return [
-            Row(
-                name(record),
-                "system",
-                "printed",
-                "",
-                "",
-                "printed in the paper",
-                {metric: round(float(record[metric]) / 100, 6) for metric in COLUMNS[number]},
-                None,
-                context=_yes(record.get("context")),
-                target=_yes(record.get("target")),
-            )
-            for record in csv.DictReader(file)
-        ]
+def printed_rows(number: int) -> list[Row]:
+    """The paper's rows, as fractions."""
+    return [
+        Row(
+            name=row.name,
+            kind="system",
+            data="printed",
+            encoder="",
+            modalities="",
+            block="printed in the paper",
+            printed={metric: round(percent / 100, 6) for metric, percent in row.percent.items()},
+            measured=None,
+            context=row.context,
+            target=row.target,
+        )
+        for row in printed.rows(number)
+    ]
 
 
-def measured_rows(number: int, options: Options, specs: list[RunSpec]) -> list[Row]:
-    """One row per system (mean over its seeds) and the references of the same corpus, as one block.
+def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about: str = "") -> list[Row]:
+    """The rows of a block, trained where they have no record, and the references of its corpus.
+
+    Every row is compared with FINE, in Table 5 with the last row, which has all modalities.
 
     Args:
-        specs: the block's runs, FINE's first; the other systems are compared with it.
+        runs: row name -> its runs, all with the same seeds and data.
+        about: what the data are made for; it ends the block's title.
     """
-    records = experiment.run(specs, options.out, options.jobs)
-    corpus = experiment.load_corpus(specs[0].data)
-    block = block_title(corpus)
-    used = {"context": specs[0].data.context, "target": True} if number == 3 else {}
-    runs = by_name(specs, records)
-    compared = comparisons.compare(runs, next(iter(runs)), corpus.info.metrics) if len(runs) > 1 else {}
+    records = experiment.run_groups(runs, options.out, options.jobs)
+    data = next(iter(runs.values()))[0].data
+    corpus = experiment.load_corpus(data)
+    title = block_title(corpus) + (f": {about}" if about else "")
+    used = {"context": data.context, "target": True} if number == 3 else {}
+    compared = comparisons.compare(records, _compared_with(number, list(runs)), corpus.info.metrics)
+    extra = _extra_columns(number, records, corpus, data)
     rows = [
         system_row(
-            group, corpus, block, differences=compared.get(name), extra=comparisons.columns(compared.get(name)), **used
+            group,
+            corpus,
+            title,
+            differences=compared.get(name),
+            extra=extra[name] | comparisons.columns(compared.get(name)),
+            **used,
         )
-        for name, group in runs.items()
+        for name, group in records.items()
     ]
-    return rows + reference_rows(corpus, block, **used)
+    return rows + reference_rows(corpus, title, **used)
 
 
-def by_name(specs: list[RunSpec], records: list[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Row name -> its records, in the order of ``specs``."""
-    runs: dict[str, list[RunRecord]] = {}
-    for spec, record in zip(specs, records, strict=True):
-        runs.setdefault(spec.name, []).append(record)
-    return runs
+def _compared_with(number: int, names: list[str]) -> str:
+    """The row that the others of a block are compared with."""
+    if number == 5:
+        return names[-1]
+    return ablations.FINE_ROW.name if ablations.FINE_ROW.name in names else names[0]
+
+
+def _extra_columns(
+    number: int, records: dict[str, list[RunRecord]], corpus: Corpus, data: DataConfig
+) -> dict[str, dict[str, str]]:
+    """Row name -> column -> text: what Tables 5 and 6 show beside the metrics.
+
+    Table 5 on planted data: the oracle's Corr from the subset's factors, and how far FINE gets to it from the floor,
+    whose Corr is 0. Table 6: trained parameters, critics included.
+    """
+    columns: dict[str, dict[str, str]] = {name: {} for name in records}
+    if number == 6:
+        columns = {name: {"parameters": f"{runs[0].parameters / 1e6:.2f} M"} for name, runs in records.items()}
+    elif number == 5 and corpus.kind == "planted":
+        oracle = subset_oracles(corpus, data.design)
+        for name, runs in records.items():
+            best = oracle[tuple(sorted(name.split(" + ")))]
+            reached = sum(run.test["corr"] for run in runs) / len(runs)
+            columns[name] = {"oracle Corr": f"{best:.3f}", "of the way": f"{100 * reached / best:.0f} %"}
+    return columns
+
+
+def subset_oracles(corpus: Corpus, design: str) -> dict[tuple[str, ...], float]:
+    """Sorted subset of modalities -> test Corr of the best prediction from the factors that they see."""
+    split, found = corpus.splits["test"], {}
+    for row in ablations.MODALITY_ROWS:
+        subset = row.change["modalities"]
+        best = planted.best_prediction(corpus.info, design, split.factors, subset)
+        found[tuple(sorted(subset))] = correlation(best, split.label)
+    return found
 
 
 def system_row(runs: list[RunRecord], corpus: Corpus, block: str, **more) -> Row:
     """The row of one system: mean over its seeds."""
-    content = runs[0].content
+    scores = {metric: [run.test[metric] for run in runs] for metric in runs[0].test}
     return Row(
-        content["name"],
-        "system",
-        corpus.kind,
-        content["encoder"],
-        " + ".join(content["modalities"]),
-        block,
-        None,
-        {metric: asdict(significance.interval([run.test[metric] for run in runs])) for metric in runs[0].test},
-        tuple(run.id for run in runs),
+        name=runs[0].name,
+        kind="system",
+        data=corpus.kind,
+        encoder=runs[0].encoder,
+        modalities=" + ".join(runs[0].modalities),
+        block=block,
+        printed=None,
+        measured={metric: asdict(significance.interval(values)) for metric, values in scores.items()},
+        runs=tuple(run.id for run in runs),
         **more,
     )
 
@@ -260,15 +223,14 @@ def reference_rows(corpus: Corpus, block: str, **more) -> list[Row]:
         scores = metrics.score(corpus.info.metrics, prediction, label)
         rows.append(
             Row(
-                name,
-                "reference",
-                corpus.kind,
-                corpus.encoder,
-                "",
-                block,
-                None,
-                {metric: asdict(significance.interval([value])) for metric, value in scores.items()},
-                (),
+                name=name,
+                kind="reference",
+                data=corpus.kind,
+                encoder=corpus.encoder,
+                modalities="",
+                block=block,
+                printed=None,
+                measured={metric: asdict(significance.interval([value])) for metric, value in scores.items()},
                 **more,
             )
         )
@@ -282,39 +244,6 @@ def block_title(corpus: Corpus) -> str:
     return f"measured on {DATA_NAMES[corpus.kind]}{encoder}, {' + '.join(corpus.modalities)}, {sizes} utterances"
 
 
-def _yes(value: str | None) -> bool | None:
-    return None if value is None else value == "yes"
-
-
-def notes(number: int, rows: list[Row]) -> tuple[str, ...]:
-    """What must be known to read the table."""
-    said = [
-        "ACC and F1 in percent. Measured: mean ± standard deviation over seeds; n, the 95 % t interval and the run ids "
-        f"are in table{number}.json. Bold: best, underlined: second, within a block; the oracle is no competitor."
-    ]
-    if number in (1, 2):
-        said.append("ACC-2 and F1 leave out utterances labelled 0.")
-    if any(row.differences for row in rows):
-        said.append(
-            "Δ: the row minus FINE of the same block, same seeds, with a 95 % interval over seeds and test "
-            "utterances; p of that difference after Holm's correction over the block."
-        )
-    sources = {row.data for row in rows}
-    if any(row.data == "planted" and row.name in SYSTEMS for row in rows):
-        said.append(
-            "All systems share one protocol: data, seeds, epochs, selection. In the smoke and demo presets all "
-            "are small, and MulT, MISA and Self-MM get audio and video averaged over 24 stretches. Planted "
-            "data hide the factors in few frames, which attention can find; a system that averages frames or "
-            "reads the last one cannot."
-        )
-    if "planted" in sources:
-        said.append(
-            "Planted data are generated: their rows say nothing about the real corpus, only how far a method "
-            "gets from the floor to the oracle, the best prediction given the true factors."
-        )
-    if "public" in sources:
-        said.append(
-            "The public block has the printed rows' test split but other features, and fewer modalities where "
-            "it says so; its numbers are not comparable with the printed ones."
-        )
-    return tuple(said)
+def design_of(row: Row) -> str:
+    """Name of the planted design that a row was measured on, read from its block's title; "" for real data."""
+    return next((name for name, plan in planted.DESIGNS.items() if row.block.endswith(f": {plan.about}")), "")

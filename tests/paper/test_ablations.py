@@ -2,32 +2,33 @@
 
 import json
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
-from test_fine import SMALL, make, make_batch
+from test_fine import SMALL, WIDTHS, make_batch
 
 from finelib import metrics
+from finelib.baselines.variants import VARIANTS, VariantConfig
 from finelib.config import FineConfig
 from finelib.data import planted, sources
 from finelib.data.corpora import CORPORA
-from finelib.paper import ablations, power, tables
-from finelib.paper.table import Row
+from finelib.inputs import Inputs
+from finelib.models import model_class
+from finelib.paper import ablations, printed, tables
 from finelib.runs.options import Options
 
 ROWS = {v.name: v for v in (*ablations.COMPONENT_ROWS, *ablations.PANEL_ROWS.values())}
 # which parts of the model a change may touch
 PARTS = {
-    "encoder": {"moq"},
     "experts": {"moq"},
     "top_k": {"moq"},
     "critic": {"information"},
     "critic_layers": {"information"},
     "queue_alpha": {"queue"},
-    "factorisation": {"ftre", "information", "unimodal", "fusion"},
 }
+FTRE_PARTS = {"ftre", "information", "unimodal", "fusion"}
 # coefficient -> the terms of "total" it weighs, and their sign
 TERM_OF = {
     "lambda_up": ("L_UP", 1),
@@ -41,22 +42,26 @@ TERM_OF = {
 }
 
 
-def build(change):
+def build(row=ablations.FINE_ROW):
     torch.manual_seed(0)
-    return make(replace(SMALL, **change))
+    config, info = row.config(SMALL), CORPORA["mosi"]
+    return model_class(config)(config, info, Inputs(WIDTHS), [20] * (len(info.class_edges) + 1)).eval()
 
 
 def shapes(model):
     return {name: tuple(x.shape) for name, x in model.state_dict().items()}
 
 
+def allowed_parts(row):
+    """The parts of the model that a row may touch."""
+    if row.name in VARIANTS:
+        return {"moq"} if row.name.startswith("w/o MoQ") else FTRE_PARTS
+    return set().union(*(PARTS.get(name, set()) for name in row.change))
+
+
 def test_all_rows_of_the_paper_are_there_in_its_order():
-    for number, rows, name in (
-        (5, ablations.MODALITY_ROWS, tables.modalities_printed),
-        (6, ablations.COMPONENT_ROWS, lambda record: record["config"]),
-    ):
-        printed = [row.name for row in tables.printed_rows(number, name)]
-        assert [v.name for v in rows if v.kind == ablations.PRINTED] == printed
+    for number, rows in ((5, ablations.MODALITY_ROWS), (6, ablations.COMPONENT_ROWS)):
+        assert [v.name for v in rows if v.kind == ablations.PRINTED] == [row.name for row in printed.rows(number)]
     assert max(Counter(v.name for v in ablations.COMPONENT_ROWS).values()) == 1
 
 
@@ -64,31 +69,34 @@ def test_all_rows_of_the_paper_are_there_in_its_order():
 def test_a_row_changes_settings_that_exist_and_only_the_parts_they_belong_to(row):
     assert set(row.change) <= {f.name for f in fields(FineConfig)}
     assert all(getattr(FineConfig(), name) != value for name, value in row.change.items())
-    whole, variant = shapes(build({})), shapes(build(row.change))
-    allowed = set().union(*(PARTS.get(name, set()) for name in row.change))
+    whole, variant, allowed = shapes(build()), shapes(build(row)), allowed_parts(row)
     for name in whole.keys() ^ variant.keys() | {n for n in whole.keys() & variant.keys() if whole[n] != variant[n]}:
         assert name.split(".")[0] in allowed, name
     assert (whole == variant) == (not allowed)
 
 
+def test_every_variant_class_has_its_row():
+    assert set(VARIANTS) == {row.name for row in ROWS.values() if isinstance(row.config(SMALL), VariantConfig)}
+
+
 @pytest.mark.parametrize("row", [v for v in ROWS.values() if v.loss_only], ids=lambda v: v.name)
 def test_loss_only_rows_start_from_the_same_predictions(row):
-    whole, variant, batch = build({}), build(row.change), make_batch()
+    whole, variant, batch = build(), build(row), make_batch()
     assert torch.equal(whole(batch).prediction, variant(batch).prediction)
 
 
 def test_rows_that_are_not_loss_only_do_not():
     batch = make_batch()
     for row in ablations.COMPONENT_ROWS:
-        if not row.loss_only and row.change:
-            assert not torch.equal(build({})(batch).prediction, build(row.change)(batch).prediction), row.name
+        if not row.loss_only and row is not ablations.FINE_ROW:
+            assert not torch.equal(build()(batch).prediction, build(row)(batch).prediction), row.name
 
 
 @pytest.mark.parametrize(
     "row", [v for v in ROWS.values() if v.loss_only and set(v.change) <= set(TERM_OF)], ids=lambda v: v.name
 )
 def test_a_coefficient_row_takes_its_terms_from_the_objective_and_no_other(row):
-    whole, variant, batch = build({}), build(row.change), make_batch()
+    whole, variant, batch = build(), build(row), make_batch()
     variant.load_state_dict(whole.state_dict())
     with torch.no_grad():
         terms, left = whole.losses(whole(batch), batch), variant.losses(variant(batch), batch)
@@ -103,13 +111,13 @@ def test_a_coefficient_row_takes_its_terms_from_the_objective_and_no_other(row):
 
 
 def test_contrast_rows_differ_in_the_contrastive_loss_alone():
-    whole, batch = build({}).train(), make_batch()
+    whole, batch = build().train(), make_batch()
     whole.losses(whole(batch), batch)  # fill the queue
     whole.eval()
     with torch.no_grad():
         terms = whole.losses(whole(batch), batch)
         for name in ("w/o DCQ + ACCon", "w/o DCQ + SCL", "DCQ (SCL)"):
-            variant = build(ROWS[name].change)
+            variant = build(ROWS[name])
             variant.load_state_dict(whole.state_dict(), strict=False)
             left = variant.losses(variant(batch), batch)
             assert {k for k in terms if not torch.equal(terms[k], left[k])} == {"L_CL", "total"}, name
@@ -158,7 +166,7 @@ def test_oracle_grows_with_the_subset():
 def test_smoke_table_has_every_row_traced_to_its_runs(number, least, tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "SHOULD_MATTER", {"cues": ("w/o MoQ",)})
     options = Options(preset="smoke", out=tmp_path, jobs=2)
-    table = tables.build_table_5_or_6(number, options)
+    table = tables.build_table(number, options)
     systems = [row for row in table.rows if row.measured and row.kind == "system"]
     assert len(systems) >= least
     for row in systems:
@@ -176,13 +184,3 @@ def test_smoke_table_has_every_row_traced_to_its_runs(number, least, tmp_path, m
     base = next(r for r in systems if r.name in ("FINE", "V + A + T") and r.block == row.block)
     gap = row.measured["corr"]["mean"] - base.measured["corr"]["mean"]
     assert row.differences["corr"]["mean"] == pytest.approx(gap)
-
-
-def test_order_of_subsets_by_hand():
-    def row(name, oracle, low, high):
-        corr = {"mean": (low + high) / 2, "sd": 0.1, "low": low, "high": high, "n": 3}
-        return Row(name, "system", "planted", "", "", "", None, {"corr": corr}, extra={"oracle Corr": oracle})
-
-    rows = [row("a", "0.3", 0.1, 0.2), row("b", "0.5", 0.3, 0.4), row("c", "0.8", 0.15, 0.25)]
-    found = power.order_of_subsets(rows).set_index(["better", "worse"])["verdict"]
-    assert found.to_dict() == {("b", "a"): "right", ("c", "a"): "open", ("c", "b"): "wrong"}

@@ -1,48 +1,74 @@
 """Claims: every rule gives every verdict on constructed results, and what is printed is judged as by hand."""
 
+import inspect
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from finelib.data import store
-from finelib.paper import ablations, claims, claims_measured, claims_printed, table
-from finelib.paper.claims_measured import Results
-from finelib.paper.claims_printed import DOES_NOT, HOLDS, NOT_RUN, OPEN, VERDICTS
+from finelib.paper import ablations, claims, claims_measured, claims_printed, printed, table
+from finelib.paper.claim import DOES_NOT, HOLDS, NOT_RUN, OPEN, VERDICTS, Verdict, all_must_hold, as_text
+from finelib.paper.claims_measured import (
+    Results,
+    added_modality,
+    beats_others,
+    figure5,
+    figure5_above,
+    figure5_order,
+    finding,
+    higher,
+    lower_than_all,
+)
 from finelib.paper.table import Row, Table
 from finelib.runs.options import Options
-from finelib.runs.records import PREDICTIONS, git_revision, write_record
+from finelib.runs.records import PREDICTIONS, RunRecord, git_revision, write_record
 
-CLAIMS = claims.read()
+CLAIMS = claims.CLAIMS
 BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
-# ---------------------------------------------------------------------------------------------- the file
+# ---------------------------------------------------------------------------------------------- the list
 
 
 def test_enough_claims_each_with_its_place_and_what_would_settle_it():
-    assert len(BY_ID) == len(CLAIMS) >= 20
+    assert len(BY_ID) == len(CLAIMS) == 45
     assert all(claim.claim and claim.place and claim.settled_by for claim in CLAIMS)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=BY_ID)
-def test_every_test_is_a_rule_that_can_be_applied(claim, tmp_path):
+def test_every_claim_can_be_judged_before_anything_was_run(claim, tmp_path):
     found = claims.verdicts(claim, Options(out=tmp_path))
-    assert set(found) == set(claims.COLUMNS)
-    assert all(v.verdict in VERDICTS and v.says for v in found.values())
-    assert [found[c].verdict for c in ("planted", "public", "files")] == [NOT_RUN] * 3, "nothing lies in this folder"
+    assert set(found) == set(claims.EVIDENCE) and {v.verdict for v in found.values()} <= set(VERDICTS)
+    assert found["planted"].verdict == found["public"].verdict == found["files"].verdict == NOT_RUN
+    assert (found["printed"] == claims.SILENT) == (claim.printed is None)
 
 
-def test_every_rule_is_used():
-    calls = " ".join(claim.printed + " " + claim.measured for claim in CLAIMS)
-    assert all(f"{name}(" in calls for name in claims_printed.RULES | claims_measured.RULES)
+@pytest.mark.parametrize("rules", [claims_printed, claims_measured], ids=lambda m: m.__name__.rpartition(".")[2])
+def test_every_rule_is_used_by_a_claim(rules):
+    used = {rule.func for claim in CLAIMS for rule in (claim.printed, claim.measured) if rule}
+    known = {
+        f
+        for name, f in inspect.getmembers(rules, inspect.isfunction)
+        if not name.startswith("_") and f.__module__ == rules.__name__ and f.__annotations__["return"] == "Verdict"
+    }
+    assert len(known) > 5 and known <= used
 
 
-@pytest.mark.parametrize("call", ["", "best", "unknown()", "best(tables=open('x'))", "os.system('true')", "best(", "1"])
-def test_only_calls_of_rules_with_literals_are_run(call):
-    with pytest.raises(ValueError, match="not a test"):
-        claims.apply(call, claims_printed.RULES)
+def test_a_rule_is_written_as_it_is_called():
+    assert as_text(BY_ID["ch_sims_second"].printed) == "rank(table=4, metric='acc5', place=2)"
+    assert as_text(BY_ID["more_modalities"].measured) == "added_modality()" and as_text(None) == ""
+
+
+def test_the_worst_part_speaks_for_all_and_every_run_counts_once():
+    parts = [Verdict(HOLDS, "a", 0.1, runs=("r", "s")), Verdict(OPEN, "b", 0.3), Verdict(OPEN, "c", 0.2, runs=("s",))]
+    found = all_must_hold(parts)
+    assert (found.verdict, found.value, found.runs) == (OPEN, 0.2, ("r", "s"))
+    assert found.says == "of 3: 1 holds, 2 cannot be told; least: c"
+    assert all_must_hold([*parts, Verdict(DOES_NOT, "d", 9.0)]).says.endswith("least: d")
+    assert all_must_hold([Verdict(OPEN, "b", 0.3, runs=("r", "r"))]) == Verdict(OPEN, "b", 0.3, runs=("r",))
 
 
 # --------------------------------------------------------------------------------------- printed, by hand
@@ -67,21 +93,21 @@ def test_only_calls_of_rules_with_literals_are_run(call):
     ],
 )
 def test_printed_claims_checked_by_hand(name, verdict, number):
-    found = claims.apply(BY_ID[name].printed, claims_printed.RULES)
+    found = BY_ID[name].printed()
     assert found.verdict == verdict and found.value == pytest.approx(number, abs=0.006)
 
 
-def printed(monkeypatch, tables: dict[int, dict[str, tuple[float, ...]]]):
+def put(monkeypatch, tables: dict[int, dict[str, tuple[float, ...]]]):
     """Put constructed tables in the place of the paper's: number -> name -> percentages."""
 
-    def read(number, *_):
-        columns = table.COLUMNS[number]
-        return [
-            Row(name, "system", "printed", "", "", "", dict(zip(columns, (v / 100 for v in values), strict=True)), None)
+    def rows(number):
+        columns = printed.COLUMNS[number]
+        return tuple(
+            printed.PrintedRow(name, dict(zip(columns, map(str, values), strict=True)))
             for name, values in tables[number].items()
-        ]
+        )
 
-    monkeypatch.setattr(claims_printed, "read_printed", read)
+    monkeypatch.setattr(printed, "rows", rows)
 
 
 PAIR = {"FINE": (80, 80, 50), "B": (79, 79, 49)}
@@ -89,31 +115,31 @@ TURNED = {"FINE": (80, 80, 50), "B": (79, 81, 49)}
 
 
 @pytest.mark.parametrize(
-    ("call", "table", "verdict"),
+    ("rule", "table", "verdict"),
     [
-        ("best(tables=[1])", PAIR, HOLDS),
-        ("best(tables=[1])", TURNED, DOES_NOT),
-        ("best(tables=[1], metrics=['acc2_nonzero'])", TURNED, HOLDS),
-        ("best(tables=[1])", PAIR | {"B": (80, 79, 49)}, DOES_NOT),
-        ("rank(table=1, metric='f1_nonzero', place=2)", TURNED, HOLDS),
-        ("rank(table=1, metric='f1_nonzero', place=2)", PAIR, DOES_NOT),
-        ("margin(table=1, metrics=['acc7'], points=1.2, decimals=0)", PAIR, HOLDS),
-        ("margin(table=1, metrics=['acc7'], points=1.2, decimals=1)", PAIR, DOES_NOT),
-        ("above(table=1, row='FINE', than=['B'])", PAIR, HOLDS),
-        ("above(table=1, row='FINE', than='all')", TURNED, DOES_NOT),
-        ("lowest(table=1, rows=['B'])", PAIR, HOLDS),
-        ("lowest(table=1, rows=['B'])", TURNED, DOES_NOT),
-        ("drop(table=1, rows=['B'])", {"FINE": (80, 80, 50), "B": (70, 80, 50)}, HOLDS),
-        ("drop(table=1, rows=['B'])", PAIR, OPEN),
-        ("drop(table=1, rows=['B'])", {"FINE": (80, 80, 50), "B": (79.9, 80, 50)}, DOES_NOT),
-        ("drop(table=1, rows=['B'])", {"FINE": (80, 80, 50), "B": (81, 80, 50)}, DOES_NOT),
-        ("lead(tables=[1])", {"FINE": (80, 80, 50), "B": (70, 80, 50), "C": (60, 80, 50)}, HOLDS),
-        ("lead(tables=[1])", {"FINE": (80, 80, 50), "B": (70, 80, 50), "C": (79, 80, 50)}, OPEN),
+        (partial(claims_printed.best, tables=[1]), PAIR, HOLDS),
+        (partial(claims_printed.best, tables=[1]), TURNED, DOES_NOT),
+        (partial(claims_printed.best, tables=[1], metrics=["acc2_nonzero"]), TURNED, HOLDS),
+        (partial(claims_printed.best, tables=[1]), PAIR | {"B": (80, 79, 49)}, DOES_NOT),
+        (partial(claims_printed.rank, table=1, metric="f1_nonzero", place=2), TURNED, HOLDS),
+        (partial(claims_printed.rank, table=1, metric="f1_nonzero", place=2), PAIR, DOES_NOT),
+        (partial(claims_printed.margin, table=1, metrics=["acc7"], points=1.2, decimals=0), PAIR, HOLDS),
+        (partial(claims_printed.margin, table=1, metrics=["acc7"], points=1.2, decimals=1), PAIR, DOES_NOT),
+        (partial(claims_printed.above, table=1, row="FINE", than=["B"]), PAIR, HOLDS),
+        (partial(claims_printed.above, table=1, row="FINE", than="all"), TURNED, DOES_NOT),
+        (partial(claims_printed.lowest, table=1, rows=["B"]), PAIR, HOLDS),
+        (partial(claims_printed.lowest, table=1, rows=["B"]), TURNED, DOES_NOT),
+        (partial(claims_printed.drop, table=1, rows=["B"]), {"FINE": (80, 80, 50), "B": (70, 80, 50)}, HOLDS),
+        (partial(claims_printed.drop, table=1, rows=["B"]), PAIR, OPEN),
+        (partial(claims_printed.drop, table=1, rows=["B"]), {"FINE": (80, 80, 50), "B": (79.9, 80, 50)}, DOES_NOT),
+        (partial(claims_printed.drop, table=1, rows=["B"]), {"FINE": (80, 80, 50), "B": (81, 80, 50)}, DOES_NOT),
+        (partial(claims_printed.lead, tables=[1]), {"FINE": (80, 80, 50), "B": (70, 80, 50), "C": (60, 80, 50)}, HOLDS),
+        (partial(claims_printed.lead, tables=[1]), {"FINE": (80, 80, 50), "B": (70, 80, 50), "C": (79, 80, 50)}, OPEN),
     ],
 )
-def test_printed_rules_on_constructed_tables(call, table, verdict, monkeypatch):
-    printed(monkeypatch, {1: table})
-    assert claims.apply(call, claims_printed.RULES).verdict == verdict
+def test_printed_rules_on_constructed_tables(rule, table, verdict, monkeypatch):
+    put(monkeypatch, {1: table})
+    assert rule().verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -121,16 +147,16 @@ def test_printed_rules_on_constructed_tables(call, table, verdict, monkeypatch):
     [(81, True, HOLDS), (79, True, DOES_NOT), (79, False, HOLDS), (81, False, DOES_NOT)],
 )
 def test_row_against_existing_methods(value, expected, verdict, monkeypatch):
-    printed(monkeypatch, {2: {"FINE": (90, 90, 60), "B": (80, 80, 50)}, 6: {"X": (value, 70, 40)}})
-    call = f"above_existing(table=6, row='X', metrics=['acc2_nonzero'], expected={expected})"
-    assert claims.apply(call, claims_printed.RULES).verdict == verdict
+    put(monkeypatch, {2: {"FINE": (90, 90, 60), "B": (80, 80, 50)}, 6: {"X": (value, 70, 40)}})
+    found = claims_printed.above_existing(table=6, row="X", metrics=["acc2_nonzero"], expected=expected)
+    assert found.verdict == verdict
 
 
 @pytest.mark.parametrize(("full", "verdict"), [(90, HOLDS), (75, DOES_NOT)])
 def test_added_modality_printed(full, verdict, monkeypatch):
     value = {1: 60, 2: 80, 3: full}
-    printed(monkeypatch, {5: {v.name: (value[len(v.name.split(" + "))],) * 3 for v in ablations.MODALITY_ROWS}})
-    found = claims.apply("added_modality()", claims_printed.RULES)
+    put(monkeypatch, {5: {v.name: (value[len(v.name.split(" + "))],) * 3 for v in ablations.MODALITY_ROWS}})
+    found = claims_printed.added_modality()
     assert found.verdict == verdict and "27 comparisons" in found.says  # 6 + 3 pairs of subsets, three columns
 
 
@@ -152,8 +178,8 @@ def folder(tmp_path, *found, number=6):
     return options
 
 
-def measure(call, options, data="files"):
-    return claims.apply(call, claims_measured.RULES, Results(options, data))
+def measure(rule, options, data="files", **settings):
+    return rule(Results(options, data), **settings)
 
 
 @pytest.mark.parametrize(
@@ -162,16 +188,16 @@ def measure(call, options, data="files"):
 )
 def test_row_against_fine(low, high, verdict, tmp_path):
     options = folder(tmp_path, measured("FINE"), measured("B", low, high))
-    found = measure("higher(table=6, row='FINE', than=['B'])", options)
+    found = measure(higher, options, table=6, row="FINE", than=["B"])
     assert found.verdict == verdict and found.runs == ("run",)
-    assert measure("higher(table=6, row='FINE', than=['B', 'C'])", options).verdict == NOT_RUN
-    assert measure("higher(table=6, row='FINE', than=['B'])", options, "public").verdict == NOT_RUN
+    assert measure(higher, options, table=6, row="FINE", than=["B", "C"]).verdict == NOT_RUN
+    assert measure(higher, options, "public", table=6, row="FINE", than=["B"]).verdict == NOT_RUN
 
 
 @pytest.mark.parametrize(("second", "verdict"), [((-0.3, -0.1), HOLDS), ((-0.1, 0.1), OPEN), ((0.1, 0.2), DOES_NOT)])
 def test_all_rows_must_hold(second, verdict, tmp_path):
     options = folder(tmp_path, measured("FINE"), measured("B", -0.2, -0.1), measured("C", *second))
-    found = measure("higher(table=6, row='FINE', than=['B', 'C'])", options)
+    found = measure(higher, options, table=6, row="FINE", than=["B", "C"])
     assert found.verdict == verdict and found.says.startswith("of 2: ")
 
 
@@ -187,9 +213,9 @@ def test_planted_designs_are_kept_apart(tmp_path):
         )
     ]
     options = folder(tmp_path, *found)
-    assert measure("higher(table=6, row='FINE', than=['B'])", options, "planted").verdict == HOLDS
-    assert measure("higher(table=6, row='FINE', than=['B'], design='cues')", options, "planted").verdict == DOES_NOT
-    assert measure("higher(table=6, row='FINE', than=['B'], design='plain')", options, "planted").verdict == NOT_RUN
+    assert measure(higher, options, "planted", table=6, row="FINE", than=["B"]).verdict == HOLDS
+    assert measure(higher, options, "planted", table=6, row="FINE", than=["B"], design="cues").verdict == DOES_NOT
+    assert measure(higher, options, "planted", table=6, row="FINE", than=["B"], design="plain").verdict == NOT_RUN
 
 
 def recorded(tmp_path, noise: dict[str, float], seeds=3, size=400):
@@ -201,37 +227,40 @@ def recorded(tmp_path, noise: dict[str, float], seeds=3, size=400):
             (tmp_path / "runs" / run).mkdir(parents=True)
             predicted, file = label + sd * rng.standard_normal(size), tmp_path / "runs" / run / PREDICTIONS
             np.savez(file, test=predicted, test_label=label)
-            write_record(file.parent, {"id": run, "files": {PREDICTIONS: store.checksum(file)}})
+            told = dict.fromkeys(("config_hash", "code_hash", "data", "data_hash", "encoder", "git_revision"), "")
+            told |= {"id": run, "name": name, "seed": 0, "corpus": "mosei", "modalities": ["T"], "config": {}}
+            files = {PREDICTIONS: store.checksum(file)}
+            write_record(RunRecord(file.parent, **told, sizes={}, versions={}, files=files))
         found.append(replace(measured(name, 0.0, 0.0), runs=tuple(runs)))
     return found
 
 
 def test_rows_compared_by_their_records(tmp_path):
     options = folder(tmp_path, *recorded(tmp_path, {"good": 0.5, "bad": 3.0, "other": 0.5}))
-    assert measure("higher(table=6, row='good', than=['bad'])", options).verdict == HOLDS
-    assert measure("lower_than_all(table=6, rows=['bad'], others=['good', 'other'])", options).verdict == HOLDS
-    assert measure("higher(table=6, row='bad', than=['good'])", options).verdict == DOES_NOT
-    assert measure("higher(table=6, row='good', than=['other'])", options).verdict == DOES_NOT  # the same, to .02
+    assert measure(higher, options, table=6, row="good", than=["bad"]).verdict == HOLDS
+    assert measure(lower_than_all, options, table=6, rows=["bad"], others=["good", "other"]).verdict == HOLDS
+    assert measure(higher, options, table=6, row="bad", than=["good"]).verdict == DOES_NOT
+    assert measure(higher, options, table=6, row="good", than=["other"]).verdict == DOES_NOT  # the same, to .02
     (tmp_path / "runs" / "bad0" / "record.json").unlink()
-    assert measure("higher(table=6, row='good', than=['bad'])", options).verdict == NOT_RUN
+    assert measure(higher, options, table=6, row="good", than=["bad"]).verdict == NOT_RUN
 
 
 def test_added_modality_measured(tmp_path):
     noise = {v.name: {1: 4.0, 2: 2.0, 3: 0.5}[len(v.name.split(" + "))] for v in ablations.MODALITY_ROWS}
     options = folder(tmp_path, *recorded(tmp_path, noise), number=5)
-    found = measure("added_modality()", options)
+    found = measure(added_modality, options)
     assert found.verdict == HOLDS and found.says.startswith("of 9: ")
 
 
 @pytest.mark.parametrize(("low", "high", "verdict"), [(0.9, 0.95, HOLDS), (0.7, 0.8, DOES_NOT), (0.8, 0.9, OPEN)])
 def test_against_printed_rows(low, high, verdict, tmp_path, monkeypatch):
-    printed(monkeypatch, {1: {"FINE": (99, 99, 99), "B": (85, 85, 85)}})
-    spans = dict.fromkeys(table.SENTIMENT, {"mean": (low + high) / 2, "sd": 0.0, "low": low, "high": high, "n": 3})
+    put(monkeypatch, {1: {"FINE": (99, 99, 99), "B": (85, 85, 85)}})
+    spans = dict.fromkeys(printed.SENTIMENT, {"mean": (low + high) / 2, "sd": 0.0, "low": low, "high": high, "n": 3})
     row = replace(measured("FINE"), measured=spans)
     options = folder(tmp_path, row, replace(row, data="public"), number=1)
-    assert measure("beats_others(tables=[1])", options).verdict == verdict
-    assert measure("beats_others(tables=[1])", options, "public").verdict == NOT_RUN
-    assert measure("beats_others(tables=[1, 2])", options).verdict == NOT_RUN
+    assert measure(beats_others, options, tables=[1]).verdict == verdict
+    assert measure(beats_others, options, "public", tables=[1]).verdict == NOT_RUN
+    assert measure(beats_others, options, tables=[1, 2]).verdict == NOT_RUN
 
 
 @pytest.mark.parametrize(("gaps", "verdict"), [((-0.2, -0.1), HOLDS), ((-0.2, 0.2), DOES_NOT), ((-0.2, -0.01), OPEN)])
@@ -244,7 +273,7 @@ def test_beats_others_on_planted_data_means_the_compared_systems(gaps, verdict, 
 
     fine, *others = (row(*pair) for pair in zip(("FINE", "MulT", "MISA"), (None, *gaps), strict=True))
     options = folder(tmp_path, fine, *others, number=1)
-    assert measure("beats_others(tables=[1])", options, "planted").verdict == verdict
+    assert measure(beats_others, options, "planted", tables=[1]).verdict == verdict
 
 
 def spread(mean, half=0.1, beyond="no", control=0.0):
@@ -252,40 +281,40 @@ def spread(mean, half=0.1, beyond="no", control=0.0):
 
 
 @pytest.mark.parametrize(
-    ("call", "measures", "verdict"),
+    ("rule", "measures", "verdict"),
     [
-        ("figure5(measure='x')", {"x": spread(0.5, beyond="above")}, HOLDS),
-        ("figure5(measure='x')", {"x": spread(0.5, beyond="no")}, OPEN),
-        ("figure5(measure='x')", {"x": spread(0.5, beyond=None)}, OPEN),
-        ("figure5(measure='x')", {"x": spread(0.5, beyond="below")}, DOES_NOT),
-        ("figure5(measure='x', side='below')", {"x": spread(0.5, beyond="below")}, HOLDS),
-        ("figure5_above(measure='x', threshold=0.5)", {"x": spread(0.7)}, HOLDS),
-        ("figure5_above(measure='x', threshold=0.5)", {"x": spread(0.55)}, OPEN),
-        ("figure5_above(measure='x', threshold=0.5)", {"x": spread(0.3)}, DOES_NOT),
-        ("figure5_order(larger='x', smaller='y')", {"x": spread(0.7), "y": spread(0.3)}, HOLDS),
-        ("figure5_order(larger='x', smaller='y')", {"x": spread(0.4), "y": spread(0.3)}, OPEN),
-        ("figure5_order(larger='x', smaller='y')", {"x": spread(0.3), "y": spread(0.7)}, DOES_NOT),
+        (partial(figure5, measure="x"), {"x": spread(0.5, beyond="above")}, HOLDS),
+        (partial(figure5, measure="x"), {"x": spread(0.5, beyond="no")}, OPEN),
+        (partial(figure5, measure="x"), {"x": spread(0.5, beyond=None)}, OPEN),
+        (partial(figure5, measure="x"), {"x": spread(0.5, beyond="below")}, DOES_NOT),
+        (partial(figure5, measure="x", side="below"), {"x": spread(0.5, beyond="below")}, HOLDS),
+        (partial(figure5_above, measure="x", threshold=0.5), {"x": spread(0.7)}, HOLDS),
+        (partial(figure5_above, measure="x", threshold=0.5), {"x": spread(0.55)}, OPEN),
+        (partial(figure5_above, measure="x", threshold=0.5), {"x": spread(0.3)}, DOES_NOT),
+        (partial(figure5_order, larger="x", smaller="y"), {"x": spread(0.7), "y": spread(0.3)}, HOLDS),
+        (partial(figure5_order, larger="x", smaller="y"), {"x": spread(0.4), "y": spread(0.3)}, OPEN),
+        (partial(figure5_order, larger="x", smaller="y"), {"x": spread(0.3), "y": spread(0.7)}, DOES_NOT),
     ],
 )
-def test_figure_5_rules(call, measures, verdict, tmp_path):
+def test_figure_5_rules(rule, measures, verdict, tmp_path):
     options = Options(out=tmp_path)
     options.figures.mkdir()
     content = {"data": "files", "runs": ["run"], "measures": {"features": measures, "untrained": measures}}
     (options.figures / "figure5.json").write_text(json.dumps(content))
-    assert measure(call, options).verdict == verdict
-    assert measure(call, options, "planted").verdict == NOT_RUN
+    assert measure(rule, options).verdict == verdict
+    assert measure(rule, options, "planted").verdict == NOT_RUN
 
 
 @pytest.mark.parametrize(("holds", "verdict"), [(True, HOLDS), (False, DOES_NOT), (None, OPEN)])
 def test_findings(holds, verdict, tmp_path):
     options = Options(out=tmp_path)
     options.figures.mkdir()
-    finding = {"value": 1.0, "low": 0.5, "high": 1.5, "holds": holds, "says": "so", "runs": ["run"]}
-    content = {"data": "planted", "findings": {"a": finding, "b": finding | {"holds": True, "value": 2.0}}}
+    a = {"value": 1.0, "low": 0.5, "high": 1.5, "holds": holds, "says": "so", "runs": ["run"]}
+    content = {"data": "planted", "findings": {"a": a, "b": a | {"holds": True, "value": 2.0}}}
     (options.figures / "estimators.json").write_text(json.dumps(content))
-    call = "finding(file='estimators', names=['a', 'b'])"
-    assert measure(call, options, "planted").verdict == verdict
-    assert measure(call, options, "public").verdict == NOT_RUN
+    rule = partial(finding, file="estimators", names=["a", "b"])
+    assert measure(rule, options, "planted").verdict == verdict
+    assert measure(rule, options, "public").verdict == NOT_RUN
 
 
 # ---------------------------------------------------------------------------------------------- the table

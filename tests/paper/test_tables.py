@@ -4,10 +4,13 @@ import csv
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from finelib.paper import tables
-from finelib.paper.table import Row, Table, _marks, render
+from finelib import metrics
+from finelib.data.corpora import CORPORA
+from finelib.paper import printed, tables
+from finelib.paper.table import Row, Table, _marks, render, write
 from finelib.runs import presets
 from finelib.runs.options import Options
 
@@ -30,14 +33,67 @@ def test_best_and_second_within_each_block_ties_shared_and_oracle_left_out():
 
 
 def test_printed_rows_are_the_papers():
-    by_name = {r.name: r for r in tables.printed_rows(1)}
+    rows = {number: tables.printed_rows(number) for number in printed.COLUMNS}
+    by_name = {row.name: row for row in rows[1]}
     assert by_name["FINE"].printed == {"acc2_nonzero": 0.8695, "f1_nonzero": 0.8694, "acc7": 0.485}
-    third = tables.printed_rows(3)
-    assert [(r.context, r.target) for r in third if r.name == "MuLOT"] == [(False, True), (True, True)]
-    assert [len(tables.printed_rows(n)) for n in (1, 2, 3, 4)] == [13, 13, 8, 9]
-    for n in (1, 2):  # the paper's bold and underlined cells
-        marks = _marks(tables.printed_rows(n), "acc2_nonzero")
-        assert {tables.printed_rows(n)[i].name for i, m in marks.items() if m == "best"} == {"FINE"}
+    assert [(r.context, r.target) for r in rows[3] if r.name == "MuLOT"] == [(False, True), (True, True)]
+    assert [len(found) for found in rows.values()] == [13, 13, 8, 9, 7, 18]
+    for number in (1, 2):  # the paper's bold and underlined cells
+        marks = _marks(rows[number], "acc2_nonzero")
+        assert {rows[number][i].name for i, mark in marks.items() if mark == "best"} == {"FINE"}
+
+
+def test_printed_digits_are_kept_and_the_last_row_is_fine_s():
+    assert printed.rows(2)[-1].text == {"acc2_nonzero": "87.70", "f1_nonzero": "87.68", "acc7": "55.59"}
+    assert {n: printed.rows(n)[-1].name for n in printed.COLUMNS} == {
+        **dict.fromkeys((1, 2, 3, 4, 6), "FINE"),
+        5: "V + A + T",
+    }
+    assert printed.rows(5)[-1].text == printed.rows(6)[-1].text == printed.rows(2)[-1].text
+    assert [row.name for row in printed.rows(5)][:4] == ["V", "A", "T", "V + A"]
+
+
+def test_sizes_of_the_test_splits_stand_beside_the_printed_tables():
+    sizes = [min(printed.splits(info.table, printed.first_metric(info.table))) for info in CORPORA.values()]
+    assert sizes == [printed.utterances(info.table) for info in CORPORA.values()] == [656, 3634, 994, 457]
+    assert set(printed.splits(3, "acc2")) == {994, 3290}, "UR-FUNNY has two versions"
+    assert set(printed.splits(2, "acc7")) == {CORPORA["mosei"].sizes[2]}
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_another_table_is_refused_before_anything_is_trained(number, tmp_path):
+    options = Options(preset="smoke", out=tmp_path)
+    for ask in (tables.build_table, tables.table_specs, lambda number, _: printed.rows(number)):
+        with pytest.raises(ValueError, match=f"table {number}: unknown, expected one of 1, 2, 3, 4, 5, 6"):
+            ask(number, options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_blocks_of_a_table_in_their_order():
+    first, second = [row("a", 0.5, block="one"), row("b", 0.4, block="one")], [row("a", 0.6, block="two")]
+    table = Table(1, (*tables.printed_rows(1), *first, *second), ())
+    assert list(table.blocks) == ["printed in the paper", "one", "two"]
+    assert table.printed == tables.printed_rows(1) and table.measured == [first, second]
+    assert Table(1, tuple(tables.printed_rows(1)), ()).measured == []
+
+
+@pytest.mark.parametrize("number", printed.COLUMNS)
+def test_a_table_s_runs_are_those_of_its_blocks_each_once(number, monkeypatch):
+    monkeypatch.setattr(tables.sources, "available", lambda corpus, source: None if source == "planted" else "none")
+    options = Options(preset="smoke")
+    specs, blocks = tables.table_specs(number, options), tables.measured_blocks(number, options)
+    assert len(set(specs)) == len(specs) == sum(len(runs) for block in blocks for runs in block.runs.values())
+    assert all([spec.seed for spec in runs] == [0, 1] for block in blocks for runs in block.runs.values())
+    assert all(spec.name == name for block in blocks for name, runs in block.runs.items() for spec in runs)
+    assert [block.about != "" for block in blocks] == [number > 4] * len(blocks)
+
+
+def test_every_row_is_compared_with_fine_and_in_table_5_with_all_modalities():
+    options = Options(preset="smoke")
+    for number, name in ((4, "FINE"), (5, "V + A + T"), (6, "FINE")):
+        for block in tables.measured_blocks(number, options):
+            assert tables._compared_with(number, list(block.runs)) == name
+    assert tables._compared_with(1, ["FINE (fine-tuned)", "text encoder alone (fine-tuned)"]) == "FINE (fine-tuned)"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +101,7 @@ def built(tmp_path_factory):
     options = Options(preset="smoke", n_seeds=2, out=tmp_path_factory.mktemp("out"), jobs=1)
     # as when the public files cannot be had
     patch = pytest.MonkeyPatch()
-    patch.setattr(tables.data, "available", lambda corpus, source: None if source == "planted" else "no network")
+    patch.setattr(tables.sources, "available", lambda corpus, source: None if source == "planted" else "no network")
     yield options, tables.build_table(3, options)
     patch.undo()
 
@@ -68,8 +124,11 @@ def test_exactly_one_of_printed_and_measured_and_runs_exist(built):
 def test_mean_is_that_of_the_records(built):
     options, table = built
     fine = next(r for r in table.rows if r.name == "FINE" and r.measured)
-    records = [json.loads((options.out / "runs" / run / "record.json").read_text()) for run in fine.runs]
-    assert fine.measured["acc2"]["mean"] == pytest.approx(sum(r["test"]["acc2"] for r in records) / 2)
+    scores = []
+    for run in fine.runs:
+        with np.load(options.out / "runs" / run / "predictions.npz") as arrays:
+            scores.append(metrics.score("humor", arrays["test"], arrays["test_label"])["acc2"])
+    assert fine.measured["acc2"]["mean"] == pytest.approx(sum(scores) / 2)
 
 
 def test_all_forms_hold_all_rows(built):
@@ -84,6 +143,21 @@ def test_all_forms_hold_all_rows(built):
     assert len({line.count("&") for line in tex.splitlines() if "&" in line}) == 1
     md = [line for line in (options.figures / "table3.md").read_text().splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in md}) == 1
+
+
+def test_csv_has_every_number_and_nothing_where_there_is_none(tmp_path):
+    with_extra = replace(row("a", 0.8, 0.5), extra={"parameters": "1 M"})
+    write(Table(1, (tables.printed_rows(1)[0], with_extra), ()), tmp_path)
+    quoted, own = csv.DictReader((tmp_path / "table1.csv").open())
+    assert (quoted["acc7"], quoted["acc7_sd"], quoted["mae"], quoted["n"], quoted["parameters"]) == (
+        "0.349",
+        "",
+        "",
+        "",
+        "",
+    )
+    assert [own[c] for c in ("n", "mae", "mae_sd", "mae_low", "mae_high")] == ["3", "0.5", "0.01", "0.49", "0.51"]
+    assert own["parameters"] == "1 M" and list(own)[:7] == "name kind data encoder modalities block n".split()
 
 
 def test_names_are_text_in_html():
