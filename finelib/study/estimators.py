@@ -22,9 +22,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from finelib.mutual_information import CRITICS, info_nce, nce_club
+from finelib.runs.code import code_hash
 from finelib.runs.kept import kept
 from finelib.runs.options import Options
-from finelib.runs.records import code_hash, digest
+from finelib.runs.records import digest
 from finelib.study import known_answers
 from finelib.study.known_answers import BINS, correlation_of, gaussian_jeffreys, gaussian_pairs
 from finelib.study.seeding import seeded

@@ -21,9 +21,10 @@ from finelib.data.planted import FACTORS, SEEN
 from finelib.paper import ablations, significance
 from finelib.paper.significance import Interval
 from finelib.runs import experiment, presets
+from finelib.runs.code import code_hash
 from finelib.runs.kept import kept
 from finelib.runs.options import Options
-from finelib.runs.records import RunRecord, code_hash, digest
+from finelib.runs.records import RunRecord, digest
 from finelib.study import equal_optima, factors
 from finelib.study.factorcl import make_factorcl
 from finelib.study.representations import Representations, features_of, model_of
