@@ -71,9 +71,9 @@ def extract(record: RunRecord, spec: RunSpec, split: str = "test", trained: bool
 
 def model_of(record: RunRecord, spec: RunSpec, trained: bool = True) -> nn.Module:
     """A run's model, or the same model before training, in evaluation mode."""
-    if trained:
-        return experiment.load_model(record, spec)
     with seeded(spec.seed):
+        if trained:
+            return experiment.load_model(record, spec)
         return build(spec.model_config, experiment.load_corpus(spec.data)).eval()
 
 

@@ -25,7 +25,10 @@ NAMES = {"T": "text", "A": "audio", "V": "video"}
 SENTIMENT = {-1: "#0b4f9e", 0: "#b4b4b4", 1: "#e0533d"}
 
 _TEMPLATES = Environment(
-    loader=PackageLoader("finelib.views"), trim_blocks=True, autoescape=select_autoescape(["html"], default=False)
+    loader=PackageLoader("finelib.views"),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    autoescape=select_autoescape(["html"], default=False),
 )
 
 
