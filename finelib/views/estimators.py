@@ -15,7 +15,7 @@ from finelib.views.style import BLUE, ORANGE, finish, legend_beside, panels
 
 ESTIMATOR = {"InfoNCE": BLUE, "NCE-CLUB": ORANGE}
 CRITIC = {"optimal": "o", "dot": "^", "concat": "s"}
-LOWEST = 0.1  # nats, where the logarithmic axes of ``against_truth`` begin
+LOWEST = 0.2  # nats, where the logarithmic axes of ``against_truth`` begin
 
 
 def against_truth(lines: pd.DataFrame) -> Figure:
@@ -42,7 +42,7 @@ def against_truth(lines: pd.DataFrame) -> Figure:
             axis.plot(group.truth, estimate, CRITIC[critic], markersize=5, label=label, clip_on=False, **look)
         axis.set(title=f"d = {d:.0f}", xlabel="true I(X;Y) in nats", xscale="log", yscale="log", ylim=(LOWEST, 400))
         axis.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
-        axis.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+        axis.set_yticks([0.2, 1, 10, 100], ["0.2", "1", "10", "100"])
         axis.xaxis.set_minor_locator(plt.NullLocator())
     axes[0].set_ylabel("estimate in nats")
     legend_beside(axes)

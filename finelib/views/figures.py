@@ -102,7 +102,7 @@ def confusion(info: CorpusInfo, prediction: np.ndarray, label: np.ndarray) -> Fi
     predicted, true = (_accuracy_class(info, values) for values in (prediction, label))
     counts = confusion_matrix(true, predicted, labels=range(len(names)))
     counts = pd.DataFrame(counts, pd.Index(names, name="true"), pd.Index(names, name="predicted"))
-    share = counts.div(counts.sum(1).clip(lower=1), axis=0)
+    share = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     side = 1.6 + 0.55 * len(names)
     figure, axis = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
     bar = {"label": "share of the true class"}
@@ -208,7 +208,7 @@ def effects_table(effects: dict[str, list[tuple[float, float]]]) -> pd.DataFrame
 def score_matrix(scores: Float[Tensor | np.ndarray, "N N"], left: str = "text", right: str = "audio") -> Figure:
     """A critic's scores of every utterance of one modality with every one of another; pairs are on the diagonal."""
     figure, axis = plt.subplots(figsize=(3.6, 3), layout="constrained")
-    image = axis.imshow(torch.as_tensor(scores).detach(), cmap="viridis")
+    image = axis.imshow(torch.as_tensor(scores).detach().numpy(), cmap="viridis")
     title = f"scores of {left} with {right}"
     axis.set(title=title, xlabel=f"{right} of utterance", ylabel=f"{left} of utterance")
     figure.colorbar(image)
