@@ -21,7 +21,8 @@ def results(tmp_path_factory):
     make_figure5(options)
     specs = presets.figure5_specs(options)
     values = factors.information_values(specs, experiment.run(specs, options.out))
-    style.save("figure3", *diagrams.factorisation(values, "planted data"), options.figures)
+    figure, caption = diagrams.factorisation(values, "planted data")
+    style.save(figure, "figure3", options.figures, caption)
     report.write_report(options)
     return options
 

@@ -2,7 +2,7 @@
 
 A linear Gaussian world in which the terms have closed forms. Every modality observes each factor it sees with a little
 noise of its own; a solution says which observations its shared, unique, STR and UTR features hold. InfoNCE is taken at
-its optimum, the mutual information, and NCE-CLUB at its own, the Jeffreys divergence (see ``estimation.py``).
+its optimum, the mutual information, and NCE-CLUB at its own, the Jeffreys divergence (see ``known_answers.py``).
 """
 
 from __future__ import annotations
@@ -66,36 +66,38 @@ def covariance() -> Float[np.ndarray, "v v"]:
     return loading @ loading.T + np.diag([LABEL_NOISE**2] + [NOISE**2] * len(OBSERVED))
 
 
-def terms(solution: Solution) -> dict[str, float]:
+def term_values(solution: Solution) -> dict[str, float]:
     """Every term of Eq. 12, and the errors of the best linear predictions of Eq. 14 from STR and UTR features: of all
     modalities (L_MP) and of each (L_UP).
 
     Sums over pairs and modalities as in Eq. 3 and 5; information in nats, errors are variances.
     """
-    c, label = covariance(), [0]
-
-    def at(kind: dict[str, tuple[str, ...]], m: str) -> list[int]:
-        return [1 + OBSERVED.index((m, f)) for f in kind[m]]
-
-    pairs = list(combinations(SEEN, 2))
-    task = {m: sorted({*at(solution.str_, m), *at(solution.utr, m)}) for m in SEEN}
-    recon = sum(np.trace(given(c, at(SEEN, m), at(solution.shared, m) + at(solution.unique, m))) for m in SEEN)
+    c, label, pairs = covariance(), [0], list(combinations(SEEN, 2))
+    shared, unique, str_, utr = (_places(k) for k in (solution.shared, solution.unique, solution.str_, solution.utr))
+    task = {m: sorted({*str_[m], *utr[m]}) for m in SEEN}
+    everything = [i for known in task.values() for i in known]
+    seen = _places(SEEN)
     return {
-        "I_sha": sum(information(c, at(solution.shared, m), at(solution.shared, n)) for m, n in pairs),
-        "I_uni": sum(jeffreys(c, at(solution.unique, m), at(solution.unique, n)) for m, n in pairs),
-        "I_str": sum(jeffreys(c, at(solution.str_, m), at(solution.str_, n), label) for m, n in pairs),
-        "I_utr": sum(information(c, at(solution.utr, m), label) for m in SEEN),
-        "L_recon": float(recon),
-        "L_MP": float(given(c, label, sum(task.values(), []))[0, 0]),
+        "I_sha": sum(mutual_information(c, shared[m], shared[n]) for m, n in pairs),
+        "I_uni": sum(jeffreys_divergence(c, unique[m], unique[n]) for m, n in pairs),
+        "I_str": sum(jeffreys_divergence(c, str_[m], str_[n], label) for m, n in pairs),
+        "I_utr": sum(mutual_information(c, utr[m], label) for m in SEEN),
+        "L_recon": float(sum(np.trace(given(c, seen[m], shared[m] + unique[m])) for m in SEEN)),
+        "L_MP": float(given(c, label, everything)[0, 0]),
         "L_UP": float(sum(given(c, label, known)[0, 0] for known in task.values())),
     }
 
 
-def objective(found: dict[str, float], weights: FineConfig = WEIGHTS) -> float:
-    """L_MP + lambda_up L_UP + beta_mi L_MI (Eq. 12, 14) of the ``terms`` of a solution; the queue and the router's
-    balance have no part in this world."""
-    information = found["I_uni"] + found["I_str"] - found["I_sha"] - found["I_utr"] + found["L_recon"]
-    return found["L_MP"] + weights.lambda_up * found["L_UP"] + weights.beta_mi * information
+def _places(held: dict[str, tuple[str, ...]]) -> dict[str, list[int]]:
+    """modality -> rows of ``covariance`` of the observations that it holds."""
+    return {m: [1 + OBSERVED.index((m, f)) for f in names] for m, names in held.items()}
+
+
+def objective(terms: dict[str, float], weights: FineConfig = WEIGHTS) -> float:
+    """L_MP + lambda_up L_UP + beta_mi L_MI (Eq. 12, 14) of the ``term_values`` of a solution; the queue and the
+    router's balance have no part in this world."""
+    information = terms["I_uni"] + terms["I_str"] - terms["I_sha"] - terms["I_utr"] + terms["L_recon"]
+    return terms["L_MP"] + weights.lambda_up * terms["L_UP"] + weights.beta_mi * information
 
 
 def given(c: Float[np.ndarray, "v v"], of: list[int], known: list[int]) -> Float[np.ndarray, "k k"]:
@@ -105,13 +107,13 @@ def given(c: Float[np.ndarray, "v v"], of: list[int], known: list[int]) -> Float
     return c[np.ix_(of, of)] - c[np.ix_(of, known)] @ np.linalg.pinv(c[np.ix_(known, known)]) @ c[np.ix_(known, of)]
 
 
-def information(c: Float[np.ndarray, "v v"], x: list[int], y: list[int]) -> float:
+def mutual_information(c: Float[np.ndarray, "v v"], x: list[int], y: list[int]) -> float:
     """I(X;Y) = (ln det C_x + ln det C_y - ln det C_xy) / 2 of jointly Gaussian variables."""
     x_det, y_det, both = (np.linalg.slogdet(c[np.ix_(i, i)])[1] for i in (x, y, x + y))
     return float((x_det + y_det - both) / 2)
 
 
-def jeffreys(c: Float[np.ndarray, "v v"], x: list[int], y: list[int], known: list[int] = ()) -> float:
+def jeffreys_divergence(c: Float[np.ndarray, "v v"], x: list[int], y: list[int], known: list[int] = ()) -> float:
     """I(X;Y|known) + KL(p(x) p(y) || p(x, y)), conditional: (tr(C_xy^-1 diag(C_x, C_y)) - d) / 2."""
     joint = given(c, x + y, list(known))
     product, k = joint.copy(), len(x)
@@ -119,7 +121,7 @@ def jeffreys(c: Float[np.ndarray, "v v"], x: list[int], y: list[int], known: lis
     return float((np.trace(np.linalg.solve(joint, product)) - len(joint)) / 2)
 
 
-def features(solution: Solution, factors: dict[str, np.ndarray], label: np.ndarray, seed: int) -> Representations:
+def make_features(solution: Solution, factors: dict[str, np.ndarray], label: np.ndarray, seed: int) -> Representations:
     """STR and UTR features that hold what the solution says, zeros beside it to a common width."""
     rng, n = np.random.default_rng(seed), len(label)
     observed = {(m, f): factors[f] + NOISE * rng.standard_normal(n) for m, f in OBSERVED}
@@ -130,7 +132,7 @@ def features(solution: Solution, factors: dict[str, np.ndarray], label: np.ndarr
     return Representations(GROUPS, values, label)
 
 
-def findings(found: dict[str, dict], margin: float) -> dict[str, dict]:
+def judge_objective(solved: dict[str, dict], margin: float) -> dict[str, dict]:
     """What solutions say of the objective, by rule.
 
     ``objective_identifies`` holds if no two solutions have the same value of every term and a score that differs by
@@ -138,30 +140,35 @@ def findings(found: dict[str, dict], margin: float) -> dict[str, dict]:
     ``margin``.
 
     Args:
-        found: name -> "terms", "objective" and "scores" of a solution.
+        solved: name -> "terms", "objective" and "scores" of a solution.
     """
 
     def lost(a: str, b: str) -> float:
-        return max(found[a]["scores"][s] - found[b]["scores"][s] for s in found[a]["scores"])
+        """The largest of the scores by which a is better than b."""
+        return max(solved[a]["scores"][s] - solved[b]["scores"][s] for s in solved[a]["scores"])
 
-    same = [
-        (a, b)
-        for a, b in combinations(found, 2)
-        if all(abs(value - found[b]["terms"][term]) < 1e-9 for term, value in found[a]["terms"].items())
-    ]
+    same = [(a, b) for a, b in combinations(solved, 2) if _equal(solved[a]["terms"], solved[b]["terms"])]
     gap = max((max(lost(a, b), lost(b, a)) for a, b in same), default=0.0)
     said = "; ".join(f"{a} and {b}" for a, b in same) or "none"
-    rules = {"objective_identifies": (gap, f"solutions with every term equal: {said}; scores differ by {gap:.2f}")}
-    if "perfect" in found:
-        best = found["perfect"]["objective"]
-        lower = {name: x["objective"] - best for name, x in found.items() if x["objective"] < best - 1e-9}
+    judged = {
+        "objective_identifies": _finding(
+            gap, margin, f"solutions with every term equal: {said}; scores differ by {gap:.2f}"
+        )
+    }
+    if "perfect" in solved:
+        best = solved["perfect"]["objective"]
+        lower = {name: s["objective"] - best for name, s in solved.items() if s["objective"] < best - 1e-9}
         gap = max((lost("perfect", name) for name in lower), default=0.0)
         said = "; ".join(f"{name} ({value:.2f})" for name, value in lower.items()) or "none"
-        rules["objective_prefers_perfect"] = (
-            gap,
-            f"solutions with a lower objective than the perfect one: {said}; a score is lower by {gap:.2f}",
-        )
-    return {
-        name: {"value": value, "low": None, "high": None, "holds": value < margin, "runs": [], "says": says}
-        for name, (value, says) in rules.items()
-    }
+        says = f"solutions with a lower objective than the perfect one: {said}; a score is lower by {gap:.2f}"
+        judged["objective_prefers_perfect"] = _finding(gap, margin, says)
+    return judged
+
+
+def _equal(terms: dict[str, float], others: dict[str, float]) -> bool:
+    return all(abs(value - others[term]) < 1e-9 for term, value in terms.items())
+
+
+def _finding(gap: float, margin: float, says: str) -> dict:
+    """As the findings of ``identifiability`` are; these have neither runs nor an interval."""
+    return {"value": gap, "low": None, "high": None, "holds": gap < margin, "runs": [], "says": says}

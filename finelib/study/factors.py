@@ -1,4 +1,7 @@
-"""What the feature groups know: planted factors, and the label (the parts of Figure 3)."""
+"""What the feature groups know: planted factors, and the label (the parts of Figure 3).
+
+A probe is fitted on the training split and scored on the test split; G groups of features, F factors.
+"""
 
 from __future__ import annotations
 
@@ -18,33 +21,9 @@ from finelib.layers import stacked_mlp
 from finelib.metrics import correlation
 from finelib.runs import experiment
 from finelib.runs.records import RunRecord
-from finelib.study import factors, representations
+from finelib.study import representations
 from finelib.study.representations import ALPHAS, Representations
-
-# ------------------------------------------------------------------------------------------------ Figure 3
-
-
-def information_values(specs: list[RunSpec], records: list[RunRecord]) -> dict[str, dict[str, list[float]]]:
-    """Source -> part of Figure 3 -> one value a seed, in nats: true factors (planted data), all features, STR, UTR."""
-    corpus = experiment.load_corpus(specs[0].data)
-    found: dict[str, list[dict]] = {"STR and UTR": [], "STR": [], "UTR": []}
-    for spec, record in zip(specs, records, strict=True):
-        train, test = (representations.extract(record, spec, split) for split in ("train", "test"))
-        for name in found:
-            kinds = tuple(name.split(" and "))
-            found[name].append(factors.information_parts(factors.label_information(train, test, kinds)))
-    test = corpus.splits["test"]
-    if test.factors:
-        names = tuple(m for m in corpus.modalities)
-        oracle = {
-            s: factors.nats(
-                correlation(planted.best_prediction(corpus.info, specs[0].data.design, test.factors, s), test.label)
-                ** 2
-            )
-            for s in factors.subsets(names)
-        }
-        found = {"true factors": [factors.information_parts(oracle)], **found}
-    return {name: {part: [v[part] for v in values] for part in values[0]} for name, values in found.items()}
+from finelib.study.seeding import seeded
 
 
 def factor_r2(
@@ -82,8 +61,8 @@ def mlp_r2(
     )
     y = torch.from_numpy(target).expand(len(x), -1, -1)
     cut = max(1, len(target) // 10)
-    torch.manual_seed(0)
-    probe = stacked_mlp(len(x), x.shape[-1], hidden, y.shape[-1])
+    with seeded(0):
+        probe = stacked_mlp(len(x), x.shape[-1], hidden, y.shape[-1])
     optimiser = torch.optim.AdamW(probe.parameters(), lr=1e-2, weight_decay=0.1)
     best, prediction = torch.full((len(x), y.shape[-1]), torch.inf), torch.zeros(*held_out.shape[:2], y.shape[-1])
     for step in range(steps):
@@ -199,3 +178,26 @@ def information_parts(information: dict[tuple[str, ...], float]) -> dict[str, fl
             signed = [(-1) ** (len(s) + 1) * value for s, value in information.items() if set(s) <= set(subset)]
             parts[f"I({';'.join(subset)};Y)"] = float(sum(signed))
     return parts
+
+
+def information_values(specs: list[RunSpec], records: list[RunRecord]) -> dict[str, dict[str, list[float]]]:
+    """What Figure 3 shows: source -> part of the information -> one value a seed, in nats.
+
+    The sources are STR and UTR features together, STR alone, UTR alone and, on planted data, the true factors, which
+    have one value: of the best prediction from the factors that the modalities see.
+    """
+    corpus = experiment.load_corpus(specs[0].data)
+    values: dict[str, list[dict]] = {"STR and UTR": [], "STR": [], "UTR": []}
+    for spec, record in zip(specs, records, strict=True):
+        train, test = (representations.extract(record, spec, split) for split in ("train", "test"))
+        for source in values:
+            kinds = tuple(source.split(" and "))
+            values[source].append(information_parts(label_information(train, test, kinds)))
+    truth = corpus.splits["test"]
+    if truth.factors:
+        known = {}
+        for subset in subsets(corpus.modalities):
+            best = planted.best_prediction(corpus.info, specs[0].data.design, truth.factors, subset)
+            known[subset] = nats(correlation(best, truth.label) ** 2)
+        values = {"true factors": [information_parts(known)], **values}
+    return {source: {part: [v[part] for v in found] for part in found[0]} for source, found in values.items()}

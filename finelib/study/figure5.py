@@ -1,9 +1,13 @@
-"""Figure 5: the STR and UTR features of the test split in three dimensions, drawn, made interactive, and measured."""
+"""Figure 5 in numbers: the STR and UTR features of the test split, projected to three dimensions and measured.
+
+What is drawn of it stands in ``views/figure5.py``.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -20,7 +24,9 @@ from finelib.runs.records import RunRecord, git_revision, versions
 from finelib.study import factors, representations
 from finelib.study.representations import SAMPLE, Representations
 
+SEED = 0  # of thinning and of the projections
 NEIGHBOURS = 15
+CLASSES = {-1: "negative", 0: "neutral", 1: "positive"}
 MEASURES = {
     "spearman": "sentiment: rank correlation with a principal axis",
     "label_r2": "sentiment: R² of a linear probe",
@@ -45,10 +51,16 @@ class Projection:
     groups: Float[np.ndarray, "G N 3"]
 
 
+def thinned(size: int, most: int) -> np.ndarray:
+    """Rows of at most ``most`` utterances, chosen with SEED, in order."""
+    return np.sort(np.random.default_rng(SEED).permutation(size)[:most])
+
+
 # ---------------------------------------------------------------------------------------------- projections
 
 
-def _project(features: Representations, method) -> Projection:
+def project(features: Representations, method: Callable[[np.ndarray], np.ndarray]) -> Projection:
+    """Both kinds of points by ``umap`` or ``pca``; all groups share one space."""
     groups = method(np.concatenate(list(features.values)))
     return Projection(method(features.joined), groups.reshape(*features.values.shape[:2], 3))
 
@@ -85,56 +97,66 @@ def pca(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
 # -------------------------------------------------------------------------------------------------- numbers
 
 
-def numbers(chosen: list[RunSpec], records: list[RunRecord], best: int, corpus: Corpus) -> dict:
-    """Every measure in the feature space and in the projections: interval over seeds, controls, the untrained model."""
-    spaces: dict[str, list[tuple[dict, dict]]] = {}
-    for spec, record in tqdm(list(zip(chosen, records, strict=True)), desc="measuring features", unit="run"):
-        few = thinned(len(corpus.splits["test"]), SAMPLE)
-        features, blank = (representations.extract(record, spec, trained=t).rows(few) for t in (True, False))
-        for name, shown in (("features", features), ("untrained", blank)):
-            spaces.setdefault(name, []).append(_measured(shown, shown.joined, shown.values, spec.seed))
-        for name, method in (("UMAP", umap), ("PCA", pca)):
-            projected = _project(features, method)
-            spaces.setdefault(name, []).append(_measured(features, projected.joined, projected.groups, spec.seed))
-    measured = {
-        space: {key: _row([v[key] for v, _ in pairs], [c[key] for _, c in pairs]) for key in MEASURES}
-        for space, pairs in spaces.items()
-    }
-    content = records[best].content
-    found = {
+def measure_figure5(specs: list[RunSpec], records: list[RunRecord], best: int, corpus: Corpus) -> dict:
+    """What figure5.json holds: every measure in the feature space and in the projections, and where it comes from.
+
+    A measure is an interval over seeds beside its control and the untrained model.
+
+    Args:
+        best: place of the run that is drawn.
+    """
+    test, drawn = corpus.splits["test"], records[best]
+    classes = representations.sentiment_class(test.label)
+    content = {
         "corpus": corpus.info.title,
         "data": corpus.kind,
         "split": "test",
-        "utterances": len(corpus.splits["test"]),
-        "measured_on": min(SAMPLE, len(corpus.splits["test"])),
-        "groups": [list(g) for g in features.groups],
-        "classes": {
-            name: int((representations.sentiment_class(corpus.splits["test"].label) == c).sum())
-            for c, (name, _, _) in CLASSES.items()
-        },
-        "drawn_run": content["id"],
-        "runs": [r.id for r in records],
-        "seeds": [s.seed for s in chosen],
-        "test_corr": content["test"]["corr"],
+        "utterances": len(test),
+        "measured_on": min(SAMPLE, len(test)),
+        "groups": [[m, kind] for m in drawn.modalities for kind in representations.KINDS],
+        "classes": {name: int((classes == value).sum()) for value, name in CLASSES.items()},
+        "drawn_run": drawn.id,
+        "runs": [record.id for record in records],
+        "seeds": [spec.seed for spec in specs],
+        "test_corr": drawn.test["corr"],
         "projection": {"method": "UMAP", "neighbours": NEIGHBOURS, "seed": SEED},
         "provenance": {
             "git_revision": git_revision(),
             "versions": versions(),
             "data_hash": corpus.sha256,
-            "config_hash": content["config_hash"],
+            "config_hash": drawn.config_hash,
         },
-        "measures": measured,
+        "measures": _measures(specs, records, corpus),
     }
-    if corpus.splits["test"].factors:
-        found["factors"] = factor_numbers(chosen, records, corpus)
-    return found
+    if test.factors:
+        content["factors"] = factor_numbers(specs, records, corpus)
+    return content
 
 
-def factor_numbers(chosen: list[RunSpec], records: list[RunRecord], corpus: Corpus) -> dict:
+def _measures(specs: list[RunSpec], records: list[RunRecord], corpus: Corpus) -> dict[str, dict[str, dict]]:
+    """space -> measure -> interval over seeds; the spaces: features, those before training, and the projections."""
+    few = thinned(len(corpus.splits["test"]), SAMPLE)
+    spaces: dict[str, list[tuple[dict, dict]]] = {"features": [], "untrained": [], "UMAP": [], "PCA": []}
+    for spec, record in tqdm(list(zip(specs, records, strict=True)), desc="measuring features", unit="run"):
+        features, untrained = (representations.extract(record, spec, trained=t).rows(few) for t in (True, False))
+        for space, shown in (("features", features), ("untrained", untrained)):
+            spaces[space].append(_measured(shown, shown.joined, shown.values, spec.seed))
+        for space, method in (("UMAP", umap), ("PCA", pca)):
+            points = project(features, method)
+            spaces[space].append(_measured(features, points.joined, points.groups, spec.seed))
+    return {
+        space: {
+            key: _row([found[key] for found, _ in pairs], [control[key] for _, control in pairs]) for key in MEASURES
+        }
+        for space, pairs in spaces.items()
+    }
+
+
+def factor_numbers(specs: list[RunSpec], records: list[RunRecord], corpus: Corpus) -> dict:
     """R2 of every group for every planted factor, and the contrasts the paper's claim is about, over seeds."""
     truth = {split: {f: corpus.splits[split].factors[f] for f in FACTORS} for split in ("train", "test")}
     found: dict[str, list] = {"r2": [], "control": [], "untrained": []}
-    for spec, record in zip(chosen, records, strict=True):
+    for spec, record in zip(specs, records, strict=True):
         order = np.random.default_rng(spec.seed).permutation(len(corpus.splits["train"]))
         shuffled = {f: values[order] for f, values in truth["train"].items()}
         asked = {True: {"r2": truth["train"], "control": shuffled}, False: {"untrained": truth["train"]}}
@@ -160,20 +182,17 @@ def _measured(features: Representations, joined: np.ndarray, groups: np.ndarray,
 
 
 def _row(values: list[float], control: list[float]) -> dict:
-    """Interval over seeds, mean control, and whether the difference is beyond it: its interval leaves out 0."""
+    """Interval over seeds, mean control, and whether the difference is beyond it: its interval leaves out 0.
+
+    Values that are not finite become None, for JSON has none.
+    """
     difference, _ = significance.paired(values, control)
     beyond = None
     if difference.low is not None and math.isfinite(difference.mean):
-        beyond = "above" if difference.low > 0 else "below" if difference.high < 0 else "no"
+        beyond = "no"
+        if difference.low > 0:
+            beyond = "above"
+        elif difference.high < 0:
+            beyond = "below"
     row = asdict(significance.interval(values)) | {"control": float(np.mean(control)), "beyond_control": beyond}
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-
-
-SEED = 0  # of thinning and of the projections
-# blue, grey, red as in the paper; dark, light and middling when printed in grey, and a marker each
-CLASSES = {-1: ("negative", "#0b4f9e", "v"), 0: ("neutral", "#b4b4b4", "o"), 1: ("positive", "#e0533d", "^")}
-
-
-def thinned(size: int, most: int) -> np.ndarray:
-    """Rows of at most ``most`` utterances, chosen with SEED, in order."""
-    return np.sort(np.random.default_rng(SEED).permutation(size)[:most])

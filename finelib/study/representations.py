@@ -27,9 +27,10 @@ from finelib.data.features import ResidentSplit, Split
 from finelib.models import build
 from finelib.runs import experiment
 from finelib.runs.records import RunRecord
+from finelib.study.seeding import seeded
 from finelib.training import EVALUATION_BATCH
 
-KINDS = {"str_": "STR", "utr": "UTR"}
+KINDS = ("STR", "UTR")
 SAMPLE = 1000  # utterances on which spaces are measured
 ALPHAS = np.logspace(-2, 4, 7)
 FOLDS = 5
@@ -65,15 +66,18 @@ def extract(record: RunRecord, spec: RunSpec, split: str = "test", trained: bool
     Raises:
         ValueError: the model has no STR and UTR features.
     """
-    corpus = experiment.load_corpus(spec.data)
-    if trained:
-        model = experiment.load_model(record, spec)
-    else:
-        torch.manual_seed(spec.seed)
-        model = build(spec.model_config, corpus).eval()
-    return features_of(model, corpus.splits[split])
+    return features_of(model_of(record, spec, trained), experiment.load_corpus(spec.data).splits[split])
 
 
+def model_of(record: RunRecord, spec: RunSpec, trained: bool = True) -> nn.Module:
+    """A run's model, or the same model before training, in evaluation mode."""
+    with seeded(spec.seed):
+        if trained:
+            return experiment.load_model(record, spec)
+        return build(spec.model_config, experiment.load_corpus(spec.data)).eval()
+
+
+@torch.no_grad()
 def features_of(model: nn.Module, part: Split, one_for_both: bool = False) -> Representations:
     """STR and UTR features of a split by a model.
 
@@ -84,18 +88,17 @@ def features_of(model: nn.Module, part: Split, one_for_both: bool = False) -> Re
         ValueError: the model has none.
     """
     resident = ResidentSplit(part, model.modalities, torch.device("cpu"))
-    parts = []
-    with torch.no_grad():
-        for rows in torch.arange(len(resident)).split(EVALUATION_BATCH):
-            features = model(resident.batch(rows)).features
-            kinds = {kind: getattr(features, kind) for kind in KINDS}
-            if one_for_both:
-                kinds = {kind: own or next(filter(None, kinds.values()), {}) for kind, own in kinds.items()}
-            if not all(kinds.values()):
-                raise ValueError("Figure 5 needs STR and UTR features, this model lacks them")
-            parts.append(torch.stack([kinds[kind][m].mean(1) for m in model.modalities for kind in KINDS]))
-    groups = tuple((m, name) for m in model.modalities for name in KINDS.values())
-    return Representations(groups, torch.cat(parts, 1).numpy(), part.label)
+    batches = []
+    for rows in torch.arange(len(resident)).split(EVALUATION_BATCH):
+        features = model(resident.batch(rows)).features
+        kinds = {"STR": features.str_, "UTR": features.utr}  # modality -> (B, l, w), or empty
+        if one_for_both:
+            kinds = {"STR": kinds["STR"] or kinds["UTR"], "UTR": kinds["UTR"] or kinds["STR"]}
+        if not all(kinds.values()):
+            raise ValueError("STR and UTR features: this model has none, expected FINE or one of its variants")
+        batches.append(torch.stack([kinds[kind][m].mean(1) for m in model.modalities for kind in KINDS]))  # (G, B, w)
+    groups = tuple((m, kind) for m in model.modalities for kind in KINDS)
+    return Representations(groups, torch.cat(batches, 1).numpy(), part.label)
 
 
 def sentiment_class(label: np.ndarray) -> np.ndarray:

@@ -6,10 +6,9 @@ critics it was trained with.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -21,44 +20,43 @@ from finelib.data.features import Corpus, ResidentSplit
 from finelib.fine import FINE
 from finelib.mutual_information import DotCritic, info_nce
 from finelib.runs import experiment, presets
+from finelib.runs.code import code_hash
+from finelib.runs.kept import kept
 from finelib.runs.options import Options
-from finelib.runs.records import write_atomically
+from finelib.runs.records import RunRecord, digest
+from finelib.study.seeding import seeded
 
 FOLDS, STEPS, BATCH, EVALUATION = 3, 200, 128, 256
 # what the definition of each term asks for
 RAISES = {"I_sha": True, "I_uni": False, "I_str": False, "I_utr": True, "L_aux": False, "L_CL": False}
+KIND = {"I_sha": "shared", "I_uni": "unique", "I_str": "str_", "I_utr": "utr"}  # the features that a term is about
 
 
 def term_effects(options: Options) -> dict[str, list[tuple[float, float]]]:
     """For each term, its value with and without it in the objective, one pair per seed, on CMU-MOSI.
 
-    Kept in out/runs, so that it is measured once for the same runs.
+    Kept beside each run's record, so that it is measured once for the same runs.
     """
     whole, controls = presets.term_study(options)
-    terms = tuple(controls)
-    with_all = [_values(terms, spec, options) for spec in whole]
-    return {
-        term: [
-            (with_term[term], _values((term,), without, options)[term])
-            for with_term, without in zip(with_all, controls[term], strict=True)
-        ]
-        for term in terms
-    }
+    records = experiment.run_groups({"": whole, **controls}, options.out, options.jobs)
+    with_all = [_values(tuple(controls), record, spec) for record, spec in zip(records[""], whole, strict=True)]
+    effects = {}
+    for term, specs in controls.items():
+        without = [_values((term,), record, spec) for record, spec in zip(records[term], specs, strict=True)]
+        effects[term] = [(a[term], b[term]) for a, b in zip(with_all, without, strict=True)]
+    return effects
 
 
-def _values(terms: Sequence[str], spec: RunSpec, options: Options) -> dict[str, float]:
-    (record,) = experiment.run([spec], options.out, options.jobs)
-    kept = Path(record.folder) / "probes.json"
-    values = json.loads(kept.read_text()) if kept.exists() else {}
-    keys = {term: f"{term}, {FOLDS} folds, {STEPS} steps" for term in terms}
-    if new := [term for term in terms if keys[term] not in values]:
-        found = measure(new, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
-        values |= {keys[term]: value for term, value in found.items()}
-        write_atomically(kept, json.dumps(values))
-    return {term: values[key] for term, key in keys.items()}
+def _values(terms: tuple[str, ...], record: RunRecord, spec: RunSpec) -> dict[str, float]:
+    key = digest({"run": record.id, "terms": terms, "code": code_hash("finelib.study.terms")})
+    return kept(record.folder / "terms.json", key, partial(_measure_run, terms, record, spec))
 
 
-def measure(terms: Sequence[str], model: FINE, corpus: Corpus) -> dict[str, float]:
+def _measure_run(terms: Sequence[str], record: RunRecord, spec: RunSpec) -> dict[str, float]:
+    return measure_terms(terms, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
+
+
+def measure_terms(terms: Sequence[str], model: FINE, corpus: Corpus) -> dict[str, float]:
     """The terms' values: I_sha, I_uni, I_str, I_utr in nats, by fresh critics; L_aux and L_CL (full queue) on dev."""
     train, found = _features(model, corpus, "train"), {}
     if {"L_aux", "L_CL"} & set(terms):
@@ -75,11 +73,13 @@ def measure(terms: Sequence[str], model: FINE, corpus: Corpus) -> dict[str, floa
 
 def _information(term: str, train: dict[str, Tensor]) -> float:
     """A term of mutual information on the training split, which is where it acted."""
-    features = train[{"I_sha": "shared", "I_uni": "unique", "I_str": "str_", "I_utr": "utr"}[term]]
+    features = train[KIND[term]]  # (M, N, w)
     if term == "I_utr":
-        x, y = features, (train["label"] / train["label"].std())[None, :, None].expand(len(features), -1, 1)
+        label = train["label"] / train["label"].std()
+        x, y = features, label[None, :, None].expand(len(features), -1, 1)
     else:
-        x, y = (features[list(side)] for side in zip(*combinations(range(len(features)), 2), strict=True))
+        left, right = zip(*combinations(range(len(features)), 2), strict=True)  # every pair of modalities
+        x, y = features[list(left)], features[list(right)]
     return float(fresh_information(x, y, train["classes"] if term == "I_str" else None).mean())
 
 
@@ -93,19 +93,22 @@ def fresh_information(
     neither overfitting nor the choice of the step flatters it. With classes, only pairs of one class count:
     then the estimate is of the information given the class.
     """
-    torch.manual_seed(0)
     order = torch.Generator().manual_seed(0)
     problems, size = len(x), x.shape[1] // FOLDS // 2 * 2
     parts = torch.randperm(x.shape[1], generator=order)[: FOLDS * size].view(FOLDS, size)
     fit = torch.stack([torch.cat([parts[j] for j in range(FOLDS) if j != i]) for i in range(FOLDS)])
-    critic = DotCritic(FOLDS * problems, x.shape[-1], y.shape[-1], 64)
+    with seeded(0):
+        critic = DotCritic(FOLDS * problems, x.shape[-1], y.shape[-1], 64)
     optimiser = torch.optim.AdamW(critic.parameters(), lr=1e-3, weight_decay=1e-2)
 
     def estimate(rows: Int[Tensor, "F n"]) -> Float[Tensor, "F P"]:
         """Of rows[i] by the critics of fold i."""
-        scores = critic(*(side[:, rows].transpose(0, 1).flatten(0, 1) for side in (x, y))).unflatten(0, (FOLDS, -1))
-        same = None if classes is None else (classes[rows][:, :, None] == classes[rows][:, None])[:, None]
-        return info_nce(scores, same)
+        sides = [side[:, rows].transpose(0, 1).flatten(0, 1) for side in (x, y)]  # each (F * P, n, d)
+        scores = critic(*sides).unflatten(0, (FOLDS, -1))  # (F, P, n, n)
+        if classes is None:
+            return info_nce(scores)
+        same = classes[rows][:, :, None] == classes[rows][:, None]  # (F, n, n)
+        return info_nce(scores, same[:, None])
 
     halves = parts.chunk(2, dim=1)
     chosen, reported = torch.full((2, FOLDS, problems), -torch.inf), torch.zeros(2, FOLDS, problems)
@@ -130,8 +133,7 @@ def _features(model: FINE, corpus: Corpus, name: str) -> dict[str, Tensor]:
     for rows in torch.arange(len(split)).split(BATCH):
         batch = split.batch(rows)
         out = model(batch)
-        kinds = ("shared", "unique", "str_", "utr")
-        found = {kind: model.information.pool(getattr(out.features, kind)) for kind in kinds}
+        found = {kind: model.information.pool(getattr(out.features, kind)) for kind in KIND.values()}
         found |= {"z": model.contrast_vector(out), "label": batch.label, "classes": model.classes(batch.label)}
         found["load_balance"] = torch.stack([m.load_balance for m in out.moq.values()]).mean().expand(len(rows))
         for key, value in found.items():
@@ -142,21 +144,13 @@ def _features(model: FINE, corpus: Corpus, name: str) -> dict[str, Tensor]:
 
 def _contrastive(model: FINE, train: dict[str, Tensor], valid: dict[str, Tensor]) -> Tensor:
     """L_CL of held-out utterances, one by one, against a queue filled from the training split."""
-    counts = torch.bincount(train["classes"], minlength=len(model.class_edges) + 1).clamp(min=1)
+    counts = torch.bincount(train["classes"], minlength=len(model.info.class_edges) + 1).clamp(min=1)
     queue = DynamicContrastiveQueue(counts.tolist(), train["z"].shape[1])
     queue.enqueue(train["z"], train["label"], train["classes"])
-    label_range = model.info.label_high - model.info.label_low
-    return torch.stack(
-        [
-            contrastive_loss(
-                valid["z"][[i]],
-                valid["label"][[i]],
-                valid["classes"][[i]],
-                queue,
-                label_range,
-                model.config.tau,
-                model.config.contrast == "accon",
-            )
-            for i in range(len(valid["z"]))
-        ]
-    ).mean()
+    settings = {
+        "label_range": model.info.label_high - model.info.label_low,
+        "tau": model.config.tau,
+        "compensate": model.config.contrast == "accon",
+    }
+    alone = zip(valid["z"].split(1), valid["label"].split(1), valid["classes"].split(1), strict=True)
+    return torch.stack([contrastive_loss(*utterance, queue, **settings) for utterance in alone]).mean()

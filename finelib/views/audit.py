@@ -1,4 +1,4 @@
-"""TODO."""
+"""The audit of the printed numbers as pictures, and its files (notebook 14)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import json
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from finelib.paper.audit import AGREE, OFF, ON, SILENT, false_alarms, gaps, lattice, lattice_summary
 from finelib.runs.options import Options
 from finelib.runs.records import write_atomically
-from finelib.views.style import COLOURS, finish
+from finelib.views import style
+from finelib.views.style import BLUE, GREEN, ORANGE, PURPLE, RED
 
 DRAWS = {"smoke": 2000, "demo": 20000, "paper": 20000}
-
-
-# -------------------------------------------------------------------------------------------------- results
+VERDICTS = {ON: ("o", BLUE), OFF: ("X", ORANGE), SILENT: ("o", "none")}  # marker, colour
 
 
 def write_audit(options: Options) -> dict[str, pd.DataFrame]:
@@ -31,11 +29,9 @@ def write_audit(options: Options) -> dict[str, pd.DataFrame]:
         "false_alarms": false_alarms(DRAWS[options.preset]),
         "gaps": gaps(),
     }
-    options.figures.mkdir(parents=True, exist_ok=True)
+    style.save(overview(found), "audit", options.figures)
     content = {name: json.loads(frame.to_json(orient="records")) for name, frame in found.items()}
     write_atomically(options.figures / "audit.json", json.dumps(content, indent=1))
-    for form in ("png", "pdf"):
-        overview(found).savefig(options.figures / f"audit.{form}", dpi=150)
     return found
 
 
@@ -47,19 +43,11 @@ def overview(found: dict[str, pd.DataFrame]) -> Figure:
     sheet, (left, right) = plt.subplots(
         1, 2, figsize=(8.6, 0.9 + 0.235 * len(names)), layout="constrained", sharey=True, width_ratios=[1, 2]
     )
-    style = {ON: ("o", COLOURS["T"]), OFF: ("X", COLOURS["A"]), SILENT: ("o", "none")}
     for cell in own.itertuples():
-        marker, colour = style[cell.verdict]
-        column = (cell.metric != "ACC-2") + 0.22 * (cell.n == 3290)
-        left.plot(
-            column,
-            names.index(f"{cell.table}: {cell.row}"),
-            marker,
-            color=colour,
-            markeredgecolor="0.4",
-            markeredgewidth=0.5,
-            markersize=7,
-        )
+        marker, colour = VERDICTS[cell.verdict]
+        column = (cell.metric != "ACC-2") + 0.22 * (cell.n == 3290)  # two test splits side by side
+        place, edge = names.index(f"{cell.table}: {cell.row}"), {"markeredgecolor": "0.4", "markeredgewidth": 0.5}
+        left.plot(column, place, marker, color=colour, markersize=7, **edge)
     left.set(xticks=[0, 1], xticklabels=["ACC-2", "finer"], xlim=(-0.5, 1.5), title="one run's count?")
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
@@ -67,18 +55,18 @@ def overview(found: dict[str, pd.DataFrame]) -> Figure:
         place = names.index(f"{line['table']}: {line['row']}")
         ends = [line["gap"] / line[f"s.e. {end}"] for end in ("least", "most")]
         right.plot(ends, [place, place], color="0.6", linewidth=1.5)
-        right.plot(line["in s.e."], place, "o", color=COLOURS["T"], markersize=5)
+        right.plot(line["in s.e."], place, "o", color=BLUE, markersize=5)
     right.set(xlabel="ACC-2 below FINE, in standard errors", xscale="symlog", title="more than the split's accident?")
     right.set_xticks([0, 1, 2, 5, 10, 20, 40], ["0", "1", "2", "5", "10", "20", "40"])
     right.axvspan(-0.2, 2, color="0.93", zorder=0)
     right.set_xlim(-0.1, 100)
     handles = [
-        *(Line2D([], [], ls="", marker=m, color=c, markeredgecolor="0.4", label=v) for v, (m, c) in style.items()),
-        Line2D([], [], marker="o", color=COLOURS["T"], linestyle="", label=f"methods agree on {AGREE:.0%}"),
+        *(Line2D([], [], ls="", marker=m, color=c, markeredgecolor="0.4", label=v) for v, (m, c) in VERDICTS.items()),
+        Line2D([], [], marker="o", color=BLUE, linestyle="", label=f"methods agree on {AGREE:.0%}"),
         Line2D([], [], color="0.6", label="least possible disagreement to independent errors"),
     ]
     sheet.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
-    return finish(sheet)
+    return style.finish(sheet)
 
 
 def alarm_rates(rates: pd.DataFrame) -> Figure:
@@ -87,18 +75,11 @@ def alarm_rates(rates: pd.DataFrame) -> Figure:
     sizes = sorted(set(rates.n))
     for place, (what, group) in enumerate(rates.groupby("what", sort=False)):
         ends = np.clip([group.off - group.low, group.high - group.off], 0, None)  # an end may miss 0 by rounding
-        axis.errorbar(
-            np.arange(len(sizes)) + 0.12 * (place - 2),
-            group.off,
-            ends,
-            fmt="osD^v"[place],
-            label=what,
-            markersize=5,
-            linewidth=1,
-            color=sns.color_palette("colorblind")[place],
-        )
+        look = {"fmt": "osD^v"[place], "color": (BLUE, ORANGE, GREEN, RED, PURPLE)[place]}
+        places = np.arange(len(sizes)) + 0.12 * (place - 2)
+        axis.errorbar(places, group.off, ends, label=what, markersize=5, linewidth=1, **look)
     axis.axhline(0, color="0.8", linewidth=1, zorder=0)
     axis.set(xlabel="test utterances n", ylabel='share found "off the lattice"', ylim=(-0.03, 1.03))
     axis.set_xticks(range(len(sizes)), [str(n) for n in sizes])
-    axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    return finish(sheet)
+    style.legend_beside([axis])
+    return style.finish(sheet)

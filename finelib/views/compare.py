@@ -1,24 +1,33 @@
-"""The systems of a table side by side: score against size, against training time, over seeds (notebook 15)."""
+"""Systems and references side by side: score against size and training time, over seeds, and as tables."""
 
 from __future__ import annotations
 
-import math
+import json
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from finelib import metrics
 from finelib.baselines import references
 from finelib.data.features import Corpus
+from finelib.paper import significance
+from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
+from finelib.views.style import BLUE, RED, panels
 
 LABELS = {"corr": "Corr (test)", "mae": "MAE (test)", "acc2_nonzero": "ACC-2 (test)", "acc2": "ACC-2 (test)"}
 COSTS = {"parameters": "parameters", "seconds": "training seconds of one run"}
-FINE, OTHER = "#d55e00", "#0072b2"
+# places of a name beside its point, in points of the page and in this order: right, left, each a bit up and down
+PLACES = [(side * 7, step) for step in (0, 9, -9, 18, -18, 27, -27) for side in (1, -1)]
+
+# -------------------------------------------------------------------------------------------------- tables
 
 
 def frame(records: list[RunRecord]) -> pd.DataFrame:
@@ -26,15 +35,15 @@ def frame(records: list[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "system": r.content["name"],
-                "seed": r.content["seed"],
-                **r.test,
-                "parameters": r.content["parameters"],
-                "seconds": r.content["timing"]["seconds"],
-                "epochs": len(r.curves),
-                "samples per second": r.content["timing"]["samples_per_second"],
+                "system": record.name,
+                "seed": record.seed,
+                **record.test,
+                "parameters": record.parameters,
+                "seconds": record.timing["seconds"],
+                "epochs": len(record.curves),
+                "samples per second": record.timing["samples_per_second"],
             }
-            for r in records
+            for record in records
         ]
     )
 
@@ -55,89 +64,124 @@ def summary(runs: pd.DataFrame, metric: str = "corr") -> pd.DataFrame:
     return table.sort_values(metric, ascending=metric == "mae")
 
 
+def reference_scores(corpus: Corpus, record: RunRecord | None = None) -> dict[str, dict[str, float]]:
+    """name -> test scores of every reference of a corpus, and before them those of a run."""
+    label = corpus.splits["test"].label
+    scores = {} if record is None else {record.name: record.test}
+    for name, prediction in references.references(corpus).items():
+        scores[name] = metrics.score(corpus.info.metrics, prediction, label)
+    return scores
+
+
+def reference_table(corpora: Iterable[Corpus], metric: str = "corr") -> pd.DataFrame:
+    """A metric of every reference (rows) on the test split of every corpus (columns)."""
+    columns = {corpus.info.title: reference_scores(corpus) for corpus in corpora}
+    return pd.DataFrame(
+        {title: {name: found[metric] for name, found in scores.items()} for title, scores in columns.items()}
+    )
+
+
+def minus_references(
+    records: list[RunRecord], corpus: Corpus, names: tuple[str, ...] = ("acc2_nonzero", "corr", "mae")
+) -> pd.DataFrame:
+    """Test scores of some runs minus those of each reference: mean over the runs with its 95 % t interval."""
+    lines = []
+    for reference, scores in reference_scores(corpus).items():
+        for metric in names:
+            gap = significance.interval([record.test[metric] - scores[metric] for record in records])
+            line = {"reference": reference, "metric": metric, "mean": gap.mean, "low": gap.low, "high": gap.high}
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def tuning_log(options: Options, corpus: str = "mosi") -> pd.DataFrame | None:
+    """Every setting that ``--tune`` tried on a corpus, by system, smallest dev MAE first; None without tuning."""
+    if not options.tune:
+        return None
+    tried = json.loads((options.figures / "tuning.json").read_text())[f"{corpus}, {options.source}"]
+    parts = {system: pd.DataFrame(lines).drop(columns="run").sort_values("dev_mae") for system, lines in tried.items()}
+    return pd.concat(parts, names=["system", None]).reset_index("system").reset_index(drop=True)
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
 def against_cost(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Figure:
     """Score against parameters and against training seconds: mean and standard deviation of each system."""
     table = summary(runs, metric)
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True, layout="constrained")
+    figure, axes = panels(2, 5.5, 4.4)
     for axis, (cost, title) in zip(axes, COSTS.items(), strict=True):
         for name, row in table.iterrows():
-            colour = FINE if name.startswith("FINE") else OTHER
-            axis.errorbar(row[cost], row[metric], yerr=row["sd"], fmt="o", color=colour, capsize=3)
-        _names(axis, table, cost, metric)
-        _reference(axis, corpus, metric, horizontal=True)
+            axis.errorbar(row[cost], row[metric], yerr=row["sd"], fmt="o", color=_colour(name), capsize=3)
         axis.set(xscale="log", xlabel=title)
         axis.margins(x=0.16)
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
+        _draw_references(axis, corpus, metric, horizontal=True)
     axes[0].set_ylabel(LABELS[metric])
     figure.suptitle(f"{corpus.info.title}, {corpus.kind} data, {' + '.join(corpus.modalities)}: what a score costs")
+    figure.draw_without_rendering()  # lays the axes out, so that names can be measured
+    for axis, cost in zip(axes, COSTS, strict=True):
+        _name_points(axis, table[cost], table[metric], table["sd"].fillna(0))
     plt.close(figure)
     return figure
 
 
 def over_seeds(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Figure:
     """Every seed of every system as a dot, best system on top, with the ridge as a line."""
-    order = list(summary(runs, metric).index)
+    means = summary(runs, metric)[metric]
+    order = list(means.index)
     figure, axis = plt.subplots(figsize=(8, 0.42 * len(order) + 1.4), layout="constrained")
-    colours = {name: FINE if name.startswith("FINE") else OTHER for name in order}
-    sns.stripplot(
-        runs,
-        x=metric,
-        y="system",
-        order=order,
-        hue="system",
-        palette=colours,
-        legend=False,
-        jitter=False,
-        alpha=0.6,
-        size=7,
-        ax=axis,
-    )
-    means = runs.groupby("system")[metric].mean()
-    axis.scatter([means[name] for name in order], range(len(order)), marker="|", s=350, color="black", zorder=3)
-    _reference(axis, corpus, metric, horizontal=False)
+    look = {"palette": {name: _colour(name) for name in order}, "jitter": False, "alpha": 0.6, "size": 7}
+    sns.stripplot(runs, x=metric, y="system", order=order, hue="system", legend=False, ax=axis, **look)
+    axis.scatter(means, range(len(order)), marker="|", s=350, color="black", zorder=3)
+    _draw_references(axis, corpus, metric, horizontal=False)
     axis.set(xlabel=f"{LABELS[metric]}; dot: a seed, bar: their mean", ylabel="")
     axis.grid(axis="x", alpha=0.3)
     plt.close(figure)
     return figure
 
 
-def _names(axis: Axes, table: pd.DataFrame, cost: str, metric: str) -> None:
-    """Write each system's name beside its point; names of points that lie together are moved apart."""
-    low, high = table[metric].min(), table[metric].max()
-    step, taken = 0.045 * max(high - low, 1e-6), []
-    for name, row in table.sort_values(metric).iterrows():
-        y = row[metric]
-        while any(abs(y - other) < step and abs(_log_gap(row[cost], x)) < 0.5 for x, other in taken):
-            y += step / 2
-        taken.append((row[cost], y))
-        axis.annotate(name, (row[cost], y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=9)
+def _colour(system: str) -> str:
+    return RED if system.startswith("FINE") else BLUE
 
 
-def _log_gap(a: float, b: float) -> float:
-    """Powers of ten between two costs."""
-    return math.log10(a / b)
-
-
-def _reference(axis: Axes, corpus: Corpus, metric: str, horizontal: bool) -> None:
-    """The ridge regressions on mean features as dashed lines, where there are any."""
-    label = corpus.splits["test"].label
-    for name, prediction in references.references(corpus).items():
-        if not name.startswith("ridge"):
-            continue
-        value = metrics.score(corpus.info.metrics, prediction, label)[metric]
-        (axis.axhline if horizontal else axis.axvline)(value, color="grey", ls="--", lw=1, zorder=0)
-        if horizontal:
-            axis.text(0.01, value, name, transform=axis.get_yaxis_transform(), va="bottom", color="grey", fontsize=8)
-        else:
-            axis.text(
-                value,
-                1.0,
+def _name_points(axis: Axes, cost: pd.Series, score: pd.Series, spread: pd.Series) -> None:
+    """Write each system's name beside its point, where no point, error bar or other name stands."""
+    low = axis.transData.transform(np.stack([cost, score - spread], 1))
+    high = axis.transData.transform(np.stack([cost, score + spread], 1))
+    # what is taken, in pixels: each point with its error bar, and the names of the references
+    taken = [Bbox([a - 5, b + 5]) for a, b in zip(low, high, strict=True)]
+    taken += [text.get_window_extent() for text in axis.texts]
+    for name in score.sort_values(ascending=False).index:
+        for offset in PLACES:
+            text = axis.annotate(
                 name,
-                transform=axis.get_xaxis_transform(),
-                ha="center",
-                va="bottom",
-                color="grey",
-                fontsize=8,
+                (cost[name], score[name]),
+                xytext=offset,
+                textcoords="offset points",
+                ha="left" if offset[0] > 0 else "right",
+                va="center",
+                fontsize=9,
             )
+            box = text.get_window_extent()
+            free = box.count_overlaps(taken) == 0 and axis.bbox.containsx(box.x0) and axis.bbox.containsx(box.x1)
+            if free or offset == PLACES[-1]:
+                taken.append(box)
+                break
+            text.remove()
+
+
+def _draw_references(axis: Axes, corpus: Corpus, metric: str, horizontal: bool) -> None:
+    """The ridge regressions on mean features as dashed lines, where there are any."""
+    for name, scores in reference_scores(corpus).items():
+        if name.startswith("ridge"):
+            value, look = scores[metric], {"color": "grey", "ls": "--", "lw": 1, "zorder": 0}
+            if horizontal:
+                axis.axhline(value, **look)
+                place = {"x": 0.01, "y": value, "transform": axis.get_yaxis_transform(), "ha": "left"}
+            else:
+                axis.axvline(value, **look)
+                place = {"x": value, "y": 1.0, "transform": axis.get_xaxis_transform(), "ha": "center"}
+            axis.text(**place, s=name, va="bottom", color="grey", fontsize=8)

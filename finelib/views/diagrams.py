@@ -15,9 +15,9 @@ from finelib.data import planted
 from finelib.data.features import Batch, Corpus, Frames
 from finelib.fine import FINE, FineOutput
 from finelib.paper import significance
-from finelib.views.style import COLOURS, NAMES
+from finelib.views.style import BLUE, COLOURS, GREEN, GREY, NAMES, ORANGE, RED, tint
 
-STAGES = {"input": "#e6e6ea", "moq": "#d3e5f5", "ftre": "#dcefdc", "fusion": "#f8e3cf", "loss": "#f6d9dc"}
+STAGES = {"input": tint(GREY), "moq": tint(BLUE), "ftre": tint(GREEN), "fusion": tint(ORANGE), "loss": tint(RED)}
 
 
 # ------------------------------------------------------------------------------------------------ Figure 1
@@ -176,7 +176,7 @@ def factorisation(values: dict[str, dict[str, list[float]]], title: str) -> tupl
     """Figure 3 as bars: areas of a Venn diagram cannot show that co-information may be negative."""
     parts, sources = list(next(iter(values.values()))), list(values)
     figure, axis = plt.subplots(figsize=(7.2, 3.4), layout="constrained")
-    colours = dict(zip(sources[::-1], ("#029e73", "#de8f05", "#0173b2", "0.35"), strict=False))
+    colours = dict(zip(sources[::-1], (GREEN, ORANGE, BLUE, "0.35"), strict=False))
     width = 0.8 / len(sources)
     for i, (source, by_part) in enumerate(values.items()):
         spans = [significance.interval(by_part[part]) for part in parts]

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from finelib.data.features import Batch, Corpus, ResidentSplit
+from finelib.data.features import Batch, Corpus
 from finelib.fine import FINE
 from finelib.views.style import COLOURS, NAMES, png, shortened
 
@@ -58,10 +58,10 @@ def look(model: FINE, batch: Batch, muted: tuple[str, ...] = ()) -> Look:
     model.eval()
     for m in muted:
         batch = mute(batch, m)
-    seen = {m: model.frames(batch, m) for m in model.modalities}
-    frames, mask = ({m: pair[i] for m, pair in seen.items()} for i in (0, 1))
+    inputs = model.inputs(batch)
+    frames = {m: inputs[m][0] for m in model.modalities}  # each (1, T, d)
+    attention = model.moq.attention(frames, {m: inputs[m][1] for m in model.modalities})  # each (1, E, l, T)
     output = model(batch)
-    attention = {m: a for mixture in model.moq for m, a in mixture.attention(frames, mask).items()}
     kinds = {"STR": output.features.str_, "UTR": output.features.utr}
     return Look(
         {m: x[0] for m, x in frames.items()},
@@ -125,10 +125,9 @@ def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBo
     """Choose an utterance and mute a modality; the picture below follows.
 
     Args:
-        model: with Q-Formers, as ``encoder="moq"`` has them.
+        model: with Q-Formers.
     """
     part = corpus.splits[split]
-    resident = ResidentSplit(part, model.modalities, torch.device("cpu"))
     which = ipywidgets.Dropdown(
         options=[(f"{i}: {name}", i) for i, name in enumerate(part.ids)], description="utterance"
     )
@@ -137,7 +136,7 @@ def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBo
 
     def show(_change: object = None) -> None:
         chosen = tuple(m for m in model.modalities if NAMES[m] == muted.value)
-        seen = look(model, resident.batch(torch.tensor([which.value])), chosen)
+        seen = look(model, corpus.batch([which.value], split, model.modalities), chosen)
         label = float(part.label[which.value])
         text = shortened(part.text[which.value])
         said.value = f"{text} label {label:+.2f}, prediction {seen.prediction:+.2f}".strip()

@@ -1,4 +1,4 @@
-"""Figure 5 as a person sees it: the printed panels and the interactive pages."""
+"""Figure 5 as a person sees it: the printed panels, the caption and the interactive pages."""
 
 from __future__ import annotations
 
@@ -7,26 +7,36 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from jaxtyping import Float
-from matplotlib.colors import LinearSegmentedColormap, to_hex
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure, SubFigure
+from mpl_toolkits.mplot3d import Axes3D, proj3d
 from plotly.offline import get_plotlyjs
 from sklearn.manifold import TSNE
 
 from finelib.data.features import Corpus
-from finelib.paper.table import templates
 from finelib.runs import experiment, presets
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, write_atomically
 from finelib.study import representations
-from finelib.study.figure5 import CLASSES, MEASURES, SEED, Projection, _project, numbers, pca, thinned, umap
+from finelib.study.figure5 import CLASSES, MEASURES, SEED, Projection, measure_figure5, pca, project, thinned, umap
 from finelib.study.representations import Representations
-from finelib.views.style import COLOURS, NAMES, data_uri, png, shortened
+from finelib.views import style
+from finelib.views.style import COLOURS, NAMES, SENTIMENT, shortened
+
+DRAWN = 2000  # utterances in the interactive page
+SHOWN = 160  # characters of an utterance under the pointer
+TSNE_POINTS = 600
+CLASS_MARKERS = {-1: "v", 0: "o", 1: "^"}
+MODALITY_MARKERS = {"T": "o", "A": "s", "V": "^"}
+SENTIMENT_SCALE = LinearSegmentedColormap.from_list("sentiment", list(SENTIMENT.values()))
+GRID = {"grid.color": "0.88", "grid.linewidth": 0.4}
 
 
 @dataclass(frozen=True)
@@ -58,58 +68,11 @@ class Figure5:
     @property
     def caption(self) -> str:
         """Markdown, every number taken from ``numbers``."""
-        return (
-            templates(html=False)
-            .get_template("figure5.md")
-            .render(n=self.numbers, names=NAMES, measures=MEASURES, classes=CLASSES)
-        )
+        return style.render("figure5.md", n=self.numbers, measures=MEASURES)
 
     def static(self) -> Figure:
         """All panels on one page of 7.2 inches."""
         return draw(self)
-
-
-def make_figure5(options: Options) -> Figure5:
-    """Measure every seed's features, project the best run's, write figure5* below ``options.out``/figures.
-
-    Nothing is trained if the records are there.
-    """
-    chosen = presets.figure5_specs(options)
-    records = experiment.run(chosen, options.out, options.jobs)
-    best = min(range(len(records)), key=lambda i: records[i].content["valid"]["mae"])
-    corpus = experiment.load_corpus(chosen[best].data)
-    features = representations.extract(records[best], chosen[best])
-    projections = {"UMAP": _project(features, umap), "PCA": _project(features, pca)}
-    figure = Figure5(corpus, records[best], features, projections, numbers(chosen, records, best, corpus))
-    write(figure, options.figures)
-    return figure
-
-
-def write_figure5(figure: Figure5, folder: Path) -> None:
-    """figure5.png, .pdf, .json, .md, figure5a.html and figure5b.html."""
-    folder.mkdir(parents=True, exist_ok=True)
-    static = figure.static()
-    for form in ("png", "pdf"):
-        static.savefig(folder / f"figure5.{form}", dpi=200)
-    texts = {
-        "figure5.json": json.dumps(figure.numbers, indent=1),
-        "figure5.md": figure.caption,
-        "figure5a.html": figure.page_a.html,
-        "figure5b.html": figure.page_b.html,
-    }
-    for name, text in texts.items():
-        write_atomically(folder / name, text)
-
-
-if TYPE_CHECKING:
-    from finelib.views.figure5 import Figure5
-
-DRAWN = 2000  # utterances in the interactive page
-SHOWN = 160  # characters of an utterance under the pointer
-TSNE_POINTS = 600
-SENTIMENT = LinearSegmentedColormap.from_list("sentiment", [colour for _, colour, _ in CLASSES.values()])
-MARKERS = {"T": "o", "A": "s", "V": "^"}
-LINES = {"grid.color": "0.88", "grid.linewidth": 0.4}
 
 
 class Page:
@@ -125,27 +88,52 @@ class Page:
         )
 
 
+def make_figure5(options: Options) -> Figure5:
+    """Measure every seed's features, project the best run's, write figure5* below ``options.out``/figures.
+
+    Nothing is trained if the records are there.
+    """
+    specs = presets.figure5_specs(options)
+    records = experiment.run(specs, options.out, options.jobs)
+    best = min(range(len(records)), key=lambda i: records[i].valid["mae"])
+    corpus = experiment.load_corpus(specs[best].data)
+    features = representations.extract(records[best], specs[best])
+    projections = {"UMAP": project(features, umap), "PCA": project(features, pca)}
+    figure = Figure5(corpus, records[best], features, projections, measure_figure5(specs, records, best, corpus))
+    write_figure5(figure, options.figures)
+    return figure
+
+
+def write_figure5(figure: Figure5, folder: Path) -> None:
+    """figure5.png, .pdf, .json, .md, figure5a.html and figure5b.html."""
+    style.save(figure.static(), "figure5", folder, figure.caption, dpi=200)
+    write_atomically(folder / "figure5.json", json.dumps(figure.numbers, indent=1))
+    write_atomically(folder / "figure5a.html", figure.page_a.html)
+    write_atomically(folder / "figure5b.html", figure.page_b.html)
+
+
+# ----------------------------------------------------------------------------------------- printed panels
+
+
 def draw(figure: Figure5) -> Figure:
     """Panels (a) by class and by label, (b) by group, the PCA check below them, and the factors of planted data."""
-    planted = "factors" in figure.numbers
+    planted, label = "factors" in figure.numbers, figure.features.label
     sheet = plt.figure(figsize=(7.2, 7.4 if planted else 5.2), layout="constrained")
     parts = sheet.subfigures(2, 1, height_ratios=[5, 2.2]) if planted else [sheet]
-    with plt.rc_context(LINES):
+    with plt.rc_context(GRID):
         axes = parts[0].subplots(2, 3, subplot_kw={"projection": "3d"})
     for row, (name, projection) in zip(axes, figure.projections.items(), strict=True):
-        _classes(row[0], projection.joined, figure.features.label)
-        mappable = _continuous(row[1], projection.joined, figure.features.label, figure.corpus)
-        _groups(row[2], projection.groups, figure.features.groups)
+        _draw_classes(row[0], projection.joined, label)
+        mappable = _draw_labels(row[1], projection.joined, label, figure.corpus)
         for axis, title in zip(row, ("(a) by class", "(a) by label", "(b) by group"), strict=True):
             axis.set_title(f"{title}, {name}", fontsize=8, pad=0)
-            _bare(axis)
+            _strip(axis)
+        _draw_groups(row[2], projection.groups, figure.features.groups)
     bar = parts[0].colorbar(mappable, ax=axes[:, 1], orientation="horizontal", shrink=0.8, aspect=25, pad=0.02)
     bar.ax.tick_params(labelsize=6)
-    for column in (0, 2):
-        handles, labels = axes[0, column].get_legend_handles_labels()
-        axes[1, column].legend(
-            handles,
-            labels,
+    for above, below in zip(axes[0, ::2], axes[1, ::2], strict=True):
+        below.legend(
+            *above.get_legend_handles_labels(),
             fontsize=6,
             loc="upper center",
             bbox_to_anchor=(0.5, 0.02),
@@ -155,102 +143,95 @@ def draw(figure: Figure5) -> Figure:
             columnspacing=0.8,
         )
     if planted:
-        _factors(parts[1], figure.numbers)
+        _draw_factors(parts[1], figure.numbers)
     plt.close(sheet)
     return sheet
 
 
-def _classes(axis, points: np.ndarray, label: np.ndarray) -> None:
+def _draw_classes(axis: Axes3D, points: Float[np.ndarray, "N 3"], label: Float[np.ndarray, "N"]) -> None:
     classes = representations.sentiment_class(label)
-    for value, (name, colour, marker) in CLASSES.items():
-        axis.scatter(
-            *points[classes == value].T,
-            s=_size(len(points)),
-            c=colour,
-            marker=marker,
-            label=name,
-            alpha=0.8,
-            linewidths=0,
-            depthshade=False,
-        )
+    for value, name in CLASSES.items():
+        look = {"c": SENTIMENT[value], "marker": CLASS_MARKERS[value], "label": name, "alpha": 0.8, "linewidths": 0}
+        axis.scatter(*points[classes == value].T, s=_size(len(points)), depthshade=False, **look)
 
 
-def _continuous(axis, points: np.ndarray, label: np.ndarray, corpus: Corpus):
+def _draw_labels(axis: Axes3D, points: Float[np.ndarray, "N 3"], label: Float[np.ndarray, "N"], corpus: Corpus):
     bound = max(abs(corpus.info.label_low), abs(corpus.info.label_high))
-    return axis.scatter(
-        *points.T,
-        s=_size(len(points)),
-        c=label,
-        cmap=SENTIMENT,
-        vmin=-bound,
-        vmax=bound,
-        linewidths=0,
-        alpha=0.9,
-        depthshade=False,
-    )
+    look = {"c": label, "cmap": SENTIMENT_SCALE, "vmin": -bound, "vmax": bound, "alpha": 0.9, "linewidths": 0}
+    return axis.scatter(*points.T, s=_size(len(points)), depthshade=False, **look)
 
 
-def _groups(axis, points: np.ndarray, groups: tuple[tuple[str, str], ...]) -> None:
+def _draw_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: tuple[tuple[str, str], ...]) -> None:
     for cloud, (m, kind) in zip(points, groups, strict=True):
         face = COLOURS[m] if kind == "STR" else "none"
-        axis.scatter(
-            *cloud.T,
-            s=_size(len(cloud)),
-            facecolors=face,
-            edgecolors=COLOURS[m],
-            marker=MARKERS[m],
-            linewidths=0.5,
-            label=f"{m} {kind}",
-            alpha=0.7,
-            depthshade=False,
-        )
-        # named at its outermost point: where points lie dense, a hollow marker cannot be told from a filled one
-        end = cloud[np.argmax(np.linalg.norm(cloud - points.mean((0, 1)), axis=1))]
-        axis.text(*end, f" {m} {kind}", fontsize=5.5, zorder=5)
+        look = {"facecolors": face, "edgecolors": COLOURS[m], "marker": MODALITY_MARKERS[m], "linewidths": 0.5}
+        axis.scatter(*cloud.T, s=_size(len(cloud)), label=f"{m} {kind}", alpha=0.7, depthshade=False, **look)
     axis.computed_zorder = False  # names above points
+    _name_groups(axis, points, groups)
 
 
-def _factors(sheet, found: dict) -> None:
-    axis = sheet.subplots()
-    factors = found["factors"]
-    sns.heatmap(
-        np.array(factors["r2"]),
-        annot=True,
-        fmt=".2f",
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        ax=axis,
-        annot_kws={"fontsize": 6},
-        xticklabels=factors["names"],
-        yticklabels=[f"{m} {kind}" for m, kind in found["groups"]],
-    )
+def _name_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: tuple[tuple[str, str], ...]) -> None:
+    """Names at both sides of the axes, in the order of the clouds, each with a line to its cloud's outermost point.
+
+    Where points lie dense, a hollow marker cannot be told from a filled one, so the legend is not enough.
+    """
+    flat = np.stack(
+        [np.stack(proj3d.proj_transform(*cloud.T, axis.get_proj())[:2], 1) for cloud in points]
+    )  # (G, N, 2)
+    far = np.linalg.norm(flat - flat.mean((0, 1)), axis=-1).argmax(1)
+    ends = flat[np.arange(len(flat)), far]  # (G, 2), in the plane of the page
+    by_side = np.argsort(ends[:, 0], kind="stable")
+    half = len(by_side) // 2
+    for side, places in ((0.0, by_side[:half]), (1.0, by_side[half:])):
+        heights = np.linspace(0.92, 0.12, len(places)) if len(places) > 1 else [0.5]
+        for place, height in zip(sorted(places, key=lambda g: -ends[g, 1]), heights, strict=True):
+            axis.annotate(
+                " ".join(groups[place]),
+                ends[place],
+                (side, height),
+                textcoords="axes fraction",
+                ha="left" if side == 0 else "right",
+                va="center",
+                fontsize=5.5,
+                zorder=5,
+                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.4", "shrinkA": 1, "shrinkB": 0},
+            )
+
+
+def _draw_factors(sheet: SubFigure, numbers: dict) -> None:
+    axis: Axes = sheet.subplots()
+    factors, groups = numbers["factors"], [f"{m} {kind}" for m, kind in numbers["groups"]]
+    table = pd.DataFrame(factors["r2"], groups, factors["names"])
+    sns.heatmap(table, annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1, ax=axis, annot_kws={"fontsize": 6})
+    bar = axis.collections[0].colorbar.ax
+    bar.tick_params(labelsize=6)
+    bar.set_ylabel("R²", fontsize=7)
     axis.tick_params(labelsize=7)
-    axis.collections[0].colorbar.ax.tick_params(labelsize=6)
-    axis.collections[0].colorbar.ax.set_ylabel("R²", fontsize=7)
-    axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
+    axis.tick_params(axis="y", rotation=0)
     axis.set_title("(c) planted factors in each group: R² of a linear probe on the test split", fontsize=8)
 
 
 def _size(points: int) -> float:
-    return 7 if points < 500 else 3 if points < 2000 else 1.2
+    """Area of a marker, smaller where there are more."""
+    if points < 500:
+        return 7
+    return 3 if points < 2000 else 1.2
 
 
-def _bare(axis) -> None:
+def _strip(axis: Axes3D) -> None:
     axis.set(xticklabels=[], yticklabels=[], zticklabels=[])
     axis.tick_params(length=0, pad=-5)
     axis.set_box_aspect(None, zoom=1.15)
 
 
-def tsne(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
-    """t-SNE with a fixed seed."""
-    return TSNE(3, random_state=SEED, init="pca", perplexity=min(30, len(points) // 4)).fit_transform(points)
+# -------------------------------------------------------------------------------------- interactive pages
 
 
 def page(figure: Figure5, panel: str) -> str:
     """Panel "a" or "b" as one self-contained page."""
     rows = thinned(len(figure.features.label), DRAWN)
     test, arrays = figure.corpus.splits["test"], figure.record.predictions()
+    clouds = _clouds(figure, panel, rows)
     content = {
         "panel": panel,
         "ids": [shortened(str(test.ids[i]), SHOWN) for i in rows],
@@ -258,45 +239,42 @@ def page(figure: Figure5, panel: str) -> str:
         "label": arrays["test_label"][rows].astype(float).round(3).tolist(),
         "prediction": arrays["test"][rows].astype(float).round(3).tolist(),
         "bound": max(abs(figure.corpus.info.label_low), abs(figure.corpus.info.label_high)),
-        "classes": [{"value": v, "name": name, "colour": colour} for v, (name, colour, _) in CLASSES.items()],
-        "clouds": (clouds := _clouds(figure, panel, rows)),
+        "scale": [[(value + 1) / 2, colour] for value, colour in SENTIMENT.items()],
+        "classes": [{"value": value, "name": name, "colour": SENTIMENT[value]} for value, name in CLASSES.items()],
+        "clouds": clouds,
         "projections": list(clouds),
         "groups": [
-            {"name": f"{NAMES[m]} {kind}", "colour": to_hex(COLOURS[m]), "hollow": kind == "UTR", "modality": m}
+            {"name": f"{NAMES[m]} {kind}", "colour": COLOURS[m], "hollow": kind == "UTR", "modality": m}
             for m, kind in figure.features.groups
         ],
     }
     shown = f"{len(rows)} of {len(test)} test utterances"
-    shown += "" if len(rows) == len(test) else f", chosen with seed {SEED}"
-    return (
-        templates(html=True)
-        .get_template("figure5.html")
-        .render(
-            panel=panel,
-            corpus=figure.corpus,
-            run=figure.record.id,
-            shown=shown,
-            plotly=get_plotlyjs(),
-            poster=_poster(figure, panel),
-            content=content,
-            tsne=min(TSNE_POINTS, len(rows)),
-        )
+    return style.render(
+        "figure5.html",
+        panel=panel,
+        corpus=figure.corpus,
+        run=figure.record.id,
+        shown=shown if len(rows) == len(test) else f"{shown}, chosen with seed {SEED}",
+        plotly=get_plotlyjs(),
+        poster=_poster(figure, panel),
+        content=content,
+        tsne=min(TSNE_POINTS, len(rows)),
     )
 
 
 def _poster(figure: Figure5, panel: str) -> str:
     """A still of the panel as a data URI, for the moment before the cloud is drawn, and where it cannot be."""
-    name, projection = next(iter(figure.projections.items()))
+    projection = next(iter(figure.projections.values()))
     still = plt.figure(figsize=(4.7, 4.7), layout="constrained")
-    with plt.rc_context(LINES):
+    with plt.rc_context(GRID):
         axis = still.add_subplot(projection="3d")
+    _strip(axis)
     if panel == "a":
-        _classes(axis, projection.joined, figure.features.label)
+        _draw_classes(axis, projection.joined, figure.features.label)
     else:
-        _groups(axis, projection.groups, figure.features.groups)
-    _bare(axis)
+        _draw_groups(axis, projection.groups, figure.features.groups)
     plt.close(still)
-    return data_uri(png(still, 90))
+    return style.data_uri(style.png(still, 90))
 
 
 def _clouds(figure: Figure5, panel: str, rows: np.ndarray) -> dict[str, list]:
@@ -308,10 +286,12 @@ def _clouds(figure: Figure5, panel: str, rows: np.ndarray) -> dict[str, list]:
         found[name] = [cloud.T.round(3).tolist() for cloud in clouds]
     if panel == "a" and len(rows) >= 20:
         some = thinned(len(rows), TSNE_POINTS)
-        points = tsne(figure.features.joined[rows[some]]).round(3)
-        columns = [[None] * len(rows) for _ in range(3)]
-        for place, point in zip(some, points.tolist(), strict=True):
-            for column, value in zip(columns, point, strict=True):
-                column[place] = value
-        found["t-SNE"] = [columns]
+        points = np.full((len(rows), 3), None, dtype=object)
+        points[some] = tsne(figure.features.joined[rows[some]]).astype(float).round(3)
+        found["t-SNE"] = [points.T.tolist()]
     return found
+
+
+def tsne(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
+    """t-SNE with a fixed seed."""
+    return TSNE(3, random_state=SEED, init="pca", perplexity=min(30, len(points) // 4)).fit_transform(points)

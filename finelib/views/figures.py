@@ -1,4 +1,4 @@
-"""The notebooks' pictures: every function returns a matplotlib Figure, or a DataFrame; nothing is trained."""
+"""Pictures and tables of runs, predictions, corpora and findings, for notebooks; nothing is trained."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
+from torch import Tensor
 
 from finelib.contrastive import angle_compensated_cosine
+from finelib.data.corpora import CorpusInfo
 from finelib.data.features import Corpus
+from finelib.metrics import correlation
 from finelib.moq import MoQOutput
 from finelib.runs.records import RunRecord
 from finelib.study.terms import RAISES
-from finelib.views.style import COLOURS, NAMES, finish, shortened
+from finelib.views.style import BLUE, COLOURS, NAMES, ORANGE, finish, legend_beside, panels, shortened
 
 TERMS = {
     "L_MP": "prediction (multimodal)",
@@ -32,7 +37,11 @@ ESTIMATES = {
     "I_str": "I_str (lowered)",
     "I_utr": "I_utr (raised)",
 }
-SIMS_CLASSES = (-0.7, -0.1, 0.1, 0.7)
+CLASS_NAMES = {  # of each kind of metrics
+    "mosi": [f"{value:+d}" if value else "0" for value in range(-3, 4)],
+    "sims": ["neg.", "weakly neg.", "neutral", "weakly pos.", "pos."],
+    "humor": ["serious", "humor"],
+}
 
 
 def training_curves(records: list[RunRecord]) -> Figure:
@@ -43,7 +52,7 @@ def training_curves(records: list[RunRecord]) -> Figure:
 def mi_estimates(records: list[RunRecord]) -> Figure:
     """The four mutual-information estimates on train, in nats; InfoNCE cannot exceed log of the batch size."""
     figure = _curves(records, ESTIMATES, columns=4)
-    bound = math.log(records[0].content["config"]["train"]["batch_size"])
+    bound = math.log(records[0].config["train"]["batch_size"])
     for axis, name in zip(figure.axes, ESTIMATES, strict=False):
         if name in ("I_sha", "I_utr"):
             axis.axhline(bound, color="grey", linestyle="--", linewidth=1)
@@ -59,7 +68,7 @@ def _curves(records: list[RunRecord], names: dict[str, str], columns: int) -> Fi
         for record in records:
             values = [curve[name] for curve in record.curves]
             epochs = np.arange(1, len(values) + 1)
-            chosen = record.content["selected_epoch"]
+            chosen = record.selected_epoch
             (line,) = axis.plot(epochs, values, linewidth=1.3, alpha=0.8)
             axis.plot(epochs[chosen], values[chosen], "o", color=line.get_color(), markersize=4)
         axis.set(title=title, xlabel="epoch")
@@ -71,8 +80,8 @@ def _curves(records: list[RunRecord], names: dict[str, str], columns: int) -> Fi
 
 def router_load(outputs: dict[str, MoQOutput], top_k: int) -> Figure:
     """Mean router probability of each expert, and the share of utterances that have it among their top k."""
-    figure, axes = plt.subplots(1, len(outputs), figsize=(3.2 * len(outputs), 2.6), layout="constrained", squeeze=False)
-    for axis, (m, out) in zip(axes.flat, outputs.items(), strict=True):
+    figure, axes = panels(len(outputs), 3.2, 2.6, sharey=False)
+    for axis, (m, out) in zip(axes, outputs.items(), strict=True):
         probability = out.router.detach()
         chosen = probability.topk(top_k).indices
         share = [(chosen == e).any(1).float().mean().item() for e in range(probability.shape[1])]
@@ -82,40 +91,33 @@ def router_load(outputs: dict[str, MoQOutput], top_k: int) -> Figure:
         axis.axhline(1 / len(places), color="grey", linestyle="--", linewidth=1)
         title = f"{NAMES[m]}: L_aux = {out.load_balance.item():.3f}"
         axis.set(title=title, xlabel="expert", xticks=places, ylim=(0, 1.05))
-    axes[0, 0].legend(frameon=False, fontsize="small")
+    axes[0].legend(frameon=False, fontsize="small")
     return finish(figure)
 
 
-def classes(metric: str, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Class index of each value and the class names: ACC-7 of CMU-MOSI, ACC-5 of CH-SIMS, two of UR-FUNNY."""
-    if metric == "mosi":
-        return np.round(np.clip(values, -3, 3)).astype(int) + 3, [f"{c:+d}" if c else "0" for c in range(-3, 4)]
-    edges = SIMS_CLASSES if metric == "sims" else (0.5,)
-    names = ["neg.", "weakly neg.", "neutral", "weakly pos.", "pos."] if metric == "sims" else ["serious", "humor"]
-    return np.searchsorted(np.float32(edges), np.float32(values)), names
-
-
-def confusion(metric: str, prediction: np.ndarray, label: np.ndarray) -> Figure:
-    """Confusion of the corpus's classes: counts, coloured by the share of the true class."""
-    (predicted, names), (true, _) = classes(metric, prediction), classes(metric, label)
+def confusion(info: CorpusInfo, prediction: np.ndarray, label: np.ndarray) -> Figure:
+    """Confusion of the corpus's classes (ACC-7 of CMU-MOSI, ACC-5 of CH-SIMS, two of UR-FUNNY): counts, coloured by
+    the share of the true class."""
+    names = CLASS_NAMES[info.metrics]
+    predicted, true = (_accuracy_class(info, values) for values in (prediction, label))
     counts = confusion_matrix(true, predicted, labels=range(len(names)))
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    counts = pd.DataFrame(counts, pd.Index(names, name="true"), pd.Index(names, name="predicted"))
+    share = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     side = 1.6 + 0.55 * len(names)
     figure, axis = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
-    sns.heatmap(
-        share,
-        annot=counts,
-        fmt="d",
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        xticklabels=names,
-        yticklabels=names,
-        cbar_kws={"label": "share of the true class"},
-        ax=axis,
-    )
-    axis.set(xlabel="predicted", ylabel="true")
+    bar = {"label": "share of the true class"}
+    sns.heatmap(share, annot=counts, fmt="d", cmap="Blues", vmin=0, vmax=1, cbar_kws=bar, ax=axis)
     return finish(figure)
+
+
+def _accuracy_class(info: CorpusInfo, values: np.ndarray) -> np.ndarray:
+    """Class of each value, so that the diagonal of ``confusion`` is the accuracy of ``metrics``.
+
+    ACC-7 rounds half to even, where ``class_of`` puts an edge into the class below.
+    """
+    if info.metrics == "mosi":
+        return np.round(np.clip(values, -3, 3)).astype(int) + 3
+    return info.class_of(np.asarray(values, dtype=np.float32))
 
 
 def scatter(prediction: np.ndarray, label: np.ndarray) -> Figure:
@@ -170,8 +172,6 @@ def reference_bars(scores: dict[str, dict[str, float]], title: str) -> Figure:
 
 def target_angles() -> Figure:
     """What ACCon asks of a negative pair: the similarity it penalises, over the angle, for label distances d / L."""
-    import torch  # only this picture needs tensors
-
     figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
     theta = torch.linspace(0, math.pi, 200)
     for share, colour in zip((0.1, 0.3, 0.6, 1.0), sns.color_palette("crest", 4), strict=True):
@@ -180,18 +180,61 @@ def target_angles() -> Figure:
         axis.plot(theta / math.pi, similarity, color=colour, label=name)
         axis.plot(share, -1, "o", color=colour)
     axis.set(xlabel="angle between the two / π", ylabel="cos of the compensated angle", ylim=(-1.1, 1.05))
-    axis.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_beside([axis])
     return finish(figure)
 
 
 def control_effects(effects: dict[str, list[tuple[float, float]]]) -> Figure:
     """Each term's measured value in models trained without and with it, one line per seed."""
-    figure, axes = plt.subplots(1, len(effects), figsize=(2.1 * len(effects), 2.9), layout="constrained")
+    figure, axes = panels(len(effects), 2.1, 2.9, sharey=False)
     for axis, (term, pairs) in zip(axes, effects.items(), strict=True):
         for with_term, without in pairs:
-            kept = (with_term > without) == RAISES[term]
-            axis.plot([0, 1], [without, with_term], "o-", color=COLOURS["T"] if kept else COLOURS["A"])
+            moved = (with_term > without) == RAISES[term]
+            axis.plot([0, 1], [without, with_term], "o-", color=BLUE if moved else ORANGE)
         axis.set(title=f"{term} {'↑' if RAISES[term] else '↓'}", xticks=[0, 1], xlim=(-0.3, 1.3))
         axis.set_xticklabels(["without", "with"])
     axes[0].set_ylabel("measured value")
     return finish(figure)
+
+
+def effects_table(effects: dict[str, list[tuple[float, float]]]) -> pd.DataFrame:
+    """``control_effects`` in numbers: each term's mean with and without it, and how many seeds move as asked."""
+    table = pd.DataFrame({term: pd.DataFrame(pairs).mean() for term, pairs in effects.items()}).T
+    table = table.set_axis(["with", "without"], axis=1).round(3)
+    moved = {term: sum((a > b) == RAISES[term] for a, b in pairs) for term, pairs in effects.items()}
+    return table.assign(**{"seeds that move as asked": [f"{moved[t]} of {len(effects[t])}" for t in table.index]})
+
+
+def score_matrix(scores: Float[Tensor | np.ndarray, "N N"], left: str = "text", right: str = "audio") -> Figure:
+    """A critic's scores of every utterance of one modality with every one of another; pairs are on the diagonal."""
+    figure, axis = plt.subplots(figsize=(3.6, 3), layout="constrained")
+    image = axis.imshow(torch.as_tensor(scores).detach().numpy(), cmap="viridis")
+    title = f"scores of {left} with {right}"
+    axis.set(title=title, xlabel=f"{right} of utterance", ylabel=f"{left} of utterance")
+    figure.colorbar(image)
+    plt.close(figure)
+    return figure
+
+
+def factor_bars(corpus: Corpus) -> Figure:
+    """|Corr| of every planted factor with the label, on the training split.
+
+    Raises:
+        ValueError: the corpus is not planted.
+    """
+    train = corpus.splits["train"]
+    if not train.factors:
+        raise ValueError(
+            f"{corpus.info.title}: found {corpus.kind} data, expected planted data, whose factors are known"
+        )
+    found = {f: abs(correlation(values, train.label)) for f, values in train.factors.items() if f != "oracle"}
+    figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
+    axis.bar(list(found), list(found.values()), color="grey")
+    axis.set(title=f"planted {corpus.info.title}: factor and label", ylabel="|Corr|")
+    return finish(figure)
+
+
+def findings_table(findings: dict[str, dict]) -> pd.DataFrame:
+    """One line a finding of notebooks 12 and 13: whether it holds (None: open), and why."""
+    lines = {name: {"holds": found["holds"], "because": found["says"]} for name, found in findings.items()}
+    return pd.DataFrame.from_dict(lines, orient="index")

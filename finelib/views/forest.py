@@ -1,7 +1,8 @@
-"""TODO."""
+"""Differences to FINE with their intervals: the forests beside Tables 5 and 6."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,9 +11,10 @@ import plotly.subplots
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from finelib.paper import comparisons
-from finelib.paper.table import Row
-from finelib.views.style import COLOURS, finish
+from finelib.paper import comparisons, tables
+from finelib.paper.table import Row, Table
+from finelib.views import style
+from finelib.views.style import BLUE, ORANGE
 
 FOREST = (("corr", 1, "Δ Corr"), ("acc2_nonzero", 100, "Δ ACC-2 (points)"))  # metric, factor, axis title
 
@@ -22,54 +24,52 @@ def forest(rows: list[Row], printed: list[Row] = ()) -> Figure:
 
     Filled: still different from 0 after Holm's correction. Diamonds: the gap printed in the paper, on another corpus.
     """
-    rows = [row for row in rows if row.differences]
+    rows = [row for row in reversed(rows) if row.differences]  # from the bottom up
+    gaps = _printed_gaps(printed)
     figure, axes = plt.subplots(1, 2, figsize=(9, 1.1 + 0.27 * len(rows)), layout="constrained", sharey=True)
-    gaps, blue = _printed_gaps(printed), COLOURS["T"]
     for axis, (metric, factor, title) in zip(axes, FOREST, strict=True):
         axis.axvline(0, color="grey", linewidth=1)
-        for place, row in enumerate(reversed(rows)):
+        for place, row in enumerate(rows):
             found = row.differences[metric]
             clear = found["p_holm"] is not None and found["p_holm"] < 0.05
             if found["low"] is not None:
-                axis.plot([factor * found["low"], factor * found["high"]], [place] * 2, color=blue, linewidth=1.4)
-            axis.plot(factor * found["mean"], place, "o", color=blue, markerfacecolor=blue if clear else "white")
+                axis.plot([factor * found["low"], factor * found["high"]], [place] * 2, color=BLUE, linewidth=1.4)
+            axis.plot(factor * found["mean"], place, "o", color=BLUE, markerfacecolor=BLUE if clear else "white")
             if metric == "acc2_nonzero" and row.name in gaps:
-                axis.plot(gaps[row.name], place, "D", color=COLOURS["A"], markerfacecolor="none", markersize=5)
+                axis.plot(gaps[row.name], place, "D", color=ORANGE, markerfacecolor="none", markersize=5)
         axis.set(xlabel=title, ylim=(-0.7, len(rows) - 0.3))
-    axes[0].set_yticks(range(len(rows)), [row.name for row in reversed(rows)])
-    marks = [("o", blue, blue, "differs, p (Holm) < .05"), ("o", blue, "white", "not shown to differ")]
-    marks += [("D", COLOURS["A"], "none", "gap printed in the paper")] if gaps else []
+    axes[0].set_yticks(range(len(rows)), [row.name for row in rows])
+    marks = [("o", BLUE, BLUE, "differs, p (Holm) < .05"), ("o", BLUE, "white", "not shown to differ")]
+    if gaps:
+        marks.append(("D", ORANGE, "none", "gap printed in the paper"))
     handles = [
         Line2D([], [], linestyle="", marker=m, color=c, markerfacecolor=f, label=text) for m, c, f, text in marks
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize="small")
-    return finish(figure)
+    return style.finish(figure)
 
 
 def forest_interactive(rows: list[Row], printed: list[Row] = ()) -> plotly.graph_objects.Figure:
     """The same as ``forest`` for a browser: hover shows difference, interval, p and seeds."""
-    rows = [row for row in rows if row.differences]
+    rows = [row for row in reversed(rows) if row.differences]
+    names, gaps = [row.name for row in rows], _printed_gaps(printed)
     figure = plotly.subplots.make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.03)
-    gaps, names = _printed_gaps(printed), [row.name for row in reversed(rows)]
     for column, (metric, factor, title) in enumerate(FOREST, 1):
-        found = [row.differences[metric] for row in reversed(rows)]
-        mean = [factor * f["mean"] for f in found]
-        up, down = (
-            [0 if f[side] is None else factor * abs(f[side] - f["mean"]) for f in found] for side in ("high", "low")
-        )
+        found = [row.differences[metric] for row in rows]
+        up, down = ([_half(f, side, factor) for f in found] for side in ("high", "low"))
         figure.add_scatter(
-            x=mean,
+            x=[factor * f["mean"] for f in found],
             y=names,
             mode="markers",
-            marker={"color": "#0173b2", "size": 8},
+            marker={"color": BLUE, "size": 8},
             name=title,
-            row=1,
-            col=column,
             error_x={"type": "data", "array": up, "arrayminus": down},
             text=[
                 f"p (Holm) {comparisons.p_text(f['p_holm'])}, {f['seeds']} seeds, {f['utterances']} utterances"
                 for f in found
             ],
+            row=1,
+            col=column,
         )
         figure.add_vline(0, line_color="grey", line_width=1, row=1, col=column)
         figure.update_xaxes(title=title, row=1, col=column)
@@ -79,28 +79,59 @@ def forest_interactive(rows: list[Row], printed: list[Row] = ()) -> plotly.graph
             x=[gaps[name] for name in shown],
             y=shown,
             mode="markers",
+            marker={"symbol": "diamond-open", "color": ORANGE, "size": 8},
             name="gap printed in the paper",
             row=1,
             col=2,
-            marker={"symbol": "diamond-open", "color": "#de8f05", "size": 8},
         )
     return figure.update_layout(
         template="plotly_white", height=160 + 26 * len(rows), showlegend=False, margin={"t": 20}, hovermode="closest"
     )
 
 
-def save_forest(name: str, rows: list[Row], printed: list[Row], folder: Path) -> Figure:
-    """Write folder/NAME.png, .pdf and .html (self-contained), and return the static figure."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figure = forest(rows, printed)
-    for form in ("png", "pdf"):
-        figure.savefig(folder / f"{name}.{form}", dpi=150)
+def table_forest(table: Table, folder: Path) -> Figure | None:
+    """The forest of Table 5 or 6: its first measured block, with the printed gaps; folder/tableN_forest.*.
+
+    None where nothing was measured.
+    """
+    printed = [row for row in table.rows if row.data == "printed"]
+    return save_forest(first_block(table), f"table{table.number}_forest", folder, printed)
+
+
+def component_forest(table: Table, folder: Path) -> Figure | None:
+    """Table 6's blocks on planted data made for one component each; folder/table6_components.*.
+
+    None where nothing was measured.
+    """
+    first = first_block(table)
+    rest = [row for row in table.rows if row.measured and row not in first]
+    named = [replace(row, name=f"{row.name}: {tables.design_of(row)}") for row in rest if row.differences]
+    return save_forest(named, "table6_components", folder)
+
+
+def first_block(table: Table) -> list[Row]:
+    """The measured rows of the first block that has any."""
+    measured = [row for row in table.rows if row.measured]
+    return [row for row in measured if row.block == measured[0].block]
+
+
+def save_forest(rows: list[Row], name: str, folder: Path, printed: list[Row] = ()) -> Figure | None:
+    """Write folder/NAME.png, .pdf and .html (self-contained), and return the static figure; None without rows."""
+    if not any(row.differences for row in rows):
+        return None
+    figure = style.save(forest(rows, printed), name, folder)
     forest_interactive(rows, printed).write_html(folder / f"{name}.html", include_plotlyjs=True)
     return figure
+
+
+def _half(found: dict, side: str, factor: float) -> float:
+    """From the mean to one end of the interval; 0 without one."""
+    return 0.0 if found[side] is None else factor * abs(found[side] - found["mean"])
 
 
 def _printed_gaps(printed: list[Row]) -> dict[str, float]:
     """row -> printed ACC-2 minus FINE's, in points; FINE is the last printed row of Table 5 and of Table 6."""
     if not printed:
         return {}
-    return {row.name: 100 * (row.printed["acc2_nonzero"] - printed[-1].printed["acc2_nonzero"]) for row in printed[:-1]}
+    whole = printed[-1].printed["acc2_nonzero"]
+    return {row.name: 100 * (row.printed["acc2_nonzero"] - whole) for row in printed[:-1]}

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What the factorisation finds: scores, probe matrices, sweeps, and solutions with equal losses (notebook 13)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from finelib.views.estimators import BLUE, GREEN, ORANGE
-from finelib.views.style import finish
+from finelib.views.style import BLUE, GREEN, ORANGE, finish, panels
 
 SCORE = {
     "shared_in_str": "shared factors: STR minus UTR",
@@ -19,22 +19,12 @@ SCORE = {
 ORDER = ("perfect", "FINE", "MISA-style", "none", "untrained", "chance")
 
 
-# --------------------------------------------------------------------------------- notebook 13: identifiability
-
-
 def scores(compared: dict[str, dict], names: tuple[str, ...] = ORDER) -> Figure:
     """The three scores: a small dot per seed, the mean, its 95 % interval."""
     names = [name for name in names if name in compared]
     found = [s for s in SCORE if s in compared[names[0]]]
-    figure, axes = plt.subplots(
-        1,
-        len(found),
-        figsize=(3.1 * len(found) + 0.6, 0.9 + 0.34 * len(names)),
-        layout="constrained",
-        sharey=True,
-        squeeze=False,
-    )
-    for axis, score in zip(axes.flat, found, strict=True):
+    figure, axes = panels(len(found), 3.1, 0.9 + 0.34 * len(names), beside=0.6)
+    for axis, score in zip(axes, found, strict=True):
         for place, name in enumerate(names):
             line = compared[name][score]
             colour = "0.5" if name in ("perfect", "chance", "untrained") else BLUE
@@ -45,19 +35,17 @@ def scores(compared: dict[str, dict], names: tuple[str, ...] = ORDER) -> Figure:
         axis.axvline(0, color="0.8", linewidth=1, zorder=0)
         axis.set(title=SCORE[score], xlim=(-0.55, 1.08), xlabel="difference of R2")
         axis.title.set_fontsize("medium")
-    axes[0, 0].set_yticks(range(len(names)), names)
-    axes[0, 0].invert_yaxis()
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
     return finish(figure)
 
 
 def leakage(content: dict, which: str = "leakage") -> Figure:
     """R2 of every factor in every group: of the label on the left of the line, irrelevant on the right."""
     names = [n for n in ORDER if n in content[which]][:4]
-    figure, axes = plt.subplots(
-        1, len(names), figsize=(3 * len(names) + 0.8, 2.7), layout="constrained", sharey=True, squeeze=False
-    )
+    figure, axes = panels(len(names), 3, 2.7, beside=0.8)
     relevant = sum(not f.startswith("r") for f in content["names"])
-    for axis, name in zip(axes.flat, names, strict=True):
+    for axis, name in zip(axes, names, strict=True):
         sns.heatmap(
             np.clip(content[which][name], 0, 1),
             vmin=0,
@@ -101,26 +89,20 @@ def sweeps(rows: dict[str, dict]) -> Figure:
     return finish(figure)
 
 
-def equal_losses(found: dict[str, dict]) -> Figure:
+def equal_losses(solved: dict[str, dict]) -> Figure:
     """Every term of the objective, and the scores, of solutions in a world with closed forms."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained", width_ratios=[6, 3])
-    for axis, part in zip(axes, ("terms", "scores"), strict=True):
-        table = pd.DataFrame({name: solution[part] for name, solution in found.items()}).T
-        table = table.rename(columns={s: s.replace("_", " ") for s in SCORE})
-        shade = table.round(6).rank(axis=0, method="dense") if part == "terms" else table
-        sns.heatmap(
-            shade,
-            annot=table,
-            fmt=".2f",
-            cbar=False,
-            cmap="Greys" if part == "terms" else "Blues",
-            vmin=0,
-            vmax=5 if part == "terms" else 1.6,
-            yticklabels=part == "terms",
-            ax=axis,
-            linewidths=1,
-        )
-        axis.set_title({"terms": "the objective, term by term", "scores": "what the features hold"}[part])
-        axis.tick_params(axis="x", rotation=0, labelsize="small")
-        axis.set_xticks(axis.get_xticks(), [t.get_text().replace(" in ", "\nin ") for t in axis.get_xticklabels()])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained", width_ratios=[6, 3])
+    terms = pd.DataFrame({name: solution["terms"] for name, solution in solved.items()}).T
+    ranks = terms.round(6).rank(axis=0, method="dense")  # equal values of a term have one shade
+    _heatmap(left, ranks, terms, cmap="Greys", vmax=5)
+    left.set_title("the objective, term by term")
+    held = pd.DataFrame({name: solution["scores"] for name, solution in solved.items()}).T
+    held = held.rename(columns={name: name.replace("_", " ").replace(" in ", "\nin ") for name in SCORE})
+    _heatmap(right, held, held, cmap="Blues", vmax=1.6, yticklabels=False)
+    right.set_title("what the features hold")
     return finish(figure)
+
+
+def _heatmap(axis: Axes, shade: pd.DataFrame, values: pd.DataFrame, **look) -> None:
+    sns.heatmap(shade, annot=values, fmt=".2f", cbar=False, vmin=0, linewidths=1, ax=axis, **look)
+    axis.tick_params(axis="x", rotation=0, labelsize="small")

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from finelib.paper import table
-from finelib.paper.table import Table
+from finelib.paper.table import COLUMNS, Table, cells, heads, read
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, git_revision, read_record, versions, write_atomically
 from finelib.views import figures, style
@@ -87,24 +86,21 @@ def write_report(options: Options) -> Path:
         ValueError: a table or a run record that cannot be read.
     """
     folder = options.figures
-    tables = [table.read(path) for n in table.COLUMNS if (path := folder / f"table{n}.json").exists()]
+    tables = [read(path) for n in COLUMNS if (path := folder / f"table{n}.json").exists()]
     records = _records(tables, options)
-    text = (
-        table.templates(html=True)
-        .get_template("report.html")
-        .render(
-            options=options,
-            made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
-            revision=git_revision(),
-            versions=versions(),
-            tables=[_table(table, records) for table in tables],
-            pictures=_pictures(folder),
-            curves=_curves(tables, records),
-            runs=[_run(record, folder) for record in records.values()],
-            blocks=_blocks(tables),
-            claims=_claims(folder),
-            notebooks=_notebooks(options),
-        )
+    text = style.render(
+        "report.html",
+        options=options,
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        revision=git_revision(),
+        versions=versions(),
+        tables=[_table(table, records) for table in tables],
+        pictures=_pictures(folder),
+        curves=_curves(tables, records),
+        runs=[_run(record, folder) for record in records.values()],
+        blocks=_blocks(tables),
+        claims=_claims(folder),
+        notebooks=_notebooks(options),
     )
     path = folder / "report.html"
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,20 +117,16 @@ def _records(tables: list[Table], options: Options) -> dict[str, RunRecord]:
 
 def _table(table: Table, records: dict[str, RunRecord]) -> dict:
     places = {run: i for i, run in enumerate(records)}
-    blocks = [
-        {
-            "title": block,
-            "rows": [
-                row | {"runs": [places[run] for run in row["runs"] if run in places]}
-                for row in table.cells(table, block)
-            ],
-        }
-        for block in dict.fromkeys(row.block for row in table.rows)
-    ]
+    blocks = []
+    for block in dict.fromkeys(row.block for row in table.rows):
+        rows = cells(table, block)
+        for row in rows:
+            row["runs"] = [places[run] for run in row["runs"] if run in places]
+        blocks.append({"title": block, "rows": rows})
     return {
         "number": table.number,
         "title": table.title,
-        "heads": table.heads(table),
+        "heads": heads(table),
         "blocks": blocks,
         "text_columns": table.text_columns,
         "notes": table.notes,
@@ -143,27 +135,26 @@ def _table(table: Table, records: dict[str, RunRecord]) -> dict:
 
 def _run(record: RunRecord, folder: Path) -> dict:
     """What the page says of a run, and a link to its record."""
-    c = record.content
     return {
         "id": record.id,
-        "name": c["name"],
-        "seed": c["seed"],
-        "corpus": c["corpus"],
-        "data": c["data"],
-        "encoder": c["encoder"],
-        "modalities": " + ".join(c["modalities"]),
-        "parameters": c["parameters"],
-        "corr": round(c["test"]["corr"], 4),
-        "mae": round(c["test"]["mae"], 4),
-        "epoch": c["selected_epoch"] + 1,
-        "seconds": round(c["timing"]["seconds"], 1),
-        "finished": c["timing"]["finished"],
-        "device": c["timing"]["device"],
-        "config_hash": c["config_hash"][:12],
-        "data_hash": c["data_hash"][:12],
-        "code_hash": c["code_hash"][:12],
-        "git_revision": c["git_revision"][:12],
-        "versions": ", ".join(f"{name} {number}" for name, number in c["versions"].items()),
+        "name": record.name,
+        "seed": record.seed,
+        "corpus": record.corpus,
+        "data": record.data,
+        "encoder": record.encoder,
+        "modalities": " + ".join(record.modalities),
+        "parameters": record.parameters,
+        "corr": round(record.test["corr"], 4),
+        "mae": round(record.test["mae"], 4),
+        "epoch": record.selected_epoch + 1,
+        "seconds": round(record.timing["seconds"], 1),
+        "finished": record.timing["finished"],
+        "device": record.timing["device"],
+        "config_hash": record.config_hash[:12],
+        "data_hash": record.data_hash[:12],
+        "code_hash": record.code_hash[:12],
+        "git_revision": record.git_revision[:12],
+        "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items()),
         "record": Path(os.path.relpath(record.folder / "record.json", folder)).as_posix(),
     }
 
@@ -172,24 +163,18 @@ def _blocks(tables: list[Table]) -> list[dict]:
     """What was measured: table, block, systems, seeds."""
     found = []
     for table in tables:
-        for block in dict.fromkeys(row.block for row in table.rows if row.runs):
-            systems = [row for row in table.rows if row.block == block and row.runs]
-            found.append(
-                {
-                    "table": table.number,
-                    "block": block,
-                    "systems": len(systems),
-                    "seeds": max(len(row.runs) for row in systems),
-                }
-            )
+        measured = [row for row in table.rows if row.runs]
+        for block in dict.fromkeys(row.block for row in measured):
+            runs = [row.runs for row in measured if row.block == block]
+            found.append({"table": table.number, "block": block, "systems": len(runs), "seeds": max(map(len, runs))})
     return found
 
 
 def _curves(tables: list[Table], records: dict[str, RunRecord]) -> list[Picture]:
     """Training curves of FINE in each measured block of Tables 1 to 4."""
     found = []
-    for table in tables:
-        for place, row in enumerate(row for row in table.rows if table.number <= 4 and row.name.startswith("FINE")):
+    for table in (table for table in tables if table.number <= 4):
+        for place, row in enumerate(row for row in table.rows if row.name.startswith("FINE")):
             runs = [records[run] for run in row.runs if run in records]
             if runs:
                 title = f"Table {table.number}, {row.block}"

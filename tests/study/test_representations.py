@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import ortho_group
 
+from finelib.runs import experiment, presets
 from finelib.study import representations
 from finelib.study.representations import cka_matrix, controls, density, measure, neutral_between, sentiment, separation
 
@@ -106,16 +108,11 @@ def test_controls_find_nothing_where_measure_finds_all():
 
 
 def test_extracted_features_are_the_models(results):
-    import torch
-
-    from finelib.data.features import ResidentSplit
-    from finelib.runs import experiment, presets
-
     spec = presets.figure5_specs(results)[0]
     (record,) = experiment.run([spec], results.out)
     found = representations.extract(record, spec)
     model, corpus = experiment.load_model(record, spec), experiment.load_corpus(spec.data)
-    batch = ResidentSplit(corpus.splits["test"], model.modalities, torch.device("cpu")).batch(torch.arange(3))
+    batch = corpus.batch(range(3), modalities=model.modalities)
     with torch.no_grad():
         features = model(batch).features
     for i, (m, kind) in enumerate(found.groups):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from finelib import models
 from finelib.data import planted
 from finelib.data.corpora import CORPORA
 from finelib.runs import presets
+from finelib.runs.options import Options
 from finelib.study import terms
 
 
@@ -52,7 +54,32 @@ def test_terms_measured_together_are_what_each_is_alone():
     corpus = planted.generate(replace(CORPORA["ch_sims"], sizes=(48, 12, 6)))
     torch.manual_seed(0)
     model = models.build(presets.SMALL, corpus).eval()
-    together = terms.measure(tuple(presets.CONTROLS), model, corpus)
+    together = terms.measure_terms(tuple(presets.CONTROLS), model, corpus)
     assert list(together) == list(presets.CONTROLS)
     for term in ("I_str", "I_utr", "L_aux", "L_CL"):
-        assert terms.measure([term], model, corpus) == {term: together[term]}
+        assert terms.measure_terms([term], model, corpus) == {term: together[term]}
+
+
+def test_values_are_kept_until_run_terms_or_code_change(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(terms, "_measure_run", lambda names, *_: made.append(names) or dict.fromkeys(names, 1.0))
+
+    def values(names, run="a"):
+        return terms._values(names, SimpleNamespace(id=run, folder=tmp_path), None)
+
+    assert values(("I_sha",)) == values(("I_sha",)) == {"I_sha": 1.0} and len(made) == 1
+    assert set(values(("I_sha", "L_CL"))) == {"I_sha", "L_CL"} and len(made) == 2
+    values(("I_sha", "L_CL"), run="b")
+    monkeypatch.setattr(terms, "code_hash", lambda *names: f"changed {names}")
+    values(("I_sha", "L_CL"), run="b")
+    assert len(made) == 4
+
+
+def test_effects_pair_the_runs_of_a_seed(monkeypatch):
+    whole, controls = presets.term_study(Options("smoke"))
+    records = {"": ["with 0", "with 1"]} | {term: [f"{term} 0", f"{term} 1"] for term in controls}
+    monkeypatch.setattr(terms.experiment, "run_groups", lambda specs, *_: {name: records[name] for name in specs})
+    monkeypatch.setattr(terms, "_values", lambda names, record, spec: {term: f"{record}: {term}" for term in names})
+    effects = terms.term_effects(Options("smoke"))
+    assert effects["I_uni"] == [("with 0: I_uni", "I_uni 0: I_uni"), ("with 1: I_uni", "I_uni 1: I_uni")]
+    assert list(effects) == list(terms.RAISES)

@@ -1,11 +1,15 @@
 """Notebook 15: what is collected of the systems, and that it is drawn."""
 
+import json
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.transforms import Bbox
 
 from finelib import metrics
-from finelib.baselines import SYSTEMS
+from finelib.baselines import SYSTEMS, references
 from finelib.paper import comparisons, significance, tables
 from finelib.runs import experiment, presets
 from finelib.runs.options import Options
@@ -49,7 +53,7 @@ def test_frame_holds_every_run(results):
     assert list(runs["system"]) == [spec.name for spec in specs] and list(runs["seed"]) == [s.seed for s in specs]
     table = compare.summary(runs, "mae")
     assert list(table["mae"]) == sorted(table["mae"]) and (table["seeds"] == 2).all()
-    own = [r.test["mae"] for r in records if r.content["name"] == "FINE"]
+    own = [r.test["mae"] for r in records if r.name == "FINE"]
     assert table.loc["FINE", "mae"] == pytest.approx(np.mean(own))
     assert table.loc["FINE", "sd"] == pytest.approx(np.std(own, ddof=1))
 
@@ -63,6 +67,57 @@ def test_pictures_show_every_system(results):
     figure = compare.over_seeds(runs, corpus)
     assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == len(records) + 3
     plt.close("all")
+
+
+def test_names_stand_on_no_point_error_bar_or_other_name(corpus):
+    """Twelve systems in a crowd, as on real CMU-MOSI: what LMF and MulT looked like before."""
+    rng = np.random.default_rng(0)
+    names = [f"system {i}" for i in range(12)]
+    runs = pd.DataFrame(
+        {
+            "system": np.repeat(names, 3),
+            "corr": np.repeat(rng.uniform(0.67, 0.72, 12), 3) + np.tile([-0.01, 0, 0.01], 12),
+            "parameters": np.repeat(rng.choice([3e5, 3.2e5, 9e5, 1e6, 3e6, 8e4], 12), 3),
+            "seconds": np.repeat(rng.uniform(5, 90, 12), 3),
+            "samples per second": 1.0,
+        }
+    )
+    figure = compare.against_cost(runs, corpus)
+    figure.draw_without_rendering()
+    table = compare.summary(runs)
+    for axis, cost in zip(figure.axes, compare.COSTS, strict=True):
+        boxes = {text.get_text(): text.get_window_extent() for text in axis.texts if text.get_text() in names}
+        assert len(boxes) == 12 and all(box.count_overlaps(list(boxes.values())) == 1 for box in boxes.values())
+        for name in names:
+            ends = [[table.loc[name, cost], table.loc[name, "corr"] + side * 0.01] for side in (-1, 1)]
+            bar = Bbox(axis.transData.transform(ends))
+            assert bar.count_overlaps(list(boxes.values())) == 0, name
+
+
+def test_minus_references_is_the_difference_of_scores(results):
+    _, specs, records = results
+    fine, corpus = [r for r in records if r.name == "FINE"], experiment.load_corpus(specs[0].data)
+    table = compare.minus_references(fine, corpus, ("mae",)).set_index("reference")
+    label = corpus.splits["test"].label
+    for name, prediction in references.references(corpus).items():
+        gap = np.mean([r.test["mae"] for r in fine]) - metrics.score("sims", prediction, label)["mae"]
+        assert (
+            table.loc[name, "mean"] == pytest.approx(gap) and table.loc[name, "low"] <= gap <= table.loc[name, "high"]
+        )
+    assert compare.reference_table([corpus], "mae")["CH-SIMS"].loc["floor (constant)"] == pytest.approx(
+        np.abs(label - corpus.splits["train"].label.mean()).mean(), abs=1e-6
+    )
+
+
+def test_tuning_log_has_every_setting_best_first(tmp_path):
+    options = Options("smoke", out=tmp_path, tune=2)
+    log = {"FINE": [{"chosen": False, "dev_mae": 2.0, "run": "a"}, {"chosen": True, "dev_mae": 1.0, "run": "b"}]}
+    log["TFN"] = [{"chosen": True, "dev_mae": 3.0, "rank": 4, "run": "c"}]
+    options.figures.mkdir()
+    (options.figures / "tuning.json").write_text(json.dumps({"mosi, planted": log}))
+    table = compare.tuning_log(options)
+    assert list(table["system"]) == ["FINE", "FINE", "TFN"] and list(table["dev_mae"]) == [1.0, 2.0, 3.0]
+    assert compare.tuning_log(Options("smoke", out=tmp_path)) is None
 
 
 def test_rows_are_compared_by_the_corpus_own_metrics(results):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from finelib.data.features import ResidentSplit
 from finelib.metrics import correlation
 from finelib.runs import experiment, presets
 from finelib.study import factors
@@ -13,7 +12,7 @@ from finelib.views import diagrams
 
 @pytest.fixture
 def batch(model, corpus):
-    return ResidentSplit(corpus.splits["test"], model.modalities, torch.device("cpu")).batch(torch.arange(5))
+    return corpus.batch(range(5), modalities=model.modalities)
 
 
 def texts(figure) -> str:

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from finelib.data.features import ResidentSplit
 from finelib.views import explorer
 
 
 def one(model, corpus, row=2):
-    return ResidentSplit(corpus.splits["test"], model.modalities, torch.device("cpu")).batch(torch.tensor([row]))
+    return corpus.batch([row], modalities=model.modalities)
 
 
 def test_shows_the_models_prediction_and_attention_that_sums_to_one(model, corpus):
@@ -45,9 +44,8 @@ def test_a_muted_modality_no_longer_matters(model, corpus):
 
 
 def test_more_than_one_utterance_is_refused(model, corpus):
-    split = ResidentSplit(corpus.splits["test"], model.modalities, torch.device("cpu"))
     with pytest.raises(ValueError, match="found a batch of 2, expected one utterance"):
-        explorer.look(model, split.batch(torch.arange(2)))
+        explorer.look(model, corpus.batch(range(2)))
 
 
 def test_widgets_follow_the_choice(model, corpus, monkeypatch):

@@ -5,13 +5,16 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Text
+from mpl_toolkits.mplot3d import proj3d
 from sklearn.neighbors import NearestNeighbors
 
 from finelib.runs import experiment, presets
-from finelib.study import figure5, representations
-from finelib.study.figure5 import Projection, thinned
+from finelib.study import representations
+from finelib.study.figure5 import MEASURES, Projection, pca
 from finelib.views import figure5
 from finelib.views.figure5 import Figure5
 
@@ -57,25 +60,12 @@ def test_caption_quotes_the_numbers(results):
     numbers = json.loads((results.figures / "figure5.json").read_text())
     caption = (results.figures / "figure5.md").read_text()
     assert "planted data (generated)" in caption and numbers["drawn_run"] in caption
-    for key in figure5.MEASURES:
+    for key in MEASURES:
         row = numbers["measures"]["features"][key]
         assert row["n"] == len(numbers["seeds"]) == 2
         if row["mean"] is not None:
             assert f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" in caption
     assert np.shape(numbers["factors"]["r2"]) == (6, 11) == np.shape(numbers["factors"]["control"])
-
-
-def test_numbers_are_those_of_the_features(results):
-    numbers = json.loads((results.figures / "figure5.json").read_text())
-    specs = presets.figure5_specs(results)
-    records = experiment.run(specs, results.out)
-    found = []
-    for spec, record in zip(specs, records, strict=True):
-        own = representations.extract(record, spec)
-        found.append(representations.sentiment(own.joined, own.label)["label_r2"])
-    assert numbers["measures"]["features"]["label_r2"]["mean"] == pytest.approx(np.mean(found))
-    best = min(records, key=lambda r: r.content["valid"]["mae"])
-    assert numbers["drawn_run"] == best.id
 
 
 def verdict(shared: str, unique: str) -> str:
@@ -98,7 +88,7 @@ def verdict(shared: str, unique: str) -> str:
         "test_corr": 0.5,
         "factors": {"contrasts": contrasts},
         "projection": {"method": "UMAP", "neighbours": 15, "seed": 0},
-        "measures": {s: dict.fromkeys(figure5.MEASURES, row) for s in ("features", "untrained", "UMAP", "PCA")},
+        "measures": {s: dict.fromkeys(MEASURES, row) for s in ("features", "untrained", "UMAP", "PCA")},
     }
     return Figure5(None, None, None, {}, numbers).caption
 
@@ -111,32 +101,6 @@ def test_verdict_follows_from_the_numbers():
     assert "neither do shared factors" in verdict("no", "below")
 
 
-def test_beyond_control_needs_an_interval_without_zero():
-    assert figure5._row([0.5, 0.6, 0.55], [0.0, 0.1, 0.05])["beyond_control"] == "above"
-    assert figure5._row([0.0, 0.1, 0.05], [0.5, 0.6, 0.55])["beyond_control"] == "below"
-    assert figure5._row([0.5, -0.6, 0.1], [0.0, 0.1, 0.05])["beyond_control"] == "no"
-    assert figure5._row([0.5], [0.0])["beyond_control"] is None
-    assert figure5._row([float("nan")] * 2, [0.0, 0.0])["mean"] is None
-
-
-def test_projections_are_reproducible_and_keep_clusters():
-    rng = np.random.default_rng(0)
-    points = np.concatenate([rng.normal(size=(40, 10)), rng.normal(size=(40, 10)) + 30])
-    first, second = figure5.umap(points), figure5.umap(points)
-    np.testing.assert_array_equal(first, second)
-    for shown in (first, figure5.pca(points), figure5.tsne(points)):
-        assert shown.shape == (80, 3)
-        nearest = NearestNeighbors(n_neighbors=4).fit(shown).kneighbors(shown, return_distance=False)
-        assert ((nearest < 40) == (np.arange(80) < 40)[:, None]).mean() > 0.85  # mostly one's own cluster
-
-
-def test_thinning_is_fixed_and_without_repetition():
-    rows = thinned(1000, 200)
-    assert len(set(rows)) == 200 and list(rows) == sorted(rows)
-    np.testing.assert_array_equal(rows, thinned(1000, 200))
-    np.testing.assert_array_equal(thinned(5, 200), range(5))
-
-
 def hostile_figure(results):
     """Figure 5 of real features whose utterances have hostile texts."""
     (spec, *_), corpus = presets.figure5_specs(results), None
@@ -146,8 +110,8 @@ def hostile_figure(results):
     text = (HOSTILE * len(test))[: len(test)]
     corpus = replace(corpus, splits=corpus.splits | {"test": replace(test, text=text, ids=text)})
     features = representations.extract(record, spec)
-    groups = figure5.pca(np.concatenate(list(features.values))).reshape(6, -1, 3)
-    shown = Projection(figure5.pca(features.joined), groups)
+    groups = pca(np.concatenate(list(features.values))).reshape(6, -1, 3)
+    shown = Projection(pca(features.joined), groups)
     numbers = json.loads((results.figures / "figure5.json").read_text())
     return Figure5(corpus, record, features, {"PCA": shown}, numbers)
 
@@ -160,6 +124,32 @@ def test_hostile_text_stays_text(results):
     for shown, text in zip(json.loads(content)["text"], HOSTILE, strict=False):
         assert shown == (text if len(text) <= 160 else text[:160] + "…")  # a page holds what a pointer shows
     assert "<script" not in figure.page_a._repr_html_()  # escaped as the frame's content
+
+
+def test_tsne_keeps_clusters():
+    rng = np.random.default_rng(0)
+    shown = figure5.tsne(np.concatenate([rng.normal(size=(40, 10)), rng.normal(size=(40, 10)) + 30]))
+    nearest = NearestNeighbors(n_neighbors=4).fit(shown).kneighbors(shown, return_distance=False)
+    assert ((nearest < 40) == (np.arange(80) < 40)[:, None]).mean() > 0.85
+
+
+@pytest.mark.parametrize("apart", [0.0, 5.0])
+def test_names_of_groups_never_lie_on_each_other(apart):
+    """Clouds in one place and clouds apart: no two names of the panel overlap, and each leads to its own cloud."""
+    groups = tuple((m, kind) for m in "TAV" for kind in ("STR", "UTR"))
+    points = np.random.default_rng(0).standard_normal((6, 50, 3)) + apart * np.arange(6)[:, None, None]
+    sheet = plt.figure(figsize=(2.4, 2.4))
+    axis = sheet.add_subplot(projection="3d")
+    figure5._strip(axis)
+    figure5._draw_groups(axis, points, groups)
+    sheet.draw_without_rendering()
+    boxes = [Text.get_window_extent(name) for name in axis.texts]  # without the line to the cloud
+    assert len(boxes) == 6 and all(a.count_overlaps(boxes) == 1 for a in boxes)  # itself
+    for name in axis.texts:
+        cloud = points[[" ".join(group) for group in groups].index(name.get_text())]
+        x, y, _ = proj3d.proj_transform(*cloud.T, axis.get_proj())
+        assert np.hypot(x - name.xy[0], y - name.xy[1]).min() < 1e-9
+    plt.close(sheet)
 
 
 def test_numbers_of_the_page_are_the_records(results):

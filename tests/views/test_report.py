@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from finelib.paper import table
+from finelib.paper.table import BEYOND_THE_PAPER, COLUMNS, read
 from finelib.runs.options import Options
 from finelib.runs.records import read_record
 from finelib.views import report
@@ -19,20 +19,20 @@ def page(results):
 
 def test_every_measured_cell_leads_to_its_runs(page, results):
     runs = json.loads(re.search(r'id="content">(.*?)</script>', page, re.DOTALL)[1])
-    table = table.read(results.figures / "table2.json")
+    table = read(results.figures / "table2.json")
     fine = next(row for row in table.rows if row.runs and row.name == "FINE")
     cells = re.findall(r'data-runs="([\d ]+)" data-what="FINE, ([^"]*)"', page)
-    assert len(cells) == len(table.COLUMNS[2] | table.BEYOND_THE_PAPER)
+    assert len(cells) == len(COLUMNS[2] | BEYOND_THE_PAPER)
     for places, _ in cells:
         assert tuple(runs[int(i)]["id"] for i in places.split()) == fine.runs
     for run in runs:
         record = read_record(results.out / "runs" / run["id"])
-        assert run["corr"] == round(record.test["corr"], 4) and run["config_hash"] == record.content["config_hash"][:12]
+        assert run["corr"] == round(record.test["corr"], 4) and run["config_hash"] == record.config_hash[:12]
         assert (results.figures / run["record"]).resolve() == (record.folder / "record.json").resolve()
 
 
 def test_values_shown_are_the_tables(page, results):
-    table = table.read(results.figures / "table2.json")
+    table = read(results.figures / "table2.json")
     for row in table.rows:
         assert row.name in page
         if row.value("corr") is not None:
