@@ -118,8 +118,8 @@ def _unknown(what: str, name: object, names: Sequence[str]) -> str:
 def notebook_options(variables: dict[str, Any], *own: str) -> Options:
     """The options that a notebook's parameters say.
 
-    papermill sets whatever name it is given, in a cell of its own. The names in the last cell of parameters (papermill's
-    or the notebook's) must be options.
+    papermill sets whatever name it is given, in a cell of its own. The last cell of parameters, papermill's or the
+    notebook's, must assign options only.
 
     Args:
         variables: the notebook's ``globals()``.
