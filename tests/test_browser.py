@@ -299,8 +299,8 @@ def wait_for_address(log, server) -> str:
 def start_kernel(page, address: str, path: str) -> None:
     """Start a notebook's kernel before its page is opened, so that the page finds it and asks for none.
 
-    A page that starts one itself asks which kernel to use when the machine is slow. Each answer starts another kernel and
-    cancels the cells that wait for the one before.
+    A page that starts one itself asks which kernel to use when the machine is slow. Each answer starts another kernel
+    and cancels the cells that wait for the one before.
     """
     asked = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
     headers = {"Authorization": f"token {TOKEN}"}
