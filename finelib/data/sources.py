@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
 from finelib.data import store, ur_funny
 from finelib.data.card import describe
-from finelib.data.corpora import CORPORA, CorpusInfo, nearest
+from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import Corpus
 from finelib.data.safe_pickle import DataError
 
@@ -142,6 +144,12 @@ def _source(info: CorpusInfo, source: str | Path) -> str:
         hint = nearest(source, SOURCES)
         raise DataError(f"source {source!r}: found no such file or folder, expected one, or {', '.join(SOURCES)}{hint}")
     return source
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint at the most similar name, "" if none is similar."""
+    close = get_close_matches(name, list(names), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _check_options(
