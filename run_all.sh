@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up the environment if needed, then rebuilds every table, figure and notebook (python -m finelib.run).
+# Sets up the environment if needed, then hands over to python -m finelib, which rebuilds every table, figure and notebook.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -8,84 +8,23 @@ VENV="${FINE_VENV:-$ROOT/.venv}"
 [[ "$VENV" == /* ]] || VENV="$PWD/$VENV"
 readonly VENV
 readonly STAMP="$VENV/.finelib-lock" # made before anything else; holds the lock's hash once all is installed
-readonly SWITCHES=(--finetune-text --setup --test --help)
-readonly WITH_OPTIONAL_VALUE=(--ray)
-readonly WITH_VALUE=(--preset --source --only --seeds --out --jobs --text-encoder --tune)
-
-help() {
-    cat <<'HELP'
-usage: run_all.sh [--preset smoke|demo|paper] [--source planted|public|DIR] [--only NAME] [--seeds N] [--out DIR]
-                  [--jobs N] [--ray [ADDRESS]] [--text-encoder NAME_OR_FOLDER] [--finetune-text] [--tune N] [--setup]
-                  [--test] [--help]
-
-Rebuilds the paper's tables and figures and runs every notebook. The first call installs the pinned packages of
-requirements.txt into .venv (about three minutes and 2.3 GB on disk with a CPU build of PyTorch); nothing is installed elsewhere.
-
-  --preset NAME           smoke: every path in minutes; demo (default): what a newcomer waits for, 15 minutes;
-                          paper: the paper's sizes and hyper-parameters, 5 seeds, for --source DIR
-  --source NAME           planted (generated data with known answers), public (real CMU-MOSI, text and audio,
-                          downloaded), public-mfn (real CMU-MOSI, three modalities, downloaded), or the folder
-                          that holds the licensed feature files (data/README.md)
-  --only NAME             one table, figure or notebook: table1, figure5, 08_real_mosi, or claims
-  --seeds N               train every model with seeds 0 to N-1
-  --out DIR               where everything is written: DIR/figures, DIR/runs (default: this folder)
-  --jobs N                training runs at a time
-  --ray [ADDRESS]         train on a Ray cluster: one started here, or the one at ADDRESS (auto, HOST:6379), whose
-                          machines must all see this folder, DIR of --out and FINE_CACHE under the same paths (a
-                          shared file system); GPUs: one run on each, or shared by the N runs of --jobs
-  --text-encoder NAME     for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or
-                          files (the source's own text features)
-  --finetune-text         train the text encoder with the model
-  --tune N                Tables 1-4: try N settings of every system, FINE too, and take the best on the dev split
-  --setup                 only set up the environment
-  --test                  set up the environment and run the tests
-  --help                  this text
-
-environment variables:
-  FINE_VENV=DIR           the environment to use instead of .venv; one that was not made by this script is used as
-                          it is, and nothing is installed in it
-  FINE_CACHE=DIR          where downloads and text features are kept
-  FINE_DATA_MIRROR=DIR    a folder that serves the public data where there is no network
-  PIP_EXTRA_INDEX_URL     https://download.pytorch.org/whl/cpu spares a Linux machine without GPU the CUDA packages
-HELP
-}
 
 die() {
     echo "run_all.sh: $*" >&2
     exit 2
 }
 
-# Which of run, setup, test and help is asked for; an unknown option ends here, before anything is installed.
-read_options() {
-    action=run
-    while (($#)); do
-        case "$1" in
-            --help | -h) action=help ;;
-            --setup) [[ $action != run ]] || action=setup ;;
-            --test) [[ $action == help ]] || action=test ;;
-            --finetune-text | --ray=*) ;;
-            --ray) [[ "${2:---}" == -* ]] || shift ;;
-            *)
-                [[ " ${WITH_VALUE[*]} " == *" ${1%%=*} "* ]] ||
-                    die "unknown option $1$(nearest "$1"); all options: run_all.sh --help"
-                if [[ "$1" != *=* ]]; then
-                    (($# > 1)) || die "option $1: found nothing after it, expected a value; see run_all.sh --help"
-                    shift
-                fi
-                ;;
-        esac
-        shift
-    done
-}
-
-nearest() {
+# Help, and wrong arguments, before anything is installed. What may be said is declared in finelib/runs/options.py, which
+# any Python 3.11 can read.
+check_arguments() {
     local python
-    python="$(find_python)" || return 0
-    "$python" - "$1" "${SWITCHES[@]}" "${WITH_OPTIONAL_VALUE[@]}" "${WITH_VALUE[@]}" <<'PYTHON'
-import difflib, sys
-for match in difflib.get_close_matches(sys.argv[1], sys.argv[2:], n=1):
-    print(f" (did you mean {match}?)", end="")
-PYTHON
+    python="$(find_python)" || python="$VENV/bin/python"
+    if [[ -x "$python" ]]; then
+        PYTHONPATH="$ROOT" "$python" -B -m finelib.runs.options "$@" || exit
+    elif [[ $action == help ]]; then
+        echo "run_all.sh sets up an environment in .venv and rebuilds every table, figure and notebook; --setup only sets it"
+        echo "up, --test runs the tests. It needs Python 3.11 or later on PATH, and lists its other options when it has one."
+    fi
 }
 
 # A name on PATH is not enough: version managers leave launchers that fail when called.
@@ -168,8 +107,16 @@ install_lock() {
 }
 
 main() {
-    read_options "$@"
-    [[ $action != help ]] || { help && exit; }
+    local word action=run
+    for word in "$@"; do
+        case "$word" in
+            --help | -h) action=help ;;
+            --test) [[ $action == help ]] || action=test ;;
+            --setup) [[ $action != run ]] || action=setup ;;
+        esac
+    done
+    check_arguments "$@"
+    [[ $action != help ]] || exit 0
     set_up
     export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
     # memory that is freed between training steps stays with the process, in large pages: that spares a step thousands
@@ -179,7 +126,7 @@ main() {
     case $action in
         setup) echo "run_all.sh: $VENV is ready" ;;
         test) cd "$ROOT" && exec "$VENV/bin/python" -m pytest -q ;;
-        run) exec "$VENV/bin/python" -m finelib.run "$@" ;;
+        run) exec "$VENV/bin/python" -m finelib "$@" ;;
     esac
 }
 

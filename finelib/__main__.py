@@ -2,177 +2,144 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+import joblib
 import psutil
 from filelock import FileLock, Timeout
 
 from finelib.config import RunSpec
 from finelib.data import sources
-from finelib.data.corpora import CORPORA
-from finelib.paper import ablations, claims, table, tables
+from finelib.data.corpora import CORPORA, nearest
+from finelib.paper import claims, tables
 from finelib.runs import experiment, presets
-from finelib.runs.options import PRESETS, ROOT, Options
+from finelib.runs.options import ROOT, Options, check_parameter, parse
 from finelib.scale import cluster, processes
 from finelib.study import identifiability
 
-TABLES = {f"table{number}": number for number in table.COLUMNS}
-MAKERS = dict.fromkeys((1, 2, 3, 4), tables) | dict.fromkeys((5, 6), ablations)  # table -> the module that builds it
-CORPUS_OF = table.CORPUS_OF | dict.fromkeys((5, 6), ablations.CORPUS)
-# notebook -> the corpora it reads, or None where it makes its own small data or finds its own
-NOTEBOOKS = {
-    "00_start_here": None,
-    "01_method_walkthrough": None,
-    "02_data": None,
-    "03_mosi": ("mosi",),
-    "04_mosei": ("mosei",),
-    "05_ur_funny": ("ur_funny",),
-    "06_ch_sims": ("ch_sims",),
-    "07_tables_1_to_4": tuple(CORPORA),
-    "08_real_mosi": None,
-    "09_table_5_modalities": None,
-    "10_table_6_ablations": None,
-    "11_figure_5": None,
-    "12_mutual_information": None,
-    "13_identifiability": None,
-    "14_audit": None,
-    "15_compare": ("mosi",),
-    "16_performance": None,
-}
-ALIASES = {"figure5": "11_figure_5"}
-MADE_IN = {  # notebooks that build tables
-    "07_tables_1_to_4": (1, 2, 3, 4),
-    "09_table_5_modalities": (5,),
-    "10_table_6_ablations": (6,),
-}
-READ_IN = {"15_compare": (1,)}  # notebooks that read all systems of a table
-HOURS_ON_PUBLIC = ("table6", "10_table_6_ablations")  # a hundred runs on real CMU-MOSI: only when asked for
+NOTEBOOKS = ROOT / "notebooks"
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
-NAMES = (*TABLES, *ALIASES, CLAIMS, *NOTEBOOKS)
 
 
 class Usage(ValueError):
     """What was asked for cannot be done as it was asked."""
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse that answers a wrong option in one sentence, with the nearest right one."""
-
-    def error(self, message: str) -> None:
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
-        options = [option for action in self._actions for option in action.option_strings]
-        self.exit(2, f"run_all.sh: {message}{sources.nearest(unknown, options)}; all options: run_all.sh --help\n")
+# ---------------------------------------------------------------------------------------------- what there is
 
 
-def parse(arguments: list[str]) -> tuple[Options, str | None, str | None]:
-    """The options, the one name that is asked for, and the address of a Ray cluster."""
-    parser = Parser(prog="run_all.sh", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--preset", default="demo", choices=PRESETS)
-    parser.add_argument("--source", default="planted", help="planted, public, public-mfn, or a folder of files")
-    parser.add_argument("--only", metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--seeds", type=positive, metavar="N", help="seeds 0 to N-1")
-    parser.add_argument("--out", type=Path, default=ROOT, metavar="DIR")
-    parser.add_argument("--jobs", type=positive, metavar="N", help="training runs at a time")
-    parser.add_argument("--ray", nargs="?", const=cluster.LOCAL, metavar="ADDRESS", help="train on a Ray cluster")
-    parser.add_argument("--text-encoder", metavar="NAME_OR_FOLDER")
-    parser.add_argument("--finetune-text", action="store_true")
-    parser.add_argument("--tune", type=positive, metavar="N", help="settings tried for each system of Tables 1-4")
-    given = vars(parser.parse_args(arguments))
-    only, ray = given.pop("only"), given.pop("ray")
-    if ray == "":
-        raise Usage("--ray=: found no address after it, expected one, or --ray alone")
-    if only is not None and only not in NAMES:
-        raise Usage(f"--only {only}: unknown, expected one of {', '.join(NAMES)}{sources.nearest(only, NAMES)}")
-    only = ALIASES.get(only, only)
-    given["out"] = given["out"].resolve()
-    for key in ("source", "text_encoder"):  # notebooks run in a folder of their own
-        if given[key] is not None and Path(given[key]).exists():
-            given[key] = str(Path(given[key]).resolve())
-    return Options(**given), only, ray
+@dataclass(frozen=True)
+class Result:
+    """A table or a notebook.
+
+    Attributes:
+        corpora: those that must be in the source; a notebook that makes or finds its own data has none.
+        runs: the runs it reads.
+        tables: the tables it builds.
+        notebook: its file in notebooks/, "" for a table alone.
+        parameters: what the notebook is given beside the options.
+    """
+
+    corpora: tuple[str, ...] = ()
+    runs: Callable[[], Iterable[RunSpec]] = tuple
+    tables: tuple[int, ...] = ()
+    notebook: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
-    return int(text)
+def results(options: Options) -> dict[str, Result]:
+    """Everything that can be made."""
+    ablated = presets.figure5_corpus(options)  # the corpus of Tables 5, 6 and of Figure 5
+    corpus_of = {info.table: name for name, info in CORPORA.items()} | {5: ablated, 6: ablated}
+
+    def built(*numbers: int) -> Result:
+        runs = [partial(tables.table_specs, number, options) for number in numbers]
+        return Result(tuple(corpus_of[n] for n in numbers), lambda: [s for r in runs for s in r()], numbers)
+
+    def corpus(name: str) -> Result:
+        return Result((name,), lambda: presets.specs(name, options), parameters={"corpus": name})
+
+    def terms() -> list[RunSpec]:
+        whole, controls = presets.term_study(options)
+        return whole + [spec for runs in controls.values() for spec in runs]
+
+    notebooks = {
+        "00_start_here": Result(),
+        "01_method_walkthrough": Result(),
+        "02_data": Result(),
+        **{f"03_corpus_{name}": corpus(name) for name in CORPORA},
+        "04_terms": Result(("mosi",), terms),
+        "05_tables_1_to_4": built(1, 2, 3, 4),
+        "06_real_mosi": Result(),
+        "07_table_5_modalities": built(5),
+        "08_table_6_ablations": built(6),
+        "09_figure_5": Result((ablated,), lambda: presets.figure5_specs(options)),
+        "10_mutual_information": Result(),
+        "11_identifiability": Result((), lambda: identifiability.specs(options)),
+        "12_audit": Result(),
+        "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),
+    }
+    return {f"table{number}": built(number) for number in corpus_of} | {
+        name: replace(result, notebook=name.removesuffix("".join(f"_{v}" for v in result.parameters.values())))
+        for name, result in notebooks.items()
+        if NOTEBOOKS.is_dir()  # they are no part of an installed package
+    }
 
 
-# ---------------------------------------------------------------------------------------------- what to do
+def asked_for(only: str, found: dict[str, Result]) -> list[str]:
+    """The results that one name means.
+
+    Raises:
+        Usage: an unknown name, with the most similar one.
+    """
+    names = {name: [name] for name in found}
+    names["figure5"] = ["09_figure_5"]
+    names["03_corpus"] = [name for name, result in found.items() if result.notebook == "03_corpus"]
+    names[CLAIMS] = []
+    if only not in names:
+        raise Usage(f"--only {only}: unknown, expected one of {', '.join(names)}{nearest(only, names)}")
+    return names[only]
 
 
-def select(options: Options, only: str | None) -> tuple[list[str], list[str]]:
-    """Names of the tables and notebooks to make: those asked for whose data can be had.
+def select(options: Options, only: str | None) -> dict[str, Result]:
+    """The results that were asked for whose data can be had.
 
     What is missing is printed at once, before hours are spent.
 
     Raises:
-        Usage: if nothing is left.
+        Usage: an unknown name, or nothing is left.
     """
-    missing = {corpus: sources.available(corpus, options.source) for corpus in CORPORA} if _needs_files(options) else {}
-    if missing and all(missing.values()):
+    found = results(options)
+    wanted = list(found) if only is None else asked_for(only, found)
+    if only is None and options.source.startswith("public"):
+        wanted = [name for name in wanted if 6 not in found[name].tables]  # a hundred runs: only when asked for
+    missing = {name: said for name in CORPORA if (said := sources.available(name, options.source))}
+    if len(missing) == len(CORPORA):
         raise Usage(next(iter(missing.values())))
-    for sentence in dict.fromkeys(filter(None, missing.values())):
+    chosen = {name: found[name] for name in wanted if not missing.keys() & set(found[name].corpora)}
+    lacking = {missing[c]: None for name in wanted for c in found[name].corpora if c in missing}
+    if wanted and not chosen:
+        raise Usage(f"{only}: its data cannot be had from {options.source}: {'; '.join(lacking)}")
+    for sentence in lacking:
         print(f"run_all.sh: left out: {sentence}", file=sys.stderr)
-    if options.source.startswith("public"):
-        if sentence := sources.available("mosi", options.source):
-            raise Usage(sentence)
-        missing = dict.fromkeys(set(CORPORA) - {"mosi"}, "public data are CMU-MOSI's alone")
-    if only == CLAIMS:
-        return [], []
-    chosen_tables = [
-        t
-        for t, number in TABLES.items()
-        if not missing.get(CORPUS_OF[number]) or (number in (5, 6) and options.source.startswith("public"))
-    ]
-    chosen_notebooks = [
-        n
-        for n, corpora in NOTEBOOKS.items()
-        if not any(missing.get(c) for c in corpora or ())
-        and all(f"table{number}" in chosen_tables for number in MADE_IN.get(n, ()))
-        and (n != ALIASES["figure5"] or not missing.get(presets.figure5_corpus(options)))
-    ]
-    if only is not None:
-        chosen_tables, chosen_notebooks = ([n for n in c if n == only] for c in (chosen_tables, chosen_notebooks))
-    elif options.source.startswith("public"):
-        chosen_tables, chosen_notebooks = (
-            [n for n in c if n not in HOURS_ON_PUBLIC] for c in (chosen_tables, chosen_notebooks)
-        )
-    if not chosen_tables and not chosen_notebooks:
-        raise Usage(f"{only or 'every table'}: its data cannot be had from {options.source}")
-    return chosen_tables, chosen_notebooks
+    return chosen
 
 
-def _needs_files(options: Options) -> bool:
-    return options.source not in ("planted", "public", "public-mfn")
-
-
-def planned_runs(options: Options, chosen_tables: list[str], chosen_notebooks: list[str]) -> list[RunSpec]:
+def planned_runs(chosen: dict[str, Result]) -> list[RunSpec]:
     """Every run the chosen tables and notebooks will ask for, each once."""
-    specs = []
-    for name in chosen_tables:
-        specs += MAKERS[TABLES[name]].table_specs(TABLES[name], options)
-    for name in chosen_notebooks:
-        whole = (*MADE_IN.get(name, ()), *READ_IN.get(name, ()))
-        for number in whole:
-            specs += MAKERS[number].table_specs(number, options)
-        for corpus in () if whole else NOTEBOOKS[name] or ():
-            specs += presets.specs(corpus, options)
-        if name == ALIASES["figure5"]:
-            specs += presets.figure5_specs(options)
-        if name == "13_identifiability":
-            specs += identifiability.specs(options)
-        if name == "03_mosi":
-            whole, controls = presets.term_study(options)
-            specs += whole + [spec for runs in controls.values() for spec in runs]
-    return list(dict.fromkeys(specs))
+    return list(dict.fromkeys(spec for result in chosen.values() for spec in result.runs()))
+
+
+# --------------------------------------------------------------------------------------------- doing it
 
 
 def check_writable(folder: Path) -> None:
@@ -186,33 +153,36 @@ def check_writable(folder: Path) -> None:
         raise OSError(f"--out {folder}: cannot be written ({error.strerror}); name another folder") from error
 
 
-def execute(name: str, options: Options) -> Path:
-    """Run a notebook with the options as its parameters; the executed copy lies in out/runs/notebooks."""
+def execute(name: str, result: Result, options: Options) -> Path:
+    """Run a notebook with the options as its parameters; the executed copy lies in out/runs/notebooks.
+
+    Raises:
+        ValueError: the notebook has a parameter that is no option, found before a kernel is started.
+    """
     import papermill  # slow to import, and not needed for a table alone
 
-    target = Path(options.out) / "runs" / "notebooks" / f"{name}.ipynb"
-    parameters = {**vars(options), "out": str(options.out)}
-    papermill.execute_notebook(
-        ROOT / "notebooks" / f"{name}.ipynb",
-        target,
-        parameters,
-        cwd=ROOT / "notebooks",
-        kernel_name="python3",
-        progress_bar=False,
-    )
+    path, target = NOTEBOOKS / f"{result.notebook}.ipynb", options.out / "runs" / "notebooks" / f"{name}.ipynb"
+    declared = papermill.inspect_notebook(path)
+    for parameter in declared:
+        check_parameter(parameter, *result.parameters)
+    given = {**vars(options), "out": str(options.out), **result.parameters}
+    parameters = {parameter: given[parameter] for parameter in declared}
+    papermill.execute_notebook(path, target, parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False)
     return target
 
 
-def execute_all(names: list[str], options: Options) -> None:
+def execute_all(notebooks: dict[str, Result], options: Options) -> None:
     """Run notebooks, as many at a time as training runs; everything they need has been trained."""
-    folder = Path(options.out) / "runs" / "notebooks"
+    folder = options.out / "runs" / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
-    cores = len(os.sched_getaffinity(0))
+    cores = joblib.cpu_count()
     workers = options.jobs or cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))  # for the kernels, which inherit it
     with _errors_to(folder / "kernels.log"), ThreadPoolExecutor(workers) as pool:
         started = time.monotonic()
-        running = {pool.submit(execute, name, options): name for name in reversed(names)}  # the first ones are short
+        running = {}
+        for name in reversed(notebooks):  # the first ones are short
+            running[pool.submit(execute, name, notebooks[name], options)] = name
         try:
             for future in as_completed(running):
                 future.result()
@@ -244,8 +214,8 @@ def make(options: Options, only: str | None, ray: str | None) -> None:
     began = time.monotonic()
     if ray:
         cluster.load()  # says now if it is not there
-    check_writable(Path(options.out))
-    with alone(Path(options.out)):
+    check_writable(options.out)
+    with alone(options.out):
         _make(options, only, ray, began)
 
 
@@ -265,23 +235,25 @@ def alone(out: Path):
 
 
 def _make(options: Options, only: str | None, ray: str | None, began: float) -> None:
-    chosen_tables, chosen_notebooks = select(options, only)
-    specs = planned_runs(options, chosen_tables, chosen_notebooks)
+    chosen = select(options, only)
+    notebooks = {name: result for name, result in chosen.items() if result.notebook}
     print(f"run_all.sh: preset {options.preset}, {options.source} data, results in {options.out}", flush=True)
-    experiment.run(specs, options.out, options.jobs, ray=ray)
-    if chosen_notebooks:
-        print(f"executing {len(chosen_notebooks)} notebooks", flush=True)
-        execute_all(chosen_notebooks, options)
-    made = {number for name in chosen_notebooks for number in MADE_IN.get(name, ())}
-    for name in chosen_tables:
-        if (number := TABLES[name]) not in made:
-            MAKERS[number].build(number, options)
+    experiment.run(planned_runs(chosen), options.out, options.jobs, ray=ray)
+    if notebooks:
+        print(f"executing {len(notebooks)} notebooks", flush=True)
+        execute_all(notebooks, options)
+    made = {number for result in notebooks.values() for number in result.tables}
+    for name, result in chosen.items():
+        if result.notebook:
+            continue
+        for number in set(result.tables) - made:
+            tables.build_table(number, options)
         print("\n" + (options.figures / f"{name}.md").read_text())
     print(f"claims: {claims.write_claims(options)}")
     from finelib.views import report  # draws, so slow to import; processes that train import this module
 
     page = report.write_report(options)
-    minutes, executed = (time.monotonic() - began) / 60, Path(options.out) / "runs" / "notebooks"
+    minutes, executed = (time.monotonic() - began) / 60, options.out / "runs" / "notebooks"
     print(
         f"run_all.sh: done in {minutes:.1f} minutes; tables and figures in {options.figures}, executed notebooks in "
         f"{executed}; all of it at a glance: {page}"

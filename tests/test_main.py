@@ -4,13 +4,17 @@ import json
 import sys
 from dataclasses import fields
 
+import papermill
 import pytest
 
 from finelib import __main__ as main
 from finelib.baselines import SYSTEMS
+from finelib.data.corpora import CORPORA
 from finelib.runs import presets
-from finelib.runs.options import PRESETS, ROOT, Options, notebook_options
+from finelib.runs.options import PRESETS, ROOT, Options, check_parameter
 from finelib.study import identifiability
+
+RESULTS = main.results(Options())
 
 
 def said(capsys, *arguments):
@@ -24,6 +28,9 @@ def said(capsys, *arguments):
     return status, lines[0]
 
 
+# --------------------------------------------------------------------------------------------- arguments
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -31,6 +38,7 @@ def said(capsys, *arguments):
         (["--sedes", "2"], "did you mean '--seeds'?"),
         (["--seeds", "0"], "found '0', expected a whole number of at least 1"),
         (["--only", "tabel1"], "did you mean 'table1'?"),
+        (["--setup"], "unrecognized arguments: --setup"),  # run_all.sh's own work
     ],
 )
 def test_wrong_options(capsys, arguments, sentence):
@@ -47,6 +55,24 @@ def test_the_cluster_may_have_an_address(arguments, ray):
     assert found == ray and only is None and options.n_seeds == (2 if "seeds" in arguments else None)
 
 
+def test_every_option_can_be_said_on_the_command_line(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = "--preset smoke --source data --seeds 2 --out o --jobs 3 --text-encoder files --finetune-text --tune 4"
+    options, only, ray = main.parse(words.split())
+    assert vars(options) == {
+        "preset": "smoke",
+        "source": str(tmp_path / "data"),  # notebooks run in a folder of their own
+        "n_seeds": 2,
+        "out": tmp_path / "o",
+        "jobs": 3,
+        "text_encoder": "files",
+        "finetune_text": True,
+        "tune": 4,
+    }
+    assert only is None and ray is None and main.parse([])[0] == Options()
+
+
 def test_cluster_without_its_package_or_address(capsys, monkeypatch, tmp_path):
     assert "found no address after it" in said(capsys, "--ray=")[1]
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -59,36 +85,30 @@ def misspelt(name):
     return name + name[-1]
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        "--preset",
-        "--source",
-        "--only",
-        "--seeds",
-        "--out",
-        "--jobs",
-        "--ray",
-        "--text-encoder",
-        "--finetune-text",
-        "--tune",
-    ],
-)
+FLAGS = ["seeds" if field.name == "n_seeds" else field.name.replace("_", "-") for field in fields(Options)]
+
+
+@pytest.mark.parametrize("option", [*FLAGS, "only", "ray"])
 def test_every_misspelt_option_is_refused_and_the_right_one_named(capsys, option):
-    status, line = said(capsys, misspelt(option), "1")
-    assert status == 2 and f"did you mean '{option}'?" in line
+    status, line = said(capsys, misspelt(f"--{option}"), "1")
+    assert status == 2 and f"did you mean '--{option}'?" in line
 
 
-def test_every_misspelt_preset_result_and_notebook_parameter_is_refused_and_the_right_one_named(capsys):
-    for name in main.NAMES:
-        assert f"did you mean '{name}'?" in said(capsys, "--only", misspelt(name))[1]
+@pytest.mark.parametrize("name", [*RESULTS, "figure5", "claims", "03_corpus"])
+def test_every_misspelt_result_is_refused_and_the_right_one_named(name):
+    assert main.asked_for(name, RESULTS) == ([] if name == "claims" else main.asked_for(name, RESULTS))
+    with pytest.raises(main.Usage, match=f"did you mean '{name}'"):
+        main.asked_for(misspelt(name), RESULTS)
+
+
+def test_every_misspelt_preset_and_notebook_parameter_is_refused_and_the_right_one_named(capsys):
     for name in PRESETS:
         assert f"invalid choice: '{misspelt(name)}'" in said(capsys, "--preset", misspelt(name))[1]
         with pytest.raises(ValueError, match=f"did you mean '{name}'"):
             Options(preset=misspelt(name))
     for name in [field.name for field in fields(Options)]:
         with pytest.raises(ValueError, match=f"did you mean '{name}'"):
-            notebook_options({misspelt(name): "1"})
+            check_parameter(misspelt(name))
 
 
 def test_source_that_is_not_there(capsys, tmp_path):
@@ -102,32 +122,6 @@ def test_output_folder_that_cannot_be_written(capsys, tmp_path):
     assert status == 2 and "cannot be written" in line
 
 
-def test_public_data_are_one_corpus(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(main.data, "available", lambda corpus, source: None)
-    chosen = main.select(Options(source="public"), None)
-    assert chosen[0] == ["table1", "table5"] and "04_mosei" not in chosen[1] and "08_real_mosi" in chosen[1]
-    assert main.select(Options(source="public"), "table6")[0] == ["table6"]  # long, so only when it is asked for
-    with pytest.raises(main.Usage, match="table2: its data cannot be had from public"):
-        main.select(Options(source="public"), "table2")
-
-
-def test_every_notebook_is_listed_and_every_listed_one_exists():
-    assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == set(main.NOTEBOOKS)
-
-
-def test_plan_names_each_run_once_and_the_controls(monkeypatch):
-    monkeypatch.setattr(main.tables.data, "available", lambda corpus, source: None if source == "planted" else "no")
-    options = Options(preset="smoke")
-    plan = main.planned_runs(options, list(main.TABLES), list(main.NOTEBOOKS))
-    assert len(set(plan)) == len(plan)
-    whole, controls = presets.term_study(options)
-    assert set(whole) | {spec for runs in controls.values() for spec in runs} <= set(plan)
-    of_tables = {spec for number in (5, 6) for spec in main.ablations.table_specs(number, options)}
-    assert of_tables <= set(plan)
-    sweeps = (len(identifiability.BETA) + len(identifiability.BATCH)) * identifiability.SWEEP_SEEDS
-    assert len(plan) == 4 * 2 * (1 + len(SYSTEMS)) + (1 + len(presets.CONTROLS)) * 2 + len(of_tables) + sweeps
-
-
 def test_interruption_says_how_to_go_on(capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -137,8 +131,84 @@ def test_interruption_says_how_to_go_on(capsys, monkeypatch):
     assert status == 130 and "goes on from here" in line
 
 
-@pytest.mark.parametrize(("name", "number"), [(name, n) for name, made in main.MADE_IN.items() for n in made])
+# ----------------------------------------------------------------------------------------- what is chosen
+
+
+def test_every_notebook_is_a_result_and_every_result_has_its_notebook():
+    stored = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {result.notebook for result in RESULTS.values()} == stored | {""}
+    assert all(name.startswith(result.notebook) for name, result in RESULTS.items())
+
+
+def test_one_notebook_is_executed_for_each_corpus():
+    names = [f"03_corpus_{corpus}" for corpus in CORPORA]
+    assert main.asked_for("03_corpus", RESULTS) == names
+    assert main.asked_for("03_corpus_mosi", RESULTS) == ["03_corpus_mosi"]
+    assert main.asked_for("figure5", RESULTS) == ["09_figure_5"]
+    assert [RESULTS[name].parameters["corpus"] for name in names] == list(CORPORA)
+
+
+def test_public_data_are_one_corpus(capsys, monkeypatch):
+    monkeypatch.setattr(main.sources, "available", lambda corpus, source: None if corpus == "mosi" else "MOSI alone")
+    chosen = main.select(Options(source="public"), None)
+    assert {"table1", "table5", "03_corpus_mosi", "04_terms", "06_real_mosi", "09_figure_5"} < chosen.keys()
+    assert not {"table2", "table6", "03_corpus_mosei", "05_tables_1_to_4", "08_table_6_ablations"} & chosen.keys()
+    assert capsys.readouterr().err == "run_all.sh: left out: MOSI alone\n"
+    assert list(main.select(Options(source="public"), "table6")) == ["table6"]  # long, so only when it is asked for
+    with pytest.raises(main.Usage, match="table2: its data cannot be had from public: MOSI alone"):
+        main.select(Options(source="public"), "table2")
+
+
+def test_a_folder_with_one_corpus_gives_its_results_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(main.sources, "available", lambda corpus, source: None if corpus == "mosei" else "not there")
+    chosen = main.select(Options(source=str(tmp_path)), None)
+    assert {"table2", "table5", "table6", "03_corpus_mosei", "09_figure_5", "00_start_here"} < chosen.keys()
+    assert not {"table1", "03_corpus_mosi", "04_terms", "05_tables_1_to_4", "13_compare"} & chosen.keys()
+
+
+def test_claims_need_no_runs(monkeypatch):
+    assert main.select(Options(), "claims") == {}
+
+
+def test_plan_names_each_run_once_and_the_controls(monkeypatch):
+    monkeypatch.setattr(main.tables.sources, "available", lambda corpus, source: None if source == "planted" else "no")
+    options = Options(preset="smoke")
+    plan = main.planned_runs(main.results(options))
+    assert len(set(plan)) == len(plan)
+    whole, controls = presets.term_study(options)
+    assert set(whole) | {spec for runs in controls.values() for spec in runs} <= set(plan)
+    of_tables = {spec for number in (5, 6) for spec in main.tables.table_specs(number, options)}
+    assert of_tables <= set(plan)
+    sweeps = (len(identifiability.BETA) + len(identifiability.BATCH)) * identifiability.SWEEP_SEEDS
+    assert len(plan) == 4 * 2 * (1 + len(SYSTEMS)) + (1 + len(presets.CONTROLS)) * 2 + len(of_tables) + sweeps
+
+
+# -------------------------------------------------------------------------------------- what is executed
+
+
+@pytest.mark.parametrize(("name", "number"), [(n, t) for n, r in RESULTS.items() if r.notebook for t in r.tables])
 def test_a_table_that_is_not_built_again_is_built_by_its_notebook(name, number):
     notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
     code = "".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
-    assert f"build({number}, options)" in code
+    assert f"build_table({number}, options)" in code
+
+
+def test_a_notebook_gets_the_parameters_it_declares(monkeypatch, tmp_path):
+    calls = {}
+    monkeypatch.setattr(papermill, "execute_notebook", lambda path, target, given, **_: calls.update({target: given}))
+    options = Options(preset="smoke", out=tmp_path, tune=3)
+    for name in ("02_data", "03_corpus_ch_sims", "13_compare"):
+        target = main.execute(name, RESULTS[name], options)
+        assert target == tmp_path / "runs" / "notebooks" / f"{name}.ipynb"
+    data, corpus, compared = calls.values()
+    assert data == {"preset": "smoke"} and corpus["corpus"] == "ch_sims" and "tune" not in corpus
+    assert compared == {**vars(options), "out": str(tmp_path)}
+
+
+def test_a_notebooks_unknown_parameter_is_refused_before_a_kernel_starts(monkeypatch, tmp_path):
+    stored = (ROOT / "notebooks" / "02_data.ipynb").read_text()
+    (tmp_path / "02_data.ipynb").write_text(stored.replace('"preset = ', '"pressets = '))
+    monkeypatch.setattr(main, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("a kernel was started"))
+    with pytest.raises(ValueError, match="'pressets': unknown, .*did you mean 'preset'"):
+        main.execute("02_data", RESULTS["02_data"], Options(out=tmp_path))

@@ -1,32 +1,54 @@
-"""Notebooks as they are stored: parameters, prose first, no outputs, short cells."""
+"""Notebooks as they are stored: set-up and parameters, prose first, no outputs, short cells."""
 
+import json
 import re
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import fields
 from types import SimpleNamespace
 
 import nbformat
+import papermill
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
-from finelib.runs.options import ROOT, Options
+from finelib.runs.options import PARAMETERS, ROOT, Options, assigned, check_parameter, notebook_options
 
-PARAMETERS = ["preset", "source", "seeds", "out", "jobs", "text_encoder", "finetune_text", "tune"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BENCHMARK = ROOT / "benchmarks" / "performance.ipynb"
+OWN = {"03_corpus": ["corpus"]}  # parameters beside the options
 
 
-@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
-def notebook(request):
-    return nbformat.read(request.param, as_version=4)
+@pytest.fixture(params=[*NOTEBOOKS, BENCHMARK], ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    return nbformat.read(path, as_version=4)
 
 
 def code(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_parameters_are_the_same_everywhere(notebook):
-    (cell,) = [c for c in code(notebook) if "parameters" in c.metadata.get("tags", [])]
-    assert [line.split(" = ")[0] for line in cell.source.splitlines()] == PARAMETERS
+def tagged(notebook, tag):
+    (cell,) = [cell for cell in code(notebook) if tag in cell.metadata.get("tags", [])]
+    return cell
+
+
+def set_up(notebook, **names):
+    """Run the set-up cell as IPython would, magics included."""
+    exec(TransformerManager().transform_cell(tagged(notebook, "setup").source), names)
+    return names
+
+
+# ------------------------------------------------------------------------------------------- what is stored
+
+
+def test_valid(notebook):
+    assert nbformat.validate(notebook) is None
 
 
 def test_stored_without_outputs(notebook):
@@ -40,59 +62,19 @@ def test_prose_first_and_short_cells(notebook):
 
 
 def test_first_screen_says_what_it_needs_and_how_long_it_takes(notebook):
-    assert re.search(r"\*\*Needs\*\* .*\*\*Takes\*\* ", notebook.cells[0].source)
+    assert re.search(r"\*\*Needs\*\* .*\*\*Takes\*\* ", notebook.cells[0].source, re.DOTALL)
 
 
-@pytest.mark.parametrize("place", ["notebooks", "."])
-def test_setup_cell_finds_the_library_from_anywhere(notebook, place, monkeypatch):
-    monkeypatch.chdir(ROOT / place)
-    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", "..", str(ROOT))])
-    exec(code(notebook)[0].source, {})
-    assert Path.cwd() == ROOT / "notebooks" and sys.path[0] == str(ROOT)
+def test_the_preamble_is_a_folded_cell_and_the_parameters(notebook):
+    """A short set-up, folded; then parameters; then the work begins."""
+    first, second, *_ = code(notebook)
+    assert first == tagged(notebook, "setup") and second == tagged(notebook, "parameters")
+    assert first.metadata["jupyter"] == {"source_hidden": True} and "hide-input" in first.metadata["tags"]
+    assert len(first.source.splitlines()) <= 9
 
 
-def test_setup_cell_fetches_what_is_missing(notebook, monkeypatch, tmp_path):
-    """Alone in an empty folder, as on Colab: without an address one sentence, with it clone and install."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    calls = []
-
-    def system(command):
-        calls.append(command)
-        (tmp_path / "fine" / "notebooks").mkdir(parents=True)
-
-    names = {"get_ipython": lambda: SimpleNamespace(system=system)}
-    monkeypatch.delenv("FINE_REPOSITORY", raising=False)
-    with pytest.raises(AssertionError, match="set REPOSITORY"):
-        exec(code(notebook)[0].source, names.copy())
-    monkeypatch.setenv("FINE_REPOSITORY", "https://example.org/fine")
-    exec(code(notebook)[0].source, names.copy())
-    (command,) = calls
-    assert "git clone --depth 1 https://example.org/fine fine" in command and "pip install" in command
-    assert Path.cwd() == tmp_path / "fine" / "notebooks"
-
-
-@pytest.mark.parametrize("cwd", [ROOT, ROOT / "notebooks"])
-def test_runs_alone_with_papermill(cwd, tmp_path):
-    """One notebook through papermill's own command, from the root and from its folder, parameters given by hand."""
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        str(ROOT / "notebooks" / "01_method_walkthrough.ipynb"),
-        str(tmp_path / "out.ipynb"),
-        "-p",
-        "preset",
-        "smoke",
-        "-p",
-        "out",
-        str(tmp_path),
-        "-k",
-        "python3",
-        "--no-progress-bar",
-    ]
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=300)
-    assert (tmp_path / "figures" / "figure2.png").stat().st_size > 10_000
+def test_the_set_up_cell_is_the_same_everywhere():
+    assert len({tagged(nbformat.read(path, 4), "setup").source for path in NOTEBOOKS}) == 1
 
 
 def test_tables_with_texts_of_utterances_escape_them(notebook):
@@ -101,32 +83,62 @@ def test_tables_with_texts_of_utterances_escape_them(notebook):
         assert "worst.style" not in cell.source or 'escape="html"' in cell.source
 
 
-def test_unknown_parameter_is_refused_before_anything_runs(notebook, tmp_path, monkeypatch):
-    """papermill sets it without a word; the cell after the parameters says what was meant."""
-    cells = [c.source for c in code(notebook)]
-    at = next(i for i, c in enumerate(code(notebook)) if "parameters" in c.metadata.get("tags", []))
-    monkeypatch.chdir(ROOT / "notebooks")
-    names = {"In": [], "Out": {}, "get_ipython": object()}
-    for source in (cells[0], cells[at], 'pressets = "smoke"'):
-        exec(source, names)
+# ---------------------------------------------------------------------------------------------- parameters
+
+
+def test_parameters_are_options_with_the_options_defaults(path, notebook):
+    """papermill must see them: it replaces what the cell of parameters assigns."""
+    declared, own = papermill.inspect_notebook(path), OWN.get(path.stem, [])
+    assert sorted(declared) == sorted(assigned(tagged(notebook, "parameters").source)) != []
+    for name in declared:
+        check_parameter(name, *own)
+    defaults = {option.name: option.default for option in fields(Options)}
+    found = {}
+    exec(tagged(notebook, "parameters").source, found)
+    assert {name: found[name] for name in declared if name not in own} == {
+        name: defaults[name] for name in declared if name not in own
+    }
+
+
+def test_options_are_read_once_with_the_notebooks_own_parameters(path, notebook):
+    own = "".join(f', "{name}"' for name in OWN.get(path.stem, []))
+    assert "\n".join(cell.source for cell in code(notebook)).count(f"notebook_options(globals(){own})") == 1
+
+
+def named(cells, **variables):
+    return {"In": ["", *cells], **variables}
+
+
+@pytest.mark.parametrize("own", [[], ["corpus"]])
+def test_a_misspelt_parameter_is_refused_and_the_right_one_named(own):
+    """papermill sets it without a word, in a cell of its own after the notebook's."""
+    stored = 'corpus = "mosi"\npreset = "demo"' if own else 'preset = "demo"'
+    names = named([PARAMETERS + stored, PARAMETERS + 'pressets = "smoke"\n'], preset="demo", pressets="smoke")
     with pytest.raises(ValueError, match="notebook parameter 'pressets': unknown, .*did you mean 'preset'"):
-        exec(cells[at + 1], names)
-    del names["pressets"]
-    exec(cells[at + 1], names)
-    names["later"] = "a variable of the reader's own"  # the cell may be run again
-    exec(cells[at + 1], names)
-    assert names["options"].preset == "demo"
+        notebook_options(names, *own)
+
+
+def test_a_parameter_that_was_mended_and_run_again_is_accepted():
+    names = named([PARAMETERS + "seeds = 2", "options = ...", PARAMETERS + "n_seeds = 2", "x = 1"], n_seeds=2, seeds=2)
+    assert notebook_options(names).n_seeds == 2
+
+
+def test_options_that_a_notebook_does_not_declare_are_read_too():
+    given = named([PARAMETERS + 'preset = "demo"', PARAMETERS + "tune = 3\n"], preset="demo", tune=3)
+    assert notebook_options(given).tune == 3 and notebook_options(given).source == "planted"
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"preset": "smok"}, "preset 'smok': unknown, expected one of smoke, demo, paper; did you mean 'smoke'?"),
-        ({"seeds": 0}, "seeds: found 0, expected a whole number of at least 1"),
-        ({"seeds": "3"}, "seeds: found '3'"),
+        ({"n_seeds": 0}, "n_seeds: found 0, expected a whole number of at least 1"),
+        ({"n_seeds": "3"}, "n_seeds: found '3'"),
         ({"jobs": 1.5}, "jobs: found 1.5"),
         ({"tune": True}, "tune: found True"),
         ({"source": ""}, "source: found ''"),
+        ({"source": None}, "source: found None"),
+        ({"out": ""}, "out: found ''"),
         ({"finetune_text": "no"}, "finetune_text: found 'no', expected True or False"),
         ({"text_encoder": 3}, "found 3"),
     ],
@@ -136,5 +148,76 @@ def test_values_that_do_not_fit_are_refused(change, sentence):
         Options(**change)
 
 
-def test_valid(notebook):
-    assert nbformat.validate(notebook) is None
+def test_results_go_to_the_checkout_or_without_one_to_the_working_directory(monkeypatch, tmp_path):
+    assert Options().out == ROOT
+    monkeypatch.setattr("finelib.runs.options.ROOT", tmp_path / "site-packages")
+    monkeypatch.chdir(tmp_path)
+    assert Options().out == tmp_path
+
+
+# ------------------------------------------------------------------------------------- set-up, and alone
+
+
+@pytest.mark.parametrize("place", ["notebooks", ".", "runs/notebooks"])
+def test_set_up_finds_the_checkout_from_its_folders(place, monkeypatch, tmp_path):
+    (tmp_path / "finelib").mkdir()
+    (tmp_path / "finelib" / "fine.py").touch()
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path / place)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    set_up(nbformat.read(NOTEBOOKS[0], 4))
+    assert sys.path[0] == str(tmp_path)
+
+
+def test_the_benchmark_finds_the_checkout_from_its_folders(monkeypatch):
+    for place in (ROOT, ROOT / "benchmarks"):
+        monkeypatch.chdir(place)
+        monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(ROOT), str(ROOT / "benchmarks"))])
+        set_up(nbformat.read(BENCHMARK, 4))
+        assert {str(ROOT), str(ROOT / "benchmarks")} <= set(sys.path)
+
+
+def test_set_up_installs_what_is_missing(monkeypatch, tmp_path):
+    """Alone in an empty folder, as on Colab: without an address one sentence, with it an installation."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    calls = []
+    shell = SimpleNamespace(run_line_magic=lambda name, line: calls.append((name, line)))
+    notebook = nbformat.read(NOTEBOOKS[0], 4)
+    monkeypatch.delenv("FINE_REPOSITORY", raising=False)
+    with pytest.raises(AssertionError, match="set REPOSITORY"):
+        set_up(notebook, get_ipython=lambda: shell)
+    monkeypatch.setenv("FINE_REPOSITORY", "https://example.org/fine")
+    names = set_up(notebook, get_ipython=lambda: shell)
+    assert names["REPOSITORY"] == "https://example.org/fine"
+    assert calls == [("pip", 'install -q "finelib[text,notebooks] @ git+{REPOSITORY}"')]
+
+
+def run_papermill(path, target, cwd, *parameters, **environment):
+    command = [sys.executable, "-m", "papermill", str(path), str(target), "-k", "python3", "--no-progress-bar"]
+    for name, value in zip(parameters[::2], parameters[1::2], strict=True):
+        command += ["-p", name, value]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, **environment)
+
+
+@pytest.mark.parametrize("cwd", [ROOT, ROOT / "notebooks"])
+def test_runs_alone_with_papermill(cwd, tmp_path):
+    """One notebook through papermill's own command, from the root and from its folder, parameters given by hand."""
+    path = ROOT / "notebooks" / "01_method_walkthrough.ipynb"
+    run = run_papermill(path, tmp_path / "out.ipynb", cwd, "preset", "smoke", "out", str(tmp_path))
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert (tmp_path / "figures" / "figure2.png").stat().st_size > 10_000
+
+
+def test_papermill_stops_at_a_misspelt_parameter(tmp_path):
+    path = ROOT / "notebooks" / "12_audit.ipynb"
+    run = run_papermill(path, tmp_path / "out.ipynb", ROOT, "pressets", "smoke", "out", str(tmp_path))
+    assert run.returncode != 0 and "did you mean 'preset'" in run.stderr
+    assert not (tmp_path / "figures").exists()
+
+
+def test_the_address_is_in_one_place_of_a_notebook():
+    """``.ci/publish.py --repository`` writes it there."""
+    for path in NOTEBOOKS:
+        assert len(re.findall(r'FINE_REPOSITORY\\", \\"', path.read_text())) == 1
+        assert 'FINE_REPOSITORY", "' in "".join(json.loads(path.read_text())["cells"][1]["source"])
