@@ -217,11 +217,13 @@ class FINE(nn.Module):
         self.class_edges, self.low, self.high = class_edges, low, high
 
     def forward(self, frames, mask):  # {m: (B, T_m, d_m)}, 0 on padding; {m: (B, T_m)}, True on real frames
-        out = SimpleNamespace(gate={}, L_aux={}, shared={}, unique={}, str_={}, utr={}, L_recon={}, unimodal={})
+        out = SimpleNamespace(
+            tokens={}, gate={}, shared={}, unique={}, str_={}, utr={}, unimodal={}, L_aux={}, L_recon={}
+        )
         groups = []
         for i, m in enumerate(MODALITIES):
-            tokens, out.gate[m], out.L_aux[m] = self.moq[m](frames[m], mask[m])
-            s, u, str_, utr, out.L_recon[m] = self.ftre[m](tokens)
+            out.tokens[m], out.gate[m], out.L_aux[m] = self.moq[m](frames[m], mask[m])
+            s, u, str_, utr, out.L_recon[m] = self.ftre[m](out.tokens[m])
             out.shared[m], out.unique[m], out.str_[m], out.utr[m] = s, u, str_, utr
             out.unimodal[m] = self.unimodal[m](torch.cat([str_, utr], -1).mean(1))[:, 0]  # (B,), Pred_U
             groups += [self.cls[i].expand(len(s), 1, -1), str_ + self.group[i, 0], utr + self.group[i, 1]]
@@ -232,7 +234,7 @@ class FINE(nn.Module):
 
     def losses(self, out, label):
         """Every term; in training mode the queue then takes the batch in."""
-        classes = (label[:, None] > torch.tensor(self.class_edges).to(label)).sum(1)  # (B,)
+        classes = sum(label > edge for edge in self.class_edges)  # (B,)
         y = (2 * label - self.low - self.high) / (self.high - self.low)  # in [-1, 1]
         z = F.normalize(out.cls, dim=-1)  # (B, 3w)
         terms = self.information(out, y[:, None], classes)
