@@ -109,7 +109,7 @@ class Critic(nn.Module):
 def info_nce(scores, among):
     """f of a true pair minus the log-mean-exp of f over the pairs in ``among``, in both directions; at most log B."""
     scores = scores.masked_fill(~among, -torch.inf)
-    log_mean = (scores.logsumexp(0) + scores.logsumexp(1)) / 2 - among.sum(1).log()  # (B,)
+    log_mean = (scores.logsumexp(0) + scores.logsumexp(1)) / 2 - among.sum(1, dtype=scores.dtype).log()  # (B,)
     return mean_where(scores.diag() - log_mean, among.sum(1) > 1)
 
 
