@@ -35,8 +35,6 @@ def mean_where(values, keep):
 
 
 # --- Eq. 1: Mixture of Q-Formers, x_m (T_m, d_m) -> x^_m (l, d'_m) ----------------------------------------------------
-
-
 class QFormer(nn.Module):
     """l learned queries attend to each other, then to the frames; post-norm, as in BLIP-2."""
 
@@ -77,9 +75,9 @@ class MoQ(nn.Module):
 
 
 # --- Eq. 6, 9: Factorized Task-Relevant Encoder, x^_m -> x_m^s, x_m^u -> x_m^str, x_m^utr -----------------------------
-
-
 class FTRE(nn.Module):
+    """What the parts below raise and lower is Eq. 2-5: S_TR + U_TR = (S - S_TI) + (U - U_TI), all that tells of Y."""
+
     def __init__(self, d):
         super().__init__()
         self.shared, self.unique = mlp(d, d, d // 2), mlp(d, d, d // 2)  # E_m^s, E_m^u
@@ -88,13 +86,11 @@ class FTRE(nn.Module):
 
     def forward(self, tokens):
         s, u = self.shared(tokens), self.unique(tokens)  # Eq. 6, (B, l, d' / 2)
-        L_recon = F.mse_loss(self.decoder(torch.cat([s, u], -1)), tokens.detach())
+        L_recon = F.mse_loss(self.decoder(torch.cat([s, u], -1)), tokens.detach())  # a target that stands still
         return s, u, self.str_(s), self.utr(u), L_recon  # Eq. 9, (B, l, w)
 
 
 # --- Eq. 7, 11: InfoNCE, a lower bound. Eq. 8, 10: NCE-CLUB, an upper bound with InfoNCE's critic f* ------------------
-
-
 class Critic(nn.Module):
     """f(x_i, y_j) = g(x_i) . h(y_j) / sqrt(width) for all i, j of the batch; the diagonal holds the true pairs."""
 
@@ -126,8 +122,6 @@ def frozen(critic, x, y):
 
 
 # --- Eq. 12: L_MI = -I_sha + I_uni + L_recon + I_str - I_utr ----------------------------------------------------------
-
-
 def over(values):
     """A term of all pairs, or of all modalities: here the mean, where Eq. 3-5 write a sum."""
     return sum(values) / len(values)
@@ -161,8 +155,8 @@ class MutualInformation(nn.Module):
         lowered = I_uni.clamp(min=0) + I_str.clamp(min=0)  # an estimate below 0 is its critic's fault
         L_recon = sum(out.L_recon.values()) / 3
         L_MI = -I_sha + lowered + L_recon - I_utr
-        # f* is what InfoNCE makes of a critic, on features that it cannot move. Y^str learns here and not from I_str,
-        # which, being lowered, would have it forget the label.
+        # InfoNCE makes f* out of a critic, on features that it cannot move. Y^str learns here as well: I_str is lowered,
+        # and would have it forget the label.
         u = {m: x.detach() for m, x in u.items()}
         given = {m: torch.cat([x.detach(), y_str], -1) for m, x in str_.items()}
         uni = over([info_nce(self.uni[m + n](u[m], u[n]), batch) for m, n in PAIRS])
@@ -171,8 +165,6 @@ class MutualInformation(nn.Module):
 
 
 # --- Eq. 13: Dynamic Contrastive Queue, contrast with angle compensation ----------------------------------------------
-
-
 def enqueue(queue, z, label, classes):
     """A sub-queue of each class, first in, first out: a deque of limited length, which drops its oldest when full."""
     for z_i, y_i, c_i in zip(z.detach(), label, classes, strict=True):
@@ -196,8 +188,6 @@ def contrastive_loss(z, label, classes, queue, label_range):
 
 
 # --- Eq. 14: L_MP + lambda_up L_UP + lambda_cl L_CL + lambda_aux L_aux + beta_mi L_MI ---------------------------------
-
-
 class FINE(nn.Module):
     """d_m, d: {m: width} of frames, of tokens. class_counts: training utterances; class_edges: between the classes."""
 
@@ -250,8 +240,6 @@ class FINE(nn.Module):
 
 
 # --- one step of training: the critics are clipped apart from all else ------------------------------------------------
-
-
 def adamw(parameters):
     matrices, vectors = ([p for p in parameters if (p.ndim > 1) == wanted] for wanted in (True, False))
     groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
