@@ -155,8 +155,8 @@ class MutualInformation(nn.Module):
         lowered = I_uni.clamp(min=0) + I_str.clamp(min=0)  # an estimate below 0 is its critic's fault
         L_recon = sum(out.L_recon.values()) / 3
         L_MI = -I_sha + lowered + L_recon - I_utr
-        # InfoNCE makes f* out of a critic, on features that it cannot move. Y^str learns here as well: I_str is lowered,
-        # and would have it forget the label.
+        # InfoNCE makes f* out of a critic, on features that it cannot move. It trains Y^str as well: to lower I_str,
+        # Y^str would forget the label.
         u = {m: x.detach() for m, x in u.items()}
         given = {m: torch.cat([x.detach(), y_str], -1) for m, x in str_.items()}
         uni = over([info_nce(self.uni[m + n](u[m], u[n]), batch) for m, n in PAIRS])
