@@ -97,7 +97,7 @@ def info_nce(
     if candidates is None:
         return (positive - normaliser).mean(-1) + math.log(scores.shape[-1])
     count = candidates.sum(-1)
-    return _mean_where(positive - normaliser + count.log(), count > 1)
+    return _mean_where(positive - normaliser + count.to(scores.dtype).log(), count > 1)
 
 
 def nce_club(
