@@ -147,7 +147,7 @@ def real_runs(ray, specs: list[RunSpec], dispatch: float, start: float) -> list[
 def planned(preset: str) -> list[RunSpec]:
     """The planted runs of a preset, as run_all.sh starts them."""
     options = Options(preset=preset)
-    return [s for s in planned_runs(options, *select(options, None)) if s.data.source == "planted"]
+    return [s for s in planned_runs(select(options, None)) if s.data.source == "planted"]
 
 
 def demo_seconds(specs: list[RunSpec], records: list[RunRecord]) -> tuple[list[float], int]:
