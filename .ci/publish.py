@@ -68,6 +68,8 @@ def with_tables(readme: str) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     if sys.argv[1].startswith("--repository="):
         set_repository(sys.argv[1].partition("=")[2])
         publish(ROOT, [])
