@@ -115,10 +115,7 @@ GRADIENTS = {
         for kind in CRITICS
     },
     **{
-        f"L_CL, {'ACCon' if accon else 'SupCon'}, {'queue' if queued else 'no queue'}": lambda accon=accon, queued=queued: (
-            contrast(accon, queued),
-            (doubles(6, 5),),
-        )
+        f"L_CL, ACCon {accon}, queue {queued}": lambda a=accon, q=queued: (contrast(a, q), (doubles(6, 5),))
         for accon in (True, False)
         for queued in (True, False)
     },
