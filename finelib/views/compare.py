@@ -180,7 +180,7 @@ def _draw_references(axis: Axes, corpus: Corpus, metric: str, horizontal: bool) 
             value, look = scores[metric], {"color": "grey", "ls": "--", "lw": 1, "zorder": 0}
             if horizontal:
                 axis.axhline(value, **look)
-                place = {"x": 0.01, "y": value, "transform": axis.get_yaxis_transform(), "ha": "left"}
+                place = {"x": 0.99, "y": value, "transform": axis.get_yaxis_transform(), "ha": "right"}
             else:
                 axis.axvline(value, **look)
                 place = {"x": value, "y": 1.0, "transform": axis.get_xaxis_transform(), "ha": "center"}
