@@ -21,8 +21,7 @@ from finelib.ftre import FTRE, Features, FTREOutput, reconstruction_loss
 from finelib.layers import mlp, positions, stretches
 from finelib.moq import FramesOf, MaskOf, MoQOutput
 
-# ------------------------------------------------------------------------------------- in the place of MoQ
-# A frame body maps (x (B, T, d'), mask (B, T)) -> (B, T, d').
+# ------------- in the place of MoQ; a frame body maps (x (B, T, d'), mask (B, T)) -> (B, T, d')
 
 
 class SameFrames(nn.Module):
@@ -93,8 +92,7 @@ class FrameEncoder(nn.Module):
     """Frames (B, T, d_m) -> tokens (B, l, d') of each modality, by a body instead of queries and experts.
 
     A linear map to the width d', the body, and the mean over l equal stretches of an utterance's real frames, so that
-    what follows gets l tokens as it does from a Mixture of Q-Formers. The result has the form of MoQ's, as of a mixture
-    of one expert; nothing is routed.
+    what follows gets l tokens as it does from a Mixture of Q-Formers. Nothing is routed.
 
     Args:
         frame_widths, token_widths: modality -> d_m, modality -> d'_m.
