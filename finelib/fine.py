@@ -132,22 +132,11 @@ class FINE(nn.Module):
 
     def make_moq(self, frame_widths: dict[str, int], token_widths: dict[str, int]) -> nn.Module:
         """Frames to tokens (Eq. 1); modality -> d_m, modality -> d'_m."""
-        c = self.config
-        return MoQ(
-            frame_widths,
-            token_widths,
-            experts=c.experts,
-            queries=c.queries,
-            top_k=c.top_k,
-            layers=c.qformer_layers,
-            heads=c.heads,
-            dropout=c.dropout,
-            renormalise=c.renormalise_gate,
-        )
+        return MoQ(frame_widths, token_widths, self.config)
 
     def make_ftre(self, token_widths: dict[str, int]) -> nn.Module:
         """Tokens to task-relevant features (Eq. 6, 9), and by its ``objective`` what trains them (Eq. 12)."""
-        return FTRE(token_widths, self.config.reduction, self.config.task_width)
+        return FTRE(token_widths, self.config)
 
     def forward(self, batch: Batch) -> FineOutput:
         """Predict a batch from its features and masks alone."""

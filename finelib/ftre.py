@@ -52,8 +52,6 @@ class FTRE(nn.Module):
 
     Args:
         widths: modality -> d'_m.
-        reduction: width of shared and of unique features as a share of d'.
-        task_width: width w of STR and of UTR features.
         branches: ("shared", "unique"), or one of them: Table 6's variants that keep a single branch.
 
     Attributes:
@@ -61,19 +59,12 @@ class FTRE(nn.Module):
         factor_widths: modality -> width of its shared and of its unique features.
     """
 
-    def __init__(
-        self,
-        widths: dict[str, int],
-        reduction: float = 0.5,
-        task_width: int = 128,
-        branches: tuple[str, ...] = BRANCHES,
-    ):
+    def __init__(self, widths: dict[str, int], config: FineConfig, branches: tuple[str, ...] = BRANCHES):
         super().__init__()
         self.modalities, self.branches, self.kinds = tuple(widths), branches, len(branches)
-        self.stacks = nn.ModuleList(
-            FactorStack(group, width, reduction, task_width, branches) for width, group in by_width(widths).items()
-        )
-        self.factor_widths = {m: max(1, int(width * reduction)) for m, width in widths.items()}
+        self.factor_widths = {m: max(1, int(width * config.reduction)) for m, width in widths.items()}
+        groups = by_width(widths).items()
+        self.stacks = nn.ModuleList(FactorStack(group, width, config, branches) for width, group in groups)
 
     def forward(self, tokens: Features) -> FTREOutput:
         """Factorise each modality's tokens (B, l, d'_m)."""
@@ -92,16 +83,14 @@ class FTRE(nn.Module):
 class FactorStack(nn.Module):
     """``FTRE`` of modalities that share a width: their encoders have weights of their own and run side by side."""
 
-    def __init__(
-        self, modalities: tuple[str, ...], width: int, reduction: float, task_width: int, branches: tuple[str, ...]
-    ):
+    def __init__(self, modalities: tuple[str, ...], width: int, config: FineConfig, branches: tuple[str, ...]):
         super().__init__()
         self.modalities, self.branches, stack = modalities, branches, len(modalities)
-        factor = max(1, int(width * reduction))
+        factor, w = max(1, int(width * config.reduction)), config.task_width
         # shared and unique encoders have one shape, so both run as one stack: S_1 .. S_M, U_1 .. U_M
         self.factorise = stacked_mlp(len(branches) * stack, width, width, factor)
         self.decoder = stacked_mlp(stack, len(branches) * factor, width, width)
-        self.task = stacked_mlp(len(branches) * stack, factor, task_width, task_width)
+        self.task = stacked_mlp(len(branches) * stack, factor, w, w)
 
     def forward(self, tokens: Features) -> FTREOutput:
         size = next(iter(tokens.values())).shape[:2]  # B, l
@@ -147,12 +136,7 @@ class MutualInformation(nn.Module):
     """
 
     def __init__(
-        self,
-        factor_widths: dict[str, int],
-        config: FineConfig,
-        label_low: float,
-        label_high: float,
-        branches: tuple[str, ...] = BRANCHES,
+        self, factor_widths: dict[str, int], config: FineConfig, label_low: float, label_high: float, branches=BRANCHES
     ):
         super().__init__()
         self.config, self.modalities = config, tuple(factor_widths)

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from finelib.config import FineConfig
 from finelib.layers import StackedLayerNorm, StackedLinear, masked_mean, stacked_mlp, uniform_parameter
 
 FramesOf = dict[str, Float[Tensor, "B T f"]]
@@ -40,30 +41,26 @@ class QFormerLayer(nn.Module):
 
     Args:
         frame_widths: modality -> f.
-        experts, queries, heads: E, l, H.
         width: d.
     """
 
-    def __init__(
-        self, frame_widths: dict[str, int], experts: int, queries: int, width: int, heads: int, dropout: float
-    ):
+    def __init__(self, frame_widths: dict[str, int], width: int, config: FineConfig):
         super().__init__()
-        stack = len(frame_widths) * experts
-        self.experts, self.queries, self.heads, self.head_width = experts, queries, heads, width // heads
+        self.experts, self.queries, self.heads = config.experts, config.queries, config.heads
+        self.head_width, stack = width // self.heads, len(frame_widths) * self.experts
         self.self_in = StackedLinear(stack, width, 3 * width)
         self.self_out = StackedLinear(stack, width, width)
         self.cross_query = StackedLinear(stack, width, width)
-        self.cross_key = nn.ParameterDict(
-            {m: uniform_parameter(f, experts, heads, self.head_width, f) for m, f in frame_widths.items()}
-        )
-        self.cross_value = nn.ParameterDict(
-            {m: uniform_parameter(f, experts, heads, f, self.head_width) for m, f in frame_widths.items()}
-        )
+        self.cross_key, self.cross_value = nn.ParameterDict(), nn.ParameterDict()
+        for m, f in frame_widths.items():
+            self.cross_key[m] = uniform_parameter(f, self.experts, self.heads, self.head_width, f)
+        for m, f in frame_widths.items():
+            self.cross_value[m] = uniform_parameter(f, self.experts, self.heads, f, self.head_width)
         self.cross_value_bias = uniform_parameter(width, stack, 1, width)
         self.cross_out = StackedLinear(stack, width, width)
         self.feed_forward = stacked_mlp(stack, width, 4 * width, width)
         self.norms = nn.ModuleList(StackedLayerNorm(stack, width) for _ in range(3))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, tokens: Float[Tensor, "S n d"], frames: FramesOf, bias: FramesOf) -> Float[Tensor, "S m d"]:
         """Tokens (S, b*l, d) with b = 1 or B -> tokens (S, B*l, d)."""
@@ -154,18 +151,14 @@ class MoQ(nn.Module):
     The modalities of one width d' share a stack.
 
     Args:
-        frame_widths: modality -> d_m.
-        widths: modality -> d'_m.
-        settings: of ``MixtureStack``.
+        frame_widths, widths: modality -> d_m, modality -> d'_m.
     """
 
-    def __init__(self, frame_widths: dict[str, int], widths: dict[str, int], **settings):
+    def __init__(self, frame_widths: dict[str, int], widths: dict[str, int], config: FineConfig):
         super().__init__()
         self.modalities = tuple(frame_widths)
-        self.stacks = nn.ModuleList(
-            MixtureStack({m: frame_widths[m] for m in group}, width, **settings)
-            for width, group in by_width(widths).items()
-        )
+        groups = {width: {m: frame_widths[m] for m in group} for width, group in by_width(widths).items()}
+        self.stacks = nn.ModuleList(MixtureStack(group, width, config) for width, group in groups.items())
 
     def forward(self, frames: FramesOf, mask: MaskOf) -> dict[str, MoQOutput]:
         """Frames must be zero where the mask is False; an utterance without any real frame is allowed."""
@@ -182,43 +175,24 @@ class MixtureStack(nn.Module):
     """The Mixtures of Q-Formers of modalities that share a width d'.
 
     The router of a modality reads the masked mean of its frames; the k largest of its softmax probabilities weigh the
-    experts' tokens and the others count as 0 (``renormalise`` divides by the sum of the k).
-
-    Args:
-        frame_widths: modality -> d_m.
-        width: d', a multiple of ``heads``.
-        experts, queries, top_k: N_e, l, k.
-        layers: Q-Former depth; every layer attends to the frames.
+    experts' tokens and the others count as 0 (``renormalise_gate`` divides by the sum of the k).
 
     Raises:
         ValueError: if top_k is not between 1 and experts, or heads do not divide the width.
     """
 
-    def __init__(
-        self,
-        frame_widths: dict[str, int],
-        width: int,
-        experts: int = 4,
-        queries: int = 4,
-        top_k: int = 3,
-        layers: int = 1,
-        heads: int = 8,
-        dropout: float = 0.1,
-        renormalise: bool = False,
-    ):
+    def __init__(self, frame_widths: dict[str, int], width: int, config: FineConfig):
         super().__init__()
-        if not 1 <= top_k <= experts:
-            raise ValueError(f"MoQ: top_k is {top_k}, expected 1 to {experts} (the number of experts)")
-        if width % heads:
-            raise ValueError(f"MoQ: width {width} is not a multiple of the number of heads {heads}")
-        self.top_k, self.queries, self.renormalise = top_k, queries, renormalise
-        stack = len(frame_widths) * experts
-        self.router = nn.ModuleDict({m: nn.Linear(f, experts) for m, f in frame_widths.items()})
-        self.query = nn.Parameter(torch.randn(stack, queries, width) * QUERY_SD)
+        c, stack = config, len(frame_widths) * config.experts
+        if not 1 <= c.top_k <= c.experts:
+            raise ValueError(f"MoQ: top_k is {c.top_k}, expected 1 to {c.experts} (the number of experts)")
+        if width % c.heads:
+            raise ValueError(f"MoQ: width {width} is not a multiple of the number of heads {c.heads}")
+        self.config = config
+        self.router = nn.ModuleDict({m: nn.Linear(f, c.experts) for m, f in frame_widths.items()})
+        self.query = nn.Parameter(torch.randn(stack, c.queries, width) * QUERY_SD)
         self.norm = StackedLayerNorm(stack, width)
-        self.layers = nn.ModuleList(
-            QFormerLayer(frame_widths, experts, queries, width, heads, dropout) for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(QFormerLayer(frame_widths, width, c) for _ in range(c.qformer_layers))
 
     def forward(self, frames: FramesOf, mask: MaskOf) -> dict[str, MoQOutput]:
         tokens = self.expert_tokens(frames, mask)  # (M, E, B, l, d')
@@ -230,7 +204,7 @@ class MixtureStack(nn.Module):
         tokens = self.norm(self.query)  # (S, l, d')
         for layer in self.layers:
             tokens = layer(tokens, frames, bias)  # (S, B*l, d')
-        tokens = tokens.unflatten(1, (-1, self.queries))  # (S, B, l, d')
+        tokens = tokens.unflatten(1, (-1, self.config.queries))  # (S, B, l, d')
         return tokens.unflatten(0, (len(frames), -1))
 
     def attention(self, frames: FramesOf, mask: MaskOf) -> dict[str, Float[Tensor, "B E l T"]]:
@@ -249,7 +223,7 @@ class MixtureStack(nn.Module):
     def mix(self, tokens: Float[Tensor, "E B l d"], mean_frame: Float[Tensor, "B f"], m: str) -> MoQOutput:
         """The router's weighted sum of the experts' tokens."""
         probability = self.router[m](mean_frame).softmax(-1)  # (B, E)
-        gate = top_k_gate(probability, self.top_k, self.renormalise)
+        gate = top_k_gate(probability, self.config.top_k, self.config.renormalise_gate)
         mixed = (gate.T[:, :, None, None] * tokens).sum(0)  # (B, l, d')
         return MoQOutput(mixed, probability, gate)
 

@@ -214,9 +214,10 @@ def test_fusion_equals_a_whole_transformer_read_at_the_cls_positions(layers):
 def test_prediction_loss_alone_teaches_every_part_of_the_forward_pass():
     model, batch = make().train(), make_batch()
     model.losses(model(batch), batch)["L_MP"].backward()
-    (stack,) = model.ftre.stacks
-    for part in (model.moq, stack.factorise, stack.task, model.fusion, model.head):
+    encoders = [part for stack in model.ftre.stacks for part in (stack.factorise, stack.task)]
+    for part in (model.moq, *encoders, model.fusion, model.head):
         silent = [name for name, p in part.named_parameters() if p.grad is None or not p.grad.any()]
         assert silent == [], silent
-    of_str, of_utr = stack.task[0].weight.grad.chunk(2)
-    assert of_str.any() and of_utr.any()
+    for stack in model.ftre.stacks:
+        of_str, of_utr = stack.task[0].weight.grad.chunk(2)
+        assert of_str.any() and of_utr.any()

@@ -152,7 +152,7 @@ def test_reconstruction_is_the_mean_squared_error_to_a_fixed_target():
 
 
 def test_encoders_equal_plain_layers_of_each_modality():
-    ftre = FTRE({"T": 12, "V": 12}, reduction=0.5, task_width=TASK)
+    ftre = FTRE({"T": 12, "V": 12}, FineConfig(task_width=TASK))
     tokens = {m: torch.randn(SIZE, TOKENS, 12) for m in ("T", "V")}
     out, (stack,) = ftre(tokens), ftre.stacks
 
@@ -172,7 +172,7 @@ def test_encoders_equal_plain_layers_of_each_modality():
 
 
 def test_modalities_of_several_widths_keep_their_order_and_their_own_weights():
-    ftre = FTRE({"T": 12, "A": 8, "V": 12}, reduction=0.5, task_width=TASK)
+    ftre = FTRE({"T": 12, "A": 8, "V": 12}, FineConfig(task_width=TASK))
     tokens = {"T": torch.randn(SIZE, TOKENS, 12), "A": torch.randn(SIZE, TOKENS, 8), "V": torch.randn(SIZE, TOKENS, 12)}
     out = ftre(tokens)
     for kind in vars(out).values():

@@ -1,14 +1,18 @@
 """MoQ against a plain Q-Former of torch's own layers, and its routing against closed forms."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from finelib.config import FineConfig
 from finelib.moq import MixtureStack, MoQ, load_balance, top_k_gate
 
 WIDTH, HEADS, EXPERTS, QUERIES = 12, 3, 3, 4
 FRAME_WIDTHS = {"T": 7, "A": 5}
+CONFIG = FineConfig(experts=EXPERTS, queries=QUERIES, top_k=2, heads=HEADS)
 
 
 class PlainLayer(nn.Module):
@@ -63,7 +67,7 @@ def double_precision():
 
 
 def make(layers=1, **options):
-    moq = MixtureStack(FRAME_WIDTHS, WIDTH, EXPERTS, QUERIES, top_k=2, layers=layers, heads=HEADS, **options).eval()
+    moq = MixtureStack(FRAME_WIDTHS, WIDTH, replace(CONFIG, qformer_layers=layers, **options)).eval()
     with torch.no_grad():  # queries and norms of a size that matters
         for name, p in moq.named_parameters():
             if "norm" in name or name == "query":
@@ -203,12 +207,12 @@ def test_top_k_gate_keeps_k_and_renormalises_only_when_asked():
 @pytest.mark.parametrize("options", [{"top_k": 0}, {"top_k": 5}, {"heads": 7}])
 def test_impossible_settings_are_refused(options):
     with pytest.raises(ValueError, match="MoQ: "):
-        MixtureStack(FRAME_WIDTHS, WIDTH, **({"experts": 4, "heads": HEADS} | options))
+        MixtureStack(FRAME_WIDTHS, WIDTH, replace(CONFIG, **options))
 
 
 def test_modalities_of_several_widths_are_mixed_each_by_its_own_stack_in_the_order_asked_for():
     widths = {"T": 12, "A": 6}
-    moq = MoQ(FRAME_WIDTHS, widths, experts=EXPERTS, queries=QUERIES, top_k=2, heads=HEADS).eval()
+    moq = MoQ(FRAME_WIDTHS, widths, CONFIG).eval()
     frames, mask = batch(LENGTHS)
     out = moq(frames, mask)
     assert list(out) == list(moq.attention(frames, mask)) == ["T", "A"]
@@ -216,5 +220,5 @@ def test_modalities_of_several_widths_are_mixed_each_by_its_own_stack_in_the_ord
     for stack in moq.stacks:
         for m, alone in stack(frames, mask).items():
             assert torch.equal(out[m].tokens, alone.tokens)
-    together = MoQ(FRAME_WIDTHS, dict.fromkeys(FRAME_WIDTHS, 12), experts=EXPERTS, top_k=2, heads=HEADS)
+    together = MoQ(FRAME_WIDTHS, dict.fromkeys(FRAME_WIDTHS, 12), CONFIG)
     assert len(moq.stacks) == 2 and len(together.stacks) == 1

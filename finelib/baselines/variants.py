@@ -260,7 +260,7 @@ class SharedBranchOnly(FINE):
     branches = ("shared",)
 
     def make_ftre(self, token_widths: dict[str, int]) -> nn.Module:
-        return FTRE(token_widths, self.config.reduction, self.config.task_width, self.branches)
+        return FTRE(token_widths, self.config, self.branches)
 
 
 class UniqueBranchOnly(SharedBranchOnly):
