@@ -1,8 +1,8 @@
 """A training split larger than memory, read a window at a time.
 
 The split lies in contiguous chunks of ``StreamedConfig.chunk`` rows. An epoch visits the chunks in random order;
-windows of ``WINDOW`` chunks' rows are shuffled and cut into batches. Only the window in use and the next one, which a thread
-reads meanwhile, are in memory, each copied in long pieces.
+windows of ``WINDOW`` chunks' rows are shuffled and cut into batches. Only the window in use and the next one, which a
+thread reads meanwhile, are in memory, each copied in long pieces.
 
 What this cannot mix: rows of one chunk stay within one window (two at a border). Where neighbouring rows are alike,
 a batch is a sample of its window's 16 chunks, not of the corpus.
