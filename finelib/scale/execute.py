@@ -7,16 +7,11 @@ from collections.abc import Callable
 import joblib
 
 from finelib.scale import cluster, processes
+from finelib.scale.processes import Advance, Stop, Tasks
 
 
 def execute(
-    work: Callable,
-    tasks: list[tuple],
-    cpus: list[int],
-    jobs: int,
-    ray: str | None,
-    advance: Callable[[int], object],
-    stop: Callable[[], bool],
+    work: Callable, tasks: Tasks, cpus: list[int], jobs: int, ray: str | None, advance: Advance, stop: Stop
 ) -> None:
     """Call ``work(*task, advance, stop)`` for every task.
 
