@@ -70,10 +70,6 @@ def paths(cache: Path | None = None) -> dict[str, Path]:
 def read(path: dict[str, Path], info: CorpusInfo) -> tuple[dict[str, Split], dict]:
     """Text (raw) and audio (one frame of 73 openSMILE statistics) of the standard split.
 
-    Args:
-        path: name ("label.csv", ...) -> path.
-        info: the corpus.
-
     Returns:
         The splits, without "T" until an encoder has read their text, and notes for the data card.
 
@@ -116,8 +112,7 @@ def _join(path: dict[str, Path], kind: str, width: int) -> pd.DataFrame:
     wrong = table.id[(table.label >= 0) != (table.binary == 1)]
     if len(wrong):
         raise DataError(f"label.csv: found a sign of the label of {wrong.iloc[0]} that {kind}_*.csv contradicts")
-    names = {mode: s for s, mode in MODES.items()}
-    return table.assign(split=table["mode"].map(names))
+    return table.assign(split=table["mode"].map({mode: s for s, mode in MODES.items()}))
 
 
 def _part(path: dict[str, Path], kind: str, part: str, width: int, spoken: pd.DataFrame) -> pd.DataFrame:
