@@ -99,7 +99,7 @@ def seconds_per_update(
     config: TrainConfig,
     seeds: list[int],
     count: int = MEASURED,
-    clock=time.perf_counter,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, float]:
     """Median seconds of an update of all seeds, one after the other and together, on the corpus's own batches."""
     device = resolve_device(config.device)
