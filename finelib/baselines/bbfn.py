@@ -120,15 +120,12 @@ class Model(Baseline):
 
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
-        if len(self.modalities) < 2:
-            raise ValueError(
-                f"BBFN: fuses pairs of modalities, found {self.modalities[0]} alone; expected two or three"
-            )
-        width, kernel = config.width, config.kernel
+        first, *others = self.modalities
+        if not others:
+            raise ValueError(f"BBFN: fuses pairs of modalities, found {first} alone; expected two or three")
+        width, kernel, firsts = config.width, config.kernel, [i == 0 for i in range(config.layers)]
         self.convolve = nn.ModuleDict({m: Convolution(d, width, kernel) for m, d in inputs.widths.items()})
-        self.pairs = nn.ModuleDict(
-            {m: nn.ModuleList(Layer(config, i == 0) for i in range(config.layers)) for m in self.modalities[1:]}
-        )
+        self.pairs = nn.ModuleDict({m: nn.ModuleList(Layer(config, first) for first in firsts) for m in others})
         combined = 2 * len(self.pairs) * width
         self.hidden = perceptron(combined, combined, combined, dropout=config.output_dropout)
         self.head = nn.Linear(combined, 1)

@@ -84,12 +84,10 @@ class Read(nn.Module):
         self.cls = nn.Parameter(torch.ones(1, 1, c.width))
         self.position = nn.Parameter(torch.zeros(1, frames + 1, c.width))
         self.dropout = nn.Dropout(c.dropout)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(c.width, c.heads, features, c.dropout, activation="gelu", batch_first=True)
-            for _ in range(c.layers)
-        )
-        for layer in self.layers:
-            layer.self_attn.dropout = 0.0
+        self.layers, settings = nn.ModuleList(), {"dropout": c.dropout, "activation": "gelu", "batch_first": True}
+        for _ in range(c.layers):
+            self.layers.append(nn.TransformerEncoderLayer(c.width, c.heads, features, **settings))
+            self.layers[-1].self_attn.dropout = 0.0
 
     def forward(self, x: Float[Tensor, "B T f"], mask: Mask) -> Float[Tensor, "B d"]:
         x = torch.cat([self.cls.expand(len(x), -1, -1), self.project(x)], 1) + self.position[:, : x.shape[1] + 1]
@@ -117,9 +115,8 @@ class Model(Baseline):
         if "T" in inputs.widths:
             self.text = nn.Linear(inputs.widths["T"], config.width)
         half = config.width // 2
-        self.similar, self.dissimilar = (
-            nn.ModuleDict({m: _projector(config.width, half, config.dropout) for m in inputs.widths}) for _ in range(2)
-        )
+        self.similar = nn.ModuleDict({m: _projector(config.width, half, config.dropout) for m in inputs.widths})
+        self.dissimilar = nn.ModuleDict({m: _projector(config.width, half, config.dropout) for m in inputs.widths})
         combined = 2 * len(self.modalities) * half
         self.head = perceptron(combined, 2 * half, half, half // 2, half // 4, 1, activation=nn.GELU)
         self.mono = perceptron(half, half // 2, half // 4, 1, activation=nn.GELU)
@@ -139,13 +136,11 @@ class Model(Baseline):
         single = torch.stack([self.mono(x)[:, 0] for x in (*output.similar.values(), *output.dissimilar.values())])
         targets = [label] * len(self.modalities) + [own.get(m, label) for m in self.modalities]
         like, unlike = partners(output.pooled, self.info.class_of(label))
-        terms = {
-            "L_MP": self.prediction_loss(output.prediction, label),
-            "L_CL": contrastive_loss(output.similar, output.dissimilar, like, unlike, self.config.temperature),
-            "L_UP": self.prediction_loss(single, torch.stack(targets)),
-        }
-        terms["total"] = terms["L_MP"] + self.config.contrast * terms["L_CL"] + self.config.mono * terms["L_UP"]
-        return terms
+        c, loss = self.config, self.prediction_loss(output.prediction, label)
+        contrast = contrastive_loss(output.similar, output.dissimilar, like, unlike, c.temperature)
+        mono = self.prediction_loss(single, torch.stack(targets))
+        total = loss + c.contrast * contrast + c.mono * mono
+        return {"L_MP": loss, "L_CL": contrast, "L_UP": mono, "total": total}
 
 
 def partners(pooled: Float[Tensor, "B d"], classes: Int[Tensor, "B"], count: int = PARTNERS) -> tuple[Pairs, Pairs]:

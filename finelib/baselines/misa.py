@@ -99,9 +99,8 @@ class Model(Baseline):
         width, hidden = config.width, {m: config.lstm or d for m, d in inputs.widths.items()}
         self.read = nn.ModuleDict({m: TwoLSTMs(d, hidden[m]) for m, d in inputs.widths.items() if m != "T"})
         read = {m: d if m == "T" else 4 * hidden[m] for m, d in inputs.widths.items()}
-        self.project = nn.ModuleDict(
-            {m: nn.Sequential(nn.Linear(d, width), nn.ReLU(), nn.LayerNorm(width)) for m, d in read.items()}
-        )
+        project = {m: [nn.Linear(d, width), nn.ReLU(), nn.LayerNorm(width)] for m, d in read.items()}
+        self.project = nn.ModuleDict({m: nn.Sequential(*layers) for m, layers in project.items()})
         self.factorise = Factorisation(self.modalities, width)
         self.fuse = nn.TransformerEncoderLayer(width, config.heads, 2048, batch_first=True)
         fused = 2 * len(self.modalities) * width
@@ -117,16 +116,11 @@ class Model(Baseline):
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The prediction loss and MISA's three others; "total" is their weighted sum."""
-        terms = {
-            "L_MP": self.prediction_loss(output.prediction, batch.label),
-            "diff": difference(output.shared, output.private),
-            "cmd": similarity(output.shared),
-            "L_recon": reconstruction(output),
-        }
-        c = self.config
-        weighted = c.difference * terms["diff"], c.similarity * terms["cmd"], c.reconstruction * terms["L_recon"]
-        terms["total"] = sum(weighted, terms["L_MP"])
-        return terms
+        c, loss = self.config, self.prediction_loss(output.prediction, batch.label)
+        diff, cmd = difference(output.shared, output.private), similarity(output.shared)
+        recon = reconstruction(output)
+        total = loss + c.difference * diff + c.similarity * cmd + c.reconstruction * recon
+        return {"L_MP": loss, "diff": diff, "cmd": cmd, "L_recon": recon, "total": total}
 
 
 def difference(shared: Vectors, private: Vectors) -> Float[Tensor, ""]:

@@ -76,9 +76,8 @@ class Model(Baseline):
         encoded = {m: d if m == "T" else out[m] for m, d in widths.items()}
         tasks = {"M": (sum(encoded.values()), config.post_fusion, 0.0)}
         tasks |= {m: (encoded[m], post[m], config.dropout[MODALITIES.index(m)]) for m in widths}
-        self.feature = nn.ModuleDict(
-            {s: nn.Sequential(nn.Dropout(drop), nn.Linear(d, w), nn.ReLU()) for s, (d, w, drop) in tasks.items()}
-        )
+        layers = {s: [nn.Dropout(drop), nn.Linear(d, width), nn.ReLU()] for s, (d, width, drop) in tasks.items()}
+        self.feature = nn.ModuleDict({s: nn.Sequential(*own) for s, own in layers.items()})
         self.head = nn.ModuleDict({s: perceptron(width, width, 1) for s, (_, width, _) in tasks.items()})
         self.size = len(corpus.splits["train"])
         self.middle = (self.info.label_high + self.info.label_low) / 2  # where positive begins

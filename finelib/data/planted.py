@@ -154,10 +154,9 @@ def make_split(
 ) -> Split:
     """``size`` utterances of the split ``name``, numbered from ``first``, in the world of ``make_world``."""
     factors = {f: rng.standard_normal(size).astype(np.float32) for f in FACTORS}
-    frames = {
-        m: _frames(rng, np.stack([factors[f] for f in SEEN[m]], 1), *world[m], longest, plan.cue_share)
-        for m, longest in zip(MODALITIES, info.max_frames, strict=True)
-    }
+    seen = {m: np.stack([factors[f] for f in SEEN[m]], 1) for m in MODALITIES}
+    longest = dict(zip(MODALITIES, info.max_frames, strict=True))
+    frames = {m: _frames(rng, seen[m], *world[m], longest[m], plan.cue_share) for m in MODALITIES}
     clean = plan.response(factors)
     label, oracle = _label(rng, info, plan, clean)
     unimodal = None

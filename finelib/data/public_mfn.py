@@ -34,11 +34,7 @@ MOST_COMPRESSED = 1100  # no deflated data unpack to more times their size
 
 
 def paths(cache: Path | None = None) -> dict[str, Path]:
-    """All six files, name -> path, downloaded if necessary.
-
-    Raises:
-        DataError, OSError: see ``download.obtain``.
-    """
+    """All six files, name -> path, downloaded if necessary (``download.obtain``)."""
     return {name: obtain(file, cache) for name, file in FILES.items()}
 
 

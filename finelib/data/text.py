@@ -93,7 +93,6 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
     """Give a corpus with raw text the modality "T" from a text encoder.
 
     Args:
-        corpus: its splits' ``text`` holds the utterances.
         name: see ``encoder_folder``.
         finetune: token ids (S,) int64 for a ``TextEncoder`` in the model, instead of frozen features.
 
@@ -149,10 +148,9 @@ def _from_hub(name: str) -> Path:
                 return folder
     except (HfHubHTTPError, HFValidationError):
         reason = "no such folder, and no such model on the Hugging Face hub"
-    raise FileNotFoundError(
-        f"text encoder {name}: {reason}; on a machine with a network run 'hf download {name} --local-dir FOLDER' and "
-        "pass --text-encoder FOLDER, or go on with the files' own text features (--text-encoder files)"
-    )
+    advice = f"on a machine with a network run 'hf download {name} --local-dir FOLDER' and pass --text-encoder FOLDER"
+    otherwise = "or go on with the files' own text features (--text-encoder files)"
+    raise FileNotFoundError(f"text encoder {name}: {reason}; {advice}, {otherwise}")
 
 
 def _complete(folder: Path) -> bool:

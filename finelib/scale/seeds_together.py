@@ -130,10 +130,8 @@ class SeedsTogether(Trainer):
 
     def __init__(self, models: Models, corpus: Corpus, config: TrainConfig, seeds: list[int]):
         super().__init__(models[0], corpus, config, seeds[0])
-        splits = self.splits
-        self.trainers = [
-            Trainer(model, corpus, config, seed, splits) for model, seed in zip(models, seeds, strict=True)
-        ]
+        of_each = zip(models, seeds, strict=True)
+        self.trainers = [Trainer(model, corpus, config, seed, self.splits) for model, seed in of_each]
         self.diverged: dict[int, Diverged] = {}  # place of the seed -> how
         objectives = [_Objective(model) for model in models]
         self.parameters, self.buffers = stack_module_state(objectives)
