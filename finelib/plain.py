@@ -3,8 +3,9 @@
     frames (B, T_m, d_m) -> MoQ_m -> tokens (B, l, d'_m) -> shared, unique (B, l, d'_m / 2) -> STR, UTR (B, l, w)
     [CLS_m] STR_m UTR_m for m in T, A, V -> Transformer -> three [CLS] vectors (B, 3w) -> sentiment (B,)
 
-The library (moq, ftre, mutual_information, contrastive, fine) computes the same numbers faster and has more settings
-(depth, other critics and losses, fewer modalities). tests/test_plain.py holds the two equal.
+Q-Formers and fusion are one layer deep here. The library (moq, ftre, mutual_information, contrastive, fine) computes
+the same numbers faster and has more settings: depth, other critics and losses, fewer modalities. tests/test_plain.py
+holds the two equal.
 """
 
 import math

@@ -114,9 +114,9 @@ class Model(Baseline):
         self.read = nn.ModuleDict({m: Read(d, longest[m], config) for m, d in inputs.widths.items() if m != "T"})
         if "T" in inputs.widths:
             self.text = nn.Linear(inputs.widths["T"], config.width)
-        half = config.width // 2
-        self.similar = nn.ModuleDict({m: _projector(config.width, half, config.dropout) for m in inputs.widths})
-        self.dissimilar = nn.ModuleDict({m: _projector(config.width, half, config.dropout) for m in inputs.widths})
+        width, half = config.width, config.width // 2
+        self.similar = nn.ModuleDict({m: _projector(width, half, config.dropout) for m in inputs.widths})
+        self.dissimilar = nn.ModuleDict({m: _projector(width, half, config.dropout) for m in inputs.widths})
         combined = 2 * len(self.modalities) * half
         self.head = perceptron(combined, 2 * half, half, half // 2, half // 4, 1, activation=nn.GELU)
         self.mono = perceptron(half, half // 2, half // 4, 1, activation=nn.GELU)

@@ -22,8 +22,7 @@ from finelib.moq import FramesOf, MaskOf, MoQOutput
 
 Terms = dict[str, Float[Tensor, ""]]
 
-# ------------------------------------------------------------------------------------- in the place of MoQ
-# A frame body maps (x (B, T, d'), mask (B, T)) -> (B, T, d').
+# ------------- in the place of MoQ; a frame body maps (x (B, T, d'), mask (B, T)) -> (B, T, d')
 
 
 class SameFrames(nn.Module):
@@ -93,9 +92,7 @@ class FrameEncoder(nn.Module):
     """Frames (B, T, d_m) -> tokens (B, l, d') of each modality, by a body instead of queries and experts.
 
     A linear map to the width d', the body, and the mean over l equal stretches of an utterance's real frames, so that
-    what follows gets l tokens as it does from a Mixture of Q-Formers. The result has the form of MoQ's, as of a mixture
-    of one expert; nothing is routed.
-    Widths are d_m and d'_m of each modality.
+    what follows gets l tokens as it does from a Mixture of Q-Formers. Nothing is routed.
     """
 
     def __init__(
@@ -224,10 +221,7 @@ VARIANTS: dict[str, type[FINE]] = {row: variant for variant, rows in ROWS_OF.ite
 
 @dataclass(frozen=True)
 class VariantConfig(FineConfig):
-    """FINE's settings, for one of ``VARIANTS``.
-
-    Attributes:
-        variant: its name there.
+    """FINE's settings, for the one of ``VARIANTS`` that is named.
 
     Raises:
         ValueError: there is none of that name.

@@ -44,12 +44,9 @@ def key(corpus: str, sha256: dict[str, str], **options: object) -> str:
 def open_or_convert(
     name: str, info: CorpusInfo, convert: Callable[[Path], object], cache: Path | None = None
 ) -> Corpus:
-    """The corpus from its store, memory-mapped, copy on write.
+    """The corpus from its store (``key`` gives its name), memory-mapped, copy on write.
 
-    Args:
-        name: see ``key``.
-        convert: reads the source files and calls ``write`` on the folder it is given; called only if there is no
-            whole store.
+    If there is no whole store, ``convert`` is called: it reads the source and calls ``write`` on the folder it is given.
 
     Raises:
         OSError: the cache cannot be written.

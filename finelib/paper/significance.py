@@ -25,8 +25,6 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-# ---------------------------------------------------------------------------------------------- over seeds
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -250,8 +248,7 @@ def _mcnemar(a: Float[np.ndarray, "S N"], b: Float[np.ndarray, "S N"]) -> tuple[
 def holm_rejections(p: Float[np.ndarray, "R"]) -> int:
     """How many of the p values Holm's procedure rejects: from the smallest up, until one is over LEVEL / (those left).
 
-    For ``simulate`` alone: the tables' p values are corrected by statsmodels' ``multipletests``, which runs Python's
-    garbage collection at every call and would take most of a simulation's time.
+    For ``simulate`` alone: statsmodels' ``multipletests``, which corrects the tables' p values, is too slow for it.
     """
     over = np.sort(p) > LEVEL / (len(p) - np.arange(len(p)))
     return int(over.argmax()) if over.any() else len(p)
@@ -296,8 +293,7 @@ def simulate(
             found = family_intervals((latent[:-1] + level[:-1] > 0).astype(float), other)
             count["coverage"] += np.mean((found.low <= truth) & (truth <= found.high)) / 2
             if level is right_at:
-                # Holm's first step decides whether any is rejected
-                count["false positives"] += found.p.min() <= LEVEL / rows
+                count["false positives"] += found.p.min() <= LEVEL / rows  # Holm's first step
             else:
                 count["power"] += np.mean(found.p < LEVEL)
                 count["power (Holm)"] += holm_rejections(found.p) / rows

@@ -69,6 +69,7 @@ def run(
             disable=not progress,
             dynamic_ncols=True,
             mininterval=0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES,
+            maxinterval=SECONDS_BETWEEN_LINES,
         ) as bar:
             _train(missing, jobs, bar.update, ray)
     records = [read_record(folder) for folder in folders]

@@ -51,7 +51,7 @@ ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
 # The compared systems on real data: their published rates and batches (``TRAIN`` of each), FINE's patience.
 COMPARED_TRAIN = TrainConfig(epochs=15, patience=5, lr_text=5e-5)
 
-# The study of single terms in notebook 03: label -> the coefficient that is 0 in the control. In it the terms are
+# The study of single terms in notebook 04_terms: label -> the coefficient that is 0 in the control. In it the terms are
 # summed over pairs and modalities as in Eq. 3 and 5, where the objective averages (three each, so weight 3), the
 # critics learn five times as fast as the model, so that NCE-CLUB does not score with critics that lag behind, and
 # the last epoch is kept: epochs picked on dev differ between runs by more than the terms do.

@@ -58,17 +58,15 @@ def load() -> ModuleType:
 def run(
     work: Callable, tasks: Tasks, cpus: list[int], address: str, jobs: int | None, advance: Advance, stop: Stop = never
 ) -> None:
-    """Call ``work(*task, advance, stop)`` for every task on a cluster; what they advance by arrives here.
+    """``processes.run`` on a cluster.
 
     A task whose worker dies is started anew, at most ``RETRIES`` times; it should go on from what it has saved. What
     it has advanced by is then counted from its start again.
 
     Args:
-        work: a function of a module that the workers can import. It should raise when its ``stop()`` is true.
         cpus: CPUs that each task asks for. Where the cluster has GPUs, it asks for ``gpu_share`` of one too.
         address: of a running cluster, as ``ray.init`` takes it, or ``LOCAL``: one is started and shut down again.
         jobs: tasks at a time; None for as many as the cluster holds.
-        stop: asked now and then; once it is true, ``stop()`` is in the workers too, and no new task begins.
 
     Raises:
         ConnectionError: the cluster cannot be joined.

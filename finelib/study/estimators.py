@@ -41,7 +41,7 @@ Draw = Callable[[], tuple[Float[Tensor, "P N dx"], Float[Tensor, "P N dy"], Bool
 
 @dataclass(frozen=True)
 class Settings:
-    """What notebook 12 measures: dimensions, true values, batch sizes, batches of a mean, training steps of critics."""
+    """What is measured: dimensions, true values, batch sizes, batches of a mean, training steps of critics."""
 
     dimensions: tuple[int, ...] = (5, 20, 50, 100, 200)
     truths: tuple[float, ...] = (0.0, 0.5, 2.0, 4.0, 6.0, 8.0, 10.0)

@@ -1,4 +1,4 @@
-"""The audit of the printed numbers as pictures, and its files (notebook 14)."""
+"""The audit of the printed numbers as pictures, and its files (notebook ``12_audit``)."""
 
 from __future__ import annotations
 

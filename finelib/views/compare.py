@@ -24,8 +24,12 @@ from finelib.views.style import BLUE, RED, panels
 
 LABELS = {"corr": "Corr (test)", "mae": "MAE (test)", "acc2_nonzero": "ACC-2 (test)", "acc2": "ACC-2 (test)"}
 COSTS = {"parameters": "parameters", "seconds": "training seconds of one run"}
-# places of a name beside its point, in points of the page and in this order: right, left, each a bit up and down
-PLACES = [(side * 7, step) for step in (0, 9, -9, 18, -18, 27, -27) for side in (1, -1)]
+LEADER = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 1, "shrinkB": 3}
+# places of a name beside its point, in points of the page, the nearest first
+PLACES = sorted(
+    ((side * across, up) for across in (7, 35, 70) for up in range(-63, 64, 9) for side in (1, -1)),
+    key=lambda place: (abs(place[0]) + abs(place[1]), -place[0]),
+)
 
 # -------------------------------------------------------------------------------------------------- tables
 
@@ -171,6 +175,8 @@ def _name_points(axis: Axes, cost: pd.Series, score: pd.Series, spread: pd.Serie
                 taken.append(box)
                 break
             text.remove()
+        if abs(offset[0]) + abs(offset[1]) > 20:  # far away: a line leads to the point
+            axis.annotate("", (cost[name], score[name]), offset, textcoords="offset points", arrowprops=LEADER)
 
 
 def _draw_references(axis: Axes, corpus: Corpus, metric: str, horizontal: bool) -> None:
@@ -180,7 +186,7 @@ def _draw_references(axis: Axes, corpus: Corpus, metric: str, horizontal: bool) 
             value, look = scores[metric], {"color": "grey", "ls": "--", "lw": 1, "zorder": 0}
             if horizontal:
                 axis.axhline(value, **look)
-                place = {"x": 0.01, "y": value, "transform": axis.get_yaxis_transform(), "ha": "left"}
+                place = {"x": 0.99, "y": value, "transform": axis.get_yaxis_transform(), "ha": "right"}
             else:
                 axis.axvline(value, **look)
                 place = {"x": value, "y": 1.0, "transform": axis.get_xaxis_transform(), "ha": "center"}

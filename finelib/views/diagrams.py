@@ -15,9 +15,9 @@ from finelib.data import planted
 from finelib.data.features import Batch, Corpus, Frames
 from finelib.fine import FINE, FineOutput
 from finelib.paper import significance
-from finelib.views.style import BLUE, COLOURS, GREEN, GREY, NAMES, ORANGE, RED, tint
+from finelib.views.style import BLUE, COLOURS, GREEN, GREY, NAMES, ORANGE, PURPLE, tint
 
-STAGES = {"input": tint(GREY), "moq": tint(BLUE), "ftre": tint(GREEN), "fusion": tint(ORANGE), "loss": tint(RED)}
+STAGES = {"input": tint(GREY), "moq": tint(BLUE), "ftre": tint(GREEN), "fusion": tint(ORANGE), "loss": tint(PURPLE)}
 
 
 # ------------------------------------------------------------------------------------------------ Figure 1

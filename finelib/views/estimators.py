@@ -1,4 +1,4 @@
-"""The estimators of mutual information against known answers (notebook 12)."""
+"""The estimators of mutual information against known answers (notebook ``10_mutual_information``)."""
 
 from __future__ import annotations
 

@@ -235,6 +235,6 @@ def factor_bars(corpus: Corpus) -> Figure:
 
 
 def findings_table(findings: dict[str, dict]) -> pd.DataFrame:
-    """One line a finding of notebooks 12 and 13: whether it holds (None: open), and why."""
+    """One line for each finding: whether it holds (None: open), and why."""
     lines = {name: {"holds": found["holds"], "because": found["says"]} for name, found in findings.items()}
     return pd.DataFrame.from_dict(lines, orient="index")

@@ -1,4 +1,4 @@
-"""What the factorisation finds: scores, probe matrices, sweeps, and solutions with equal losses (notebook 13)."""
+"""What the factorisation finds: scores, probe matrices, sweeps, and solutions with equal losses."""
 
 from __future__ import annotations
 

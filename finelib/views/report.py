@@ -43,7 +43,7 @@ PICTURES = {
     ),
     "estimators": (
         "The estimators against known answers",
-        "InfoNCE and NCE-CLUB on distributions whose mutual information is known; notebook 12.",
+        "InfoNCE and NCE-CLUB on distributions whose mutual information is known; notebook 10_mutual_information.",
         {},
     ),
     "estimators_conditional": (
@@ -53,12 +53,12 @@ PICTURES = {
     ),
     "identifiability": (
         "Does the factorisation find the factors?",
-        "Probes for the factors of planted data, in the features of several models; notebook 13.",
+        "Probes for the factors of planted data, in the features of several models; notebook 11_identifiability.",
         {},
     ),
     "audit": (
         "The printed numbers, audited",
-        "Which printed accuracies can be counts of utterances, and gaps in standard errors; notebook 14.",
+        "Which printed accuracies can be counts of utterances, and gaps in standard errors; notebook 12_audit.",
         {},
     ),
 }

@@ -222,7 +222,7 @@ def test_a_group_leaves_the_records_of_its_runs(tmp_path, as_on_a_gpu, monkeypat
     experiment._train(missing, 1, progress.append, ray=None)
     assert as_on_a_gpu == [SEEDS] and sum(progress) == 3 * 2 * experiment.corpus_key(SPEC.data)[1]
     records = experiment.run(specs, tmp_path / "a", progress=False)
-    row = tables.measured_rows(1, Options(preset="smoke", out=tmp_path / "a"), specs)[0]
+    row = tables.measure(1, {"FINE": specs}, Options(preset="smoke", out=tmp_path / "a"))[0]
     assert row.name == "FINE" and row.measured["mae"]["n"] == 3 and row.runs == tuple(r.id for r in records)
     monkeypatch.setattr(seeds_together, "pays", lambda *_: False)
     apart = experiment.run(specs, tmp_path / "b", jobs=1, progress=False)

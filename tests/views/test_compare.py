@@ -122,7 +122,7 @@ def test_tuning_log_has_every_setting_best_first(tmp_path):
 
 def test_rows_are_compared_by_the_corpus_own_metrics(results):
     _, specs, records = results
-    runs = tables.by_name(specs, records)
+    runs = tables.by_name(records)
     found = comparisons.compare(runs, "FINE", "sims")["LF-DNN"]
     for metric in ("acc2", "mae", "corr"):
         gap = np.mean([a.test[metric] - b.test[metric] for a, b in zip(runs["LF-DNN"], runs["FINE"], strict=True)])

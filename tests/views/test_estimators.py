@@ -1,4 +1,4 @@
-"""The pictures of notebook 12: straight where the truth is straight."""
+"""The pictures of the estimators: straight where the truth is straight."""
 
 import numpy as np
 import pandas as pd
