@@ -46,7 +46,7 @@ def open_or_convert(
 ) -> Corpus:
     """The corpus from its store (``key`` gives its name), memory-mapped, copy on write.
 
-    If there is no whole store, ``convert`` is called: it reads the source and calls ``write`` on the folder it is given.
+    If there is no whole store, ``convert`` is called, which reads the source and calls ``write`` on the folder given.
 
     Raises:
         OSError: the cache cannot be written.
