@@ -43,9 +43,8 @@ def build(config: Any, corpus: Corpus) -> nn.Module:
             f"{corpus.info.title} ({corpus.kind}): modalities {', '.join(missing)} asked for, "
             f"found {', '.join(corpus.modalities)}"
         )
-    if isinstance(config, EncoderConfig):
-        return model(config, make_inputs(corpus, config.modalities, standardise=False))
-    inputs = make_inputs(corpus, config.modalities, frames=getattr(config, "frames", 0))
+    standardise = not isinstance(config, EncoderConfig)
+    inputs = make_inputs(corpus, config.modalities, standardise, frames=getattr(config, "frames", 0))
     if isinstance(config, FineConfig):
         return model(config, corpus.info, inputs, class_counts(corpus))
     return model(config, inputs, corpus)

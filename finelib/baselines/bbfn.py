@@ -14,33 +14,30 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Attention, Baseline, BothWays, Convolution, aligned
+from finelib.baselines.common import Attention, Baseline, BothWays, Convolution, Mask, Settings, aligned, perceptron
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import masked_mean
 
+Frames = Float[Tensor, "B n d"]
+
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults: the authors' repository (github.com/declare-lab/BBFN, src/main.py).
 
     Not as there: no dropout of attention weights (0.1), which the fused kernel cannot do.
 
     Attributes:
-        modalities: two or three of {T, A, V}; the first is paired with each other one.
-        width, heads, layers: of the gated Transformers.
+        width, heads, layers: of the gated Transformers; the first modality is paired with each other one.
         kernel: of the convolution in front.
-        dropout, relu_dropout, output_dropout: after attention and feed-forward; inside the latter; in the output
-            network.
+        dropout, relu_dropout, output_dropout: after attention and feed-forward; inside the latter; in the output.
         discriminator: weight of the feature-space loss.
-        frames: see ``inputs.Inputs``.
-        loss: "l1" or "mse".
     """
 
-    modalities: tuple[str, ...] = ("T", "A", "V")
     width: int = 40
     heads: int = 5
     layers: int = 5
@@ -49,14 +46,12 @@ class Config:
     relu_dropout: float = 0.1
     output_dropout: float = 0.0
     discriminator: float = 0.1
-    frames: int = 0
-    loss: str = "l1"
 
 
-TRAIN = {"batch_size": 24, "lr": 5e-4, "weight_decay": 0.0, "clip": 0.8, "bucket": True}  # same source, but bucket
+TRAIN = dict(batch_size=24, lr=5e-4, weight_decay=0.0, clip=0.8, bucket=True)  # same source, but bucket
 FINETUNED = True
-DEMO = {"width": 32, "heads": 4, "layers": 1}
-SPACE = {"layers": (1, 2, 5), "dropout": (0.1, 0.3), "output_dropout": (0.0, 0.3), "discriminator": (0.01, 0.1)}
+DEMO = dict(width=32, heads=4, layers=1)
+SPACE = dict(layers=(1, 2, 5), dropout=(0.1, 0.3), output_dropout=(0.0, 0.3), discriminator=(0.01, 0.1))
 
 
 @dataclass(frozen=True)
@@ -75,18 +70,10 @@ class Gated(nn.Module):
         self.attention = Attention(c.width, c.heads)
         self.retain, self.compound = nn.Linear(2 * c.width, c.width), nn.Linear(2 * c.width, c.width)
         self.norm, self.norm_ff = nn.LayerNorm(c.width), nn.LayerNorm(c.width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(c.width, 4 * c.width), nn.ReLU(), nn.Dropout(c.relu_dropout), nn.Linear(4 * c.width, c.width)
-        )
+        self.feed_forward = perceptron(c.width, 4 * c.width, c.width, dropout=c.relu_dropout)
         self.dropout = nn.Dropout(c.dropout)
 
-    def forward(
-        self,
-        x: Float[Tensor, "B n d"],
-        y: Float[Tensor, "B n d"],
-        control: Float[Tensor, "B 2d"],
-        mask: Bool[Tensor, "B n"],
-    ) -> Float[Tensor, "B n d"]:
+    def forward(self, x: Frames, y: Frames, control: Float[Tensor, "B 2d"], mask: Mask) -> Frames:
         new = self.dropout(self.attention(self.norm(x), self.norm(y), mask))
         retain, compound = torch.sigmoid(self.retain(control)), torch.sigmoid(self.compound(control))  # (B, d)
         x = retain[:, None] * x + compound[:, None] * new
@@ -101,7 +88,7 @@ class Pooled(nn.Module):
         self.map = nn.Linear(width, width) if first else None
         self.gru = None if first else BothWays(nn.GRU, width, width)
 
-    def forward(self, x: Float[Tensor, "B n d"], mask: Bool[Tensor, "B n"]) -> Float[Tensor, "B d"]:
+    def forward(self, x: Frames, mask: Mask) -> Float[Tensor, "B d"]:
         if self.gru is None:
             return self.map(masked_mean(x, mask))
         ahead, back = self.gru(x, mask)[0].chunk(2, -1)
@@ -115,11 +102,9 @@ class Layer(nn.Module):
         super().__init__()
         self.pool = nn.ModuleList(Pooled(c.width, first) for _ in range(2))
         self.gated = nn.ModuleList(Gated(c) for _ in range(2))
-        self.tell = nn.Sequential(nn.Linear(c.width, 4 * c.width), nn.ReLU(), nn.Linear(4 * c.width, 1))
+        self.tell = perceptron(c.width, 4 * c.width, 1)
 
-    def forward(
-        self, x: Float[Tensor, "B n d"], y: Float[Tensor, "B n d"], mask: Bool[Tensor, "B n"]
-    ) -> tuple[Float[Tensor, "B n d"], Float[Tensor, "B n d"], Float[Tensor, "B 2"]]:
+    def forward(self, x: Frames, y: Frames, mask: Mask) -> tuple[Frames, Frames, Float[Tensor, "B 2"]]:
         h = [pool(sequence, mask) for pool, sequence in zip(self.pool, (x, y), strict=True)]  # two of (B, d)
         control = torch.cat(h, -1)
         belief = self.tell(torch.stack(h))[..., 0].T  # (2, B, 1) -> (B, 2)
@@ -135,19 +120,14 @@ class Model(Baseline):
 
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
-        if len(self.modalities) < 2:
-            alone = self.modalities[0]
-            raise ValueError(f"BBFN: fuses pairs of modalities, found {alone} alone; expected two or three")
-        self.convolve = nn.ModuleDict(
-            {m: Convolution(d, config.width, config.kernel) for m, d in inputs.widths.items()}
-        )
-        self.pairs = nn.ModuleDict(
-            {m: nn.ModuleList(Layer(config, i == 0) for i in range(config.layers)) for m in self.modalities[1:]}
-        )
-        combined = 2 * len(self.pairs) * config.width
-        self.hidden = nn.Sequential(
-            nn.Linear(combined, combined), nn.ReLU(), nn.Dropout(config.output_dropout), nn.Linear(combined, combined)
-        )
+        first, *others = self.modalities
+        if not others:
+            raise ValueError(f"BBFN: fuses pairs of modalities, found {first} alone; expected two or three")
+        width, kernel, firsts = config.width, config.kernel, [i == 0 for i in range(config.layers)]
+        self.convolve = nn.ModuleDict({m: Convolution(d, width, kernel) for m, d in inputs.widths.items()})
+        self.pairs = nn.ModuleDict({m: nn.ModuleList(Layer(config, first) for first in firsts) for m in others})
+        combined = 2 * len(self.pairs) * width
+        self.hidden = perceptron(combined, combined, combined, dropout=config.output_dropout)
         self.head = nn.Linear(combined, 1)
 
     def forward(self, batch: Batch) -> Output:
@@ -168,9 +148,6 @@ class Model(Baseline):
         belief = torch.stack([x.T for x in output.belief])  # (pairs * layers, 2, B)
         truth = torch.zeros_like(belief)
         truth[:, 0] = 1
-        terms = {
-            "L_MP": self.prediction_loss(output.prediction, batch.label),
-            "disc": F.binary_cross_entropy_with_logits(belief, truth),
-        }
-        terms["total"] = terms["L_MP"] + self.config.discriminator * terms["disc"]
-        return terms
+        loss = self.prediction_loss(output.prediction, batch.label)
+        told = F.binary_cross_entropy_with_logits(belief, truth)
+        return {"L_MP": loss, "disc": told, "total": loss + self.config.discriminator * told}

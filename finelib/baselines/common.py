@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,6 +14,23 @@ from torch import Tensor, nn
 from finelib.data.features import MODALITIES, Batch, Corpus
 from finelib.inputs import Inputs, Sequences
 from finelib.layers import masked_mean, stretches, uniform_parameter
+
+Mask = Bool[Tensor, "B T"]  # True on real frames
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every system's ``Config`` has.
+
+    Attributes:
+        modalities: any subset of {T, A, V}.
+        frames: see ``inputs.Inputs``.
+        loss: "l1" or "mse".
+    """
+
+    modalities: tuple[str, ...] = ("T", "A", "V")
+    frames: int = 0
+    loss: str = "l1"
 
 
 @dataclass(frozen=True)
@@ -25,16 +43,13 @@ class Output:
 class Baseline(nn.Module):
     """A compared system: subclasses give ``forward`` and, where they have more than a prediction loss, ``losses``.
 
-    Args:
-        config: the system's own settings, among them ``modalities`` and ``loss``.
-        inputs: see ``Inputs``.
-        corpus: its label range, classes and number of training utterances may be used, never its labels.
+    Of the corpus it may use label range, classes and number of training utterances, never the labels.
     """
 
     def __init__(self, config: Any, inputs: Inputs, corpus: Corpus):
         super().__init__()
         self.config, self.inputs, self.info = config, inputs, corpus.info
-        self.modalities = tuple(inputs.widths)
+        self.modalities = inputs.modalities
 
     def prediction_loss(self, prediction: Float[Tensor, "B"], label: Float[Tensor, "B"]) -> Float[Tensor, ""]:
         """Mean absolute or squared error."""
@@ -44,6 +59,14 @@ class Baseline(nn.Module):
         """The prediction loss, as "L_MP" and "total"."""
         loss = self.prediction_loss(output.prediction, batch.label)
         return {"L_MP": loss, "total": loss}
+
+
+def perceptron(*widths: int, dropout: float = 0.0, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Linear layers from width to width; activation and dropout between them."""
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise(widths):
+        layers += [nn.Linear(width_in, width_out), activation(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers[:-2])
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -60,18 +83,11 @@ class MeanNet(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__()
-        self.layers = nn.Sequential(
-            BatchNorm(width),
-            nn.Dropout(dropout),
-            nn.Linear(width, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-        )
+        self.width = hidden
+        layers = perceptron(width, hidden, hidden, hidden)
+        self.layers = nn.Sequential(BatchNorm(width), nn.Dropout(dropout), layers, nn.ReLU())
 
-    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B h"]:
+    def forward(self, x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B h"]:
         return self.layers(masked_mean(x, mask))
 
 
@@ -80,30 +96,26 @@ class LastState(nn.Module):
 
     def __init__(self, width: int, hidden: int, out: int):
         super().__init__()
+        self.width = out
         self.lstm = nn.LSTM(width, hidden, batch_first=True)
         self.out = nn.Linear(hidden, out)
 
-    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B o"]:
+    def forward(self, x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B o"]:
         return self.out(at_end(self.lstm(x)[0], mask))
 
 
-def unimodal_nets(inputs: Inputs, hidden: tuple[int, int, int], text_out: int, dropout: float) -> nn.ModuleDict:
-    """TFN's embedding networks, which LMF and LF-DNN use too: ``LastState`` for text, ``MeanNet`` for the others."""
-    sizes = dict(zip(MODALITIES, hidden, strict=True))
-    return nn.ModuleDict(
-        {
-            m: LastState(width, sizes[m], text_out) if m == "T" else MeanNet(width, sizes[m], dropout)
-            for m, width in inputs.widths.items()
-        }
-    )
+def unimodal_nets(inputs: Inputs, c: Any) -> nn.ModuleDict:
+    """TFN's embedding networks, which LMF and LF-DNN use too: ``LastState`` for text, ``MeanNet`` for the others.
+
+    ``c`` has ``hidden`` widths for T, A, V, ``text_out`` and ``dropout``. A network gives ``network.width`` features.
+    """
+    nets, hidden = {}, dict(zip(MODALITIES, c.hidden, strict=True))
+    for m, width in inputs.widths.items():
+        nets[m] = LastState(width, hidden[m], c.text_out) if m == "T" else MeanNet(width, hidden[m], c.dropout)
+    return nn.ModuleDict(nets)
 
 
-def unimodal_widths(modalities: tuple[str, ...], hidden: tuple[int, int, int], text_out: int) -> dict[str, int]:
-    """Widths of what ``unimodal_nets`` gives."""
-    return {m: text_out if m == "T" else h for m, h in zip(MODALITIES, hidden, strict=True) if m in modalities}
-
-
-def at_end(x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+def at_end(x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B d"]:
     """The row of each utterance's last real frame.
 
     What comes after it cannot reach a one-directional recurrent state, so a padded sequence gives the same numbers
@@ -113,7 +125,7 @@ def at_end(x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor
     return x[torch.arange(len(x), device=x.device), last] * mask.any(1, keepdim=True)
 
 
-def reversed_frames(x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+def reversed_frames(x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B T d"]:
     """Each utterance's real frames in reverse order, padding where it was."""
     length = mask.sum(1, keepdim=True)
     steps = torch.arange(x.shape[1], device=x.device)
@@ -122,21 +134,13 @@ def reversed_frames(x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Flo
 
 
 class BothWays(nn.Module):
-    """A bidirectional LSTM or GRU over the real frames alone.
-
-    Args:
-        kind: nn.LSTM or nn.GRU.
-        width, hidden: features per frame; hidden width of each direction.
-    """
+    """A bidirectional LSTM or GRU over the real frames alone; ``hidden`` is the width of each direction."""
 
     def __init__(self, kind: type[nn.RNNBase], width: int, hidden: int):
         super().__init__()
-        self.ahead = kind(width, hidden, batch_first=True)
-        self.back = kind(width, hidden, batch_first=True)
+        self.ahead, self.back = (kind(width, hidden, batch_first=True) for _ in range(2))
 
-    def forward(
-        self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]
-    ) -> tuple[Float[Tensor, "B T 2h"], Float[Tensor, "B 2h"]]:
+    def forward(self, x: Float[Tensor, "B T d"], mask: Mask) -> tuple[Float[Tensor, "B T 2h"], Float[Tensor, "B 2h"]]:
         """States at every frame (of padding: arbitrary), and each direction's last state."""
         ahead, back = self.ahead(x)[0], self.back(reversed_frames(x, mask))[0]
         states = torch.cat([ahead, reversed_frames(back, mask)], -1)
@@ -155,7 +159,7 @@ def aligned(sequences: Sequences) -> tuple[dict[str, Float[Tensor, "B n d"]], Bo
     return out, mask
 
 
-def key_bias(mask: Bool[Tensor, "B T"], queries: int, dtype: torch.dtype) -> Float[Tensor, "B 1 q T"]:
+def key_bias(mask: Mask, queries: int, dtype: torch.dtype) -> Float[Tensor, "B 1 q T"]:
     """-inf on padding, to be added to attention scores; an utterance without frames attends to its padding (zeros)."""
     allowed = mask | ~mask.any(1, keepdim=True)
     bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~allowed, float("-inf"))
@@ -172,12 +176,11 @@ class Convolution(nn.Module):
         super().__init__()
         self.weight = uniform_parameter(width_in * kernel, width_in, kernel, width_out)
 
-    def forward(self, x: Float[Tensor, "B T f"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+    def forward(self, x: Float[Tensor, "B T f"], mask: Mask) -> Float[Tensor, "B T d"]:
         kernel, steps = self.weight.shape[1], x.shape[1]
         taps = (x @ self.weight.flatten(1)).unflatten(-1, (kernel, -1))  # (B, T, kernel, d)
         taps = F.pad(taps, (0, 0, 0, 0, kernel // 2, kernel // 2))
-        out = sum(taps[:, j : j + steps, j] for j in range(kernel))
-        return out * mask[..., None]
+        return sum(taps[:, j : j + steps, j] for j in range(kernel)) * mask[..., None]
 
 
 class Attention(nn.Module):
@@ -192,12 +195,8 @@ class Attention(nn.Module):
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.out = nn.Linear(width, width)
 
-    def forward(
-        self, queries: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]
-    ) -> Float[Tensor, "B q d"]:
-        q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer, x in ((self.query, queries), (self.key, keys), (self.value, keys))
-        )
-        attended = F.scaled_dot_product_attention(q, k, v, key_bias(mask, queries.shape[1], q.dtype))
+    def forward(self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B q d"]:
+        projected = (self.query(x), self.key(keys), self.value(keys))
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in projected)
+        attended = F.scaled_dot_product_attention(q, k, v, key_bias(mask, x.shape[1], q.dtype))
         return self.out(attended.transpose(1, 2).flatten(2))

@@ -21,17 +21,18 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline
+from finelib.baselines.common import Baseline, Mask, Settings, perceptron
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import masked_mean
 
 PARTNERS = 2  # of each kind: like, unlike though near, unlike and far
 NOTHING = -1e4  # a score that adds nothing to a sum of exponentials; with -inf a row without negatives has no gradient
+Vectors, Pairs = dict[str, Float[Tensor, "B h"]], Bool[Tensor, "B B"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults: the authors' repository (github.com/XpastaX/ConFEDE, MOSI/config.py and TVA_fusion.py).
 
     Not as there: trained in one stage, without encoders trained for each modality beforehand; like and unlike
@@ -39,16 +40,12 @@ class Config:
     attention weights, which the fused kernel cannot do; text is averaged over its tokens.
 
     Attributes:
-        modalities: any subset of {T, A, V}.
         width, heads, layers: of the audio and video Transformers; features are width / 2.
         dropout: in the Transformers and after the feature projections.
         contrast, mono: weights of the contrastive loss and of the single features' predictions.
         temperature: of NT-Xent.
-        frames: see ``inputs.Inputs``.
-        loss: "mse" or "l1".
     """
 
-    modalities: tuple[str, ...] = ("T", "A", "V")
     width: int = 768
     heads: int = 8
     layers: int = 2
@@ -56,14 +53,13 @@ class Config:
     contrast: float = 0.1
     mono: float = 0.01
     temperature: float = 0.5
-    frames: int = 0
     loss: str = "mse"
 
 
-TRAIN = {"batch_size": 16, "lr": 1e-4, "weight_decay": 1e-3, "bucket": True}  # same source, but bucket
+TRAIN = dict(batch_size=16, lr=1e-4, weight_decay=1e-3, bucket=True)  # same source, but bucket
 FINETUNED = True
-DEMO = {"width": 64, "heads": 4, "layers": 1, "dropout": 0.1}
-SPACE = {"width": (128, 256), "dropout": (0.1, 0.3, 0.5), "contrast": (0.05, 0.1, 0.2)}
+DEMO = dict(width=64, heads=4, layers=1, dropout=0.1)
+SPACE = dict(width=(128, 256), dropout=(0.1, 0.3, 0.5), contrast=(0.05, 0.1, 0.2))
 
 
 @dataclass(frozen=True)
@@ -71,8 +67,8 @@ class Output:
     """prediction: (B,); similar, dissimilar: modality -> (B, width / 2); pooled: mean frames side by side (B, d)."""
 
     prediction: Float[Tensor, "B"]
-    similar: dict[str, Float[Tensor, "B h"]]
-    dissimilar: dict[str, Float[Tensor, "B h"]]
+    similar: Vectors
+    dissimilar: Vectors
     pooled: Float[Tensor, "B d"]
 
 
@@ -88,25 +84,20 @@ class Read(nn.Module):
         self.cls = nn.Parameter(torch.ones(1, 1, c.width))
         self.position = nn.Parameter(torch.zeros(1, frames + 1, c.width))
         self.dropout = nn.Dropout(c.dropout)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(c.width, c.heads, features, c.dropout, activation="gelu", batch_first=True)
-            for _ in range(c.layers)
-        )
-        for layer in self.layers:
-            layer.self_attn.dropout = 0.0
+        self.layers, settings = nn.ModuleList(), {"dropout": c.dropout, "activation": "gelu", "batch_first": True}
+        for _ in range(c.layers):
+            self.layers.append(nn.TransformerEncoderLayer(c.width, c.heads, features, **settings))
+            self.layers[-1].self_attn.dropout = 0.0
 
-    def forward(self, x: Float[Tensor, "B T f"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+    def forward(self, x: Float[Tensor, "B T f"], mask: Mask) -> Float[Tensor, "B d"]:
         x = torch.cat([self.cls.expand(len(x), -1, -1), self.project(x)], 1) + self.position[:, : x.shape[1] + 1]
-        padding = F.pad(~mask, (1, 0), value=False)
-        x = self.dropout(x)
+        x, padding = self.dropout(x), F.pad(~mask, (1, 0), value=False)
         *first, last = self.layers
         for layer in first:
             x = layer(x, src_key_padding_mask=padding)
         return self.last_layer_cls(last, x, padding)
 
-    def last_layer_cls(
-        self, layer: nn.TransformerEncoderLayer, x: Float[Tensor, "B T d"], padding: Bool[Tensor, "B T"]
-    ) -> Float[Tensor, "B d"]:
+    def last_layer_cls(self, layer: nn.Module, x: Float[Tensor, "B T d"], padding: Mask) -> Float[Tensor, "B d"]:
         """A layer's output (attention and feed-forward, each normed after it is added) at the [CLS] row alone."""
         attended = layer.self_attn(x[:, :1], x, x, key_padding_mask=padding, need_weights=False)[0]
         cls = layer.norm1(x[:, :1] + layer.dropout1(attended))
@@ -123,12 +114,12 @@ class Model(Baseline):
         self.read = nn.ModuleDict({m: Read(d, longest[m], config) for m, d in inputs.widths.items() if m != "T"})
         if "T" in inputs.widths:
             self.text = nn.Linear(inputs.widths["T"], config.width)
-        half = config.width // 2
-        self.similar, self.dissimilar = (
-            nn.ModuleDict({m: _projector(config.width, half, config.dropout) for m in inputs.widths}) for _ in range(2)
-        )
-        self.head = _regressor(2 * len(self.modalities) * half, (2 * half, half, half // 2, half // 4))
-        self.mono = _regressor(half, (half // 2, half // 4))
+        width, half = config.width, config.width // 2
+        self.similar = nn.ModuleDict({m: _projector(width, half, config.dropout) for m in inputs.widths})
+        self.dissimilar = nn.ModuleDict({m: _projector(width, half, config.dropout) for m in inputs.widths})
+        combined = 2 * len(self.modalities) * half
+        self.head = perceptron(combined, 2 * half, half, half // 2, half // 4, 1, activation=nn.GELU)
+        self.mono = perceptron(half, half // 2, half // 4, 1, activation=nn.GELU)
 
     def forward(self, batch: Batch) -> Output:
         sequences = self.inputs(batch)
@@ -145,18 +136,14 @@ class Model(Baseline):
         single = torch.stack([self.mono(x)[:, 0] for x in (*output.similar.values(), *output.dissimilar.values())])
         targets = [label] * len(self.modalities) + [own.get(m, label) for m in self.modalities]
         like, unlike = partners(output.pooled, self.info.class_of(label))
-        terms = {
-            "L_MP": self.prediction_loss(output.prediction, label),
-            "L_CL": contrastive_loss(output.similar, output.dissimilar, like, unlike, self.config.temperature),
-            "L_UP": self.prediction_loss(single, torch.stack(targets)),
-        }
-        terms["total"] = terms["L_MP"] + self.config.contrast * terms["L_CL"] + self.config.mono * terms["L_UP"]
-        return terms
+        c, loss = self.config, self.prediction_loss(output.prediction, label)
+        contrast = contrastive_loss(output.similar, output.dissimilar, like, unlike, c.temperature)
+        mono = self.prediction_loss(single, torch.stack(targets))
+        total = loss + c.contrast * contrast + c.mono * mono
+        return {"L_MP": loss, "L_CL": contrast, "L_UP": mono, "total": total}
 
 
-def partners(
-    pooled: Float[Tensor, "B d"], classes: Int[Tensor, "B"], count: int = PARTNERS
-) -> tuple[Bool[Tensor, "B B"], Bool[Tensor, "B B"]]:
+def partners(pooled: Float[Tensor, "B d"], classes: Int[Tensor, "B"], count: int = PARTNERS) -> tuple[Pairs, Pairs]:
     """Like and unlike utterances of each, by cosine of their mean frames.
 
     Like: the ``count`` nearest of the same class. Unlike: of the other classes the ``count`` nearest and farthest.
@@ -167,18 +154,14 @@ def partners(
     return _top(cosine, same & ~itself, count), _top(cosine, ~same, count) | _top(-cosine, ~same, count)
 
 
-def _top(score: Float[Tensor, "B B"], among: Bool[Tensor, "B B"], count: int) -> Bool[Tensor, "B B"]:
+def _top(score: Float[Tensor, "B B"], among: Pairs, count: int) -> Pairs:
     """True at each row's ``count`` largest scores among the allowed ones, or at all where there are fewer."""
     best = score.masked_fill(~among, float("-inf")).topk(min(count, len(score)), dim=-1).indices
     return torch.zeros_like(among).scatter_(1, best, True) & among
 
 
 def contrastive_loss(
-    similar: dict[str, Float[Tensor, "B h"]],
-    dissimilar: dict[str, Float[Tensor, "B h"]],
-    like: Bool[Tensor, "B B"],
-    unlike: Bool[Tensor, "B B"],
-    temperature: float,
+    similar: Vectors, dissimilar: Vectors, like: Pairs, unlike: Pairs, temperature: float
 ) -> Float[Tensor, ""]:
     """Mean NT-Xent over all positive pairs; 0 where there are none."""
     unit, other = ({m: F.normalize(x, dim=-1) for m, x in kind.items()} for kind in (similar, dissimilar))
@@ -202,11 +185,3 @@ def contrastive_loss(
 
 def _projector(width: int, out: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out), nn.Tanh(), nn.Dropout(dropout))
-
-
-def _regressor(width: int, hidden: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for size in hidden:
-        layers += [nn.Linear(width, size), nn.GELU()]
-        width = size
-    return nn.Sequential(*layers, nn.Linear(width, 1))

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from torch import nn
 
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
-
+from finelib.baselines.common import Baseline, Output
 from finelib.config import EncoderConfig
-from finelib.data.features import Batch
+from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import masked_mean
 
 
-@dataclass(frozen=True)
-class EncoderOutput:
-    """prediction: (B,)."""
+class EncoderAlone(Baseline):
+    """Text -> encoder -> mean over tokens -> linear; ``inputs`` is text alone, not standardised."""
 
-    prediction: Float[Tensor, "B"]
-
-
-class EncoderAlone(nn.Module):
-    """Text -> encoder -> mean over tokens -> linear.
-
-    Args:
-        config: the prediction loss.
-        inputs: text alone, not standardised.
-    """
-
-    def __init__(self, config: EncoderConfig, inputs: Inputs):
-        super().__init__()
-        self.config, self.inputs = config, inputs
+    def __init__(self, config: EncoderConfig, inputs: Inputs, corpus: Corpus):
+        super().__init__(config, inputs, corpus)
         self.head = nn.Linear(inputs.widths["T"], 1)
 
-    def forward(self, batch: Batch) -> EncoderOutput:
-        """Predict from text alone."""
+    def forward(self, batch: Batch) -> Output:
         tokens, mask = self.inputs(batch)["T"]  # (B, T, d_T), (B, T)
-        return EncoderOutput(self.head(masked_mean(tokens, mask))[:, 0])
-
-    def losses(self, output: EncoderOutput, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Prediction loss, as "L_MP" and "total"."""
-        loss = (F.l1_loss if self.config.loss == "l1" else F.mse_loss)(output.prediction, batch.label)
-        return {"L_MP": loss, "total": loss}
+        return Output(self.head(masked_mean(tokens, mask))[:, 0])

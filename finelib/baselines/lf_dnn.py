@@ -10,38 +10,32 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from finelib.baselines.common import Baseline, Output, unimodal_nets, unimodal_widths
+from finelib.baselines.common import Baseline, Output, Settings, perceptron, unimodal_nets
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults: MMSA 2.2.1, config_regression.json, lf_dnn on CMU-MOSI.
 
     Attributes:
-        modalities: any subset of {T, A, V}.
         hidden: width of each embedding network, for T, A, V.
         text_out: width of the text embedding.
         post_fusion: width of the layers after fusion.
         dropout: in the embedding networks and before fusion.
-        frames: see ``inputs.Inputs``.
-        loss: "l1" or "mse".
     """
 
-    modalities: tuple[str, ...] = ("T", "A", "V")
     hidden: tuple[int, int, int] = (128, 16, 128)
     text_out: int = 256
     post_fusion: int = 128
     dropout: float = 0.2
-    frames: int = 0
-    loss: str = "l1"
 
 
-TRAIN = {"batch_size": 128, "lr": 1e-3, "weight_decay": 0.01, "bucket": True}  # same source, but bucket
+TRAIN = dict(batch_size=128, lr=1e-3, weight_decay=0.01, bucket=True)  # same source, but bucket
 FINETUNED = False
-DEMO = {"hidden": (64, 16, 32), "text_out": 64, "post_fusion": 64}
-SPACE = {"post_fusion": (32, 64, 128), "text_out": (64, 128, 256), "dropout": (0.0, 0.2, 0.4)}
+DEMO = dict(hidden=(64, 16, 32), text_out=64, post_fusion=64)
+SPACE = dict(post_fusion=(32, 64, 128), text_out=(64, 128, 256), dropout=(0.0, 0.2, 0.4))
 
 
 class Model(Baseline):
@@ -49,16 +43,9 @@ class Model(Baseline):
 
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
-        self.nets = unimodal_nets(inputs, config.hidden, config.text_out, config.dropout)
-        widths = unimodal_widths(self.modalities, config.hidden, config.text_out)
-        self.head = nn.Sequential(
-            nn.Dropout(config.dropout),
-            nn.Linear(sum(widths.values()), config.post_fusion),
-            nn.ReLU(),
-            nn.Linear(config.post_fusion, config.post_fusion),
-            nn.ReLU(),
-            nn.Linear(config.post_fusion, 1),
-        )
+        self.nets = unimodal_nets(inputs, config)
+        embedded, post = sum(net.width for net in self.nets.values()), config.post_fusion
+        self.head = nn.Sequential(nn.Dropout(config.dropout), perceptron(embedded, post, post, 1))
 
     def forward(self, batch: Batch) -> Output:
         embedded = [self.nets[m](x, mask) for m, (x, mask) in self.inputs(batch).items()]

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from finelib.baselines.common import Baseline, Output, unimodal_nets, unimodal_widths
+from finelib.baselines.common import Baseline, Output, Settings, unimodal_nets
 from finelib.baselines.tfn import with_one
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults: MMSA 2.2.1, config_regression.json, lmf on CMU-MOSI.
 
     Attributes:
@@ -28,23 +28,18 @@ class Config:
         text_out: width of the text embedding.
         rank: r.
         dropout: in the embedding networks.
-        frames: see ``inputs.Inputs``.
-        loss: "l1" or "mse".
     """
 
-    modalities: tuple[str, ...] = ("T", "A", "V")
     hidden: tuple[int, int, int] = (128, 128, 16)
     text_out: int = 64
     rank: int = 3
     dropout: float = 0.3
-    frames: int = 0
-    loss: str = "l1"
 
 
-TRAIN = {"batch_size": 64, "lr": 1e-3, "weight_decay": 0.005, "bucket": True}  # same source, but bucket
+TRAIN = dict(batch_size=64, lr=1e-3, weight_decay=0.005, bucket=True)  # same source, but bucket
 FINETUNED = False
-DEMO = {"hidden": (64, 32, 32), "text_out": 32, "dropout": 0.1}
-SPACE = {"rank": (2, 4, 8, 16), "text_out": (32, 64, 128), "dropout": (0.1, 0.3, 0.5)}
+DEMO = dict(hidden=(64, 32, 32), text_out=32, dropout=0.1)
+SPACE = dict(rank=(2, 4, 8, 16), text_out=(32, 64, 128), dropout=(0.1, 0.3, 0.5))
 
 
 class Model(Baseline):
@@ -52,11 +47,9 @@ class Model(Baseline):
 
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
-        self.nets = unimodal_nets(inputs, config.hidden, config.text_out, config.dropout)
-        widths = unimodal_widths(self.modalities, config.hidden, config.text_out)
-        self.factor = nn.ParameterDict(
-            {m: nn.init.xavier_normal_(torch.empty(config.rank, width + 1)) for m, width in widths.items()}
-        )
+        self.nets = unimodal_nets(inputs, config)
+        factors = {m: torch.empty(config.rank, net.width + 1) for m, net in self.nets.items()}
+        self.factor = nn.ParameterDict({m: nn.init.xavier_normal_(factor) for m, factor in factors.items()})
         self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(1, config.rank))[0])
         self.bias = nn.Parameter(torch.zeros(()))
 

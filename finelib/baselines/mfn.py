@@ -18,27 +18,23 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, Output, aligned, at_end
+from finelib.baselines.common import Baseline, Output, Settings, aligned, at_end, perceptron
 from finelib.data.features import MODALITIES, Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import uniform_parameter
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults: MMSA 2.2.1, config_regression.json, mfn on CMU-MOSI (aligned).
 
     Attributes:
-        modalities: any subset of {T, A, V}; steps are those of the first.
-        hidden: LSTM width for T, A, V.
+        hidden: LSTM width for T, A, V; steps are those of the first modality.
         memory: width of u.
         attention, candidate, retain, update, out: hidden widths of D_a, D_u, g1, g2 and of the output network.
         dropout: of D_a, D_u, g1, g2 and the output network.
-        frames: see ``inputs.Inputs``.
-        loss: "l1" or "mse".
     """
 
-    modalities: tuple[str, ...] = ("T", "A", "V")
     hidden: tuple[int, int, int] = (256, 32, 256)
     memory: int = 400
     attention: int = 32
@@ -47,14 +43,12 @@ class Config:
     update: int = 32
     out: int = 128
     dropout: tuple[float, float, float, float, float] = (0.2, 0.0, 0.7, 0.5, 0.0)
-    frames: int = 0
-    loss: str = "l1"
 
 
-TRAIN = {"batch_size": 128, "lr": 2e-3, "weight_decay": 0.0, "bucket": True}  # same source, but bucket
+TRAIN = dict(batch_size=128, lr=2e-3, weight_decay=0.0, bucket=True)  # same source, but bucket
 FINETUNED = False
-DEMO = {"hidden": (64, 16, 32), "memory": 64, "retain": 64, "out": 64}
-SPACE = {"memory": (64, 128, 400), "hidden": ((64, 16, 32), (128, 32, 64), (256, 32, 256)), "retain": (64, 128, 256)}
+DEMO = dict(hidden=(64, 16, 32), memory=64, retain=64, out=64)
+SPACE = dict(memory=(64, 128, 400), hidden=((64, 16, 32), (128, 32, 64), (256, 32, 256)), retain=(64, 128, 256))
 
 
 class Cells(nn.Module):
@@ -74,10 +68,8 @@ class Cells(nn.Module):
             h = lstm(x[m])[0]
             before = F.pad(h, (0, 0, 1, -1))  # h of the step before, 0 at the first
             outputs.append(h)
-            gates.append(
-                F.linear(x[m], lstm.weight_ih_l0, lstm.bias_ih_l0)
-                + F.linear(before, lstm.weight_hh_l0, lstm.bias_hh_l0)
-            )
+            seen = F.linear(x[m], lstm.weight_ih_l0, lstm.bias_ih_l0)
+            gates.append(seen + F.linear(before, lstm.weight_hh_l0, lstm.bias_hh_l0))
         # (B, n, 4 h_m) of each modality -> (B, n, 4, h) -> the gates i, f, g, o, each (B, n, h)
         i, f, g, _ = torch.cat([gate.unflatten(-1, (4, -1)) for gate in gates], -1).unbind(2)
         forget, new = torch.sigmoid(f), torch.sigmoid(i) * torch.tanh(g)
@@ -100,16 +92,11 @@ class Gates(nn.Module):
     def forward(self, attended: Float[Tensor, "B n a"]) -> tuple[Float[Tensor, "B n k"], Float[Tensor, "B n k"]]:
         """What the steps need of ``attended``: its part of the hidden layers, and their dropout."""
         read = self.read(attended)
-        kept = [
-            F.dropout(torch.ones_like(part), p, self.training)
-            for part, p in zip(read.split(self.hidden, -1), self.drop, strict=True)
-        ]
-        return read, torch.cat(kept, -1)
+        parts = zip(torch.ones_like(read).split(self.hidden, -1), self.drop, strict=True)
+        return read, torch.cat([F.dropout(ones, p, self.training) for ones, p in parts], -1)
 
-    def step(
-        self, read: Float[Tensor, "B k"], kept: Float[Tensor, "B k"], u: Float[Tensor, "B u"]
-    ) -> list[Float[Tensor, "B u"]]:
-        """Both gates of one step."""
+    def step(self, read: Float[Tensor, "B k"], kept: Float[Tensor, "B k"], u: Float[Tensor, "B u"]) -> list[Tensor]:
+        """Both gates (B, u) of one step."""
         hidden = torch.relu(torch.addmm(read, u, self.recur)) * kept
         return [torch.sigmoid(out(part)) for out, part in zip(self.out, hidden.split(self.hidden, -1), strict=True)]
 
@@ -122,10 +109,10 @@ class Model(Baseline):
         hidden = {m: h for m, h in zip(MODALITIES, config.hidden, strict=True) if m in self.modalities}
         total, drop = sum(hidden.values()), config.dropout
         self.cells = Cells(inputs.widths, hidden)
-        self.attention = _mlp(2 * total, config.attention, 2 * total, drop[0])
-        self.candidate = _mlp(2 * total, config.candidate, config.memory, drop[1])
+        self.attention = perceptron(2 * total, config.attention, 2 * total, dropout=drop[0])
+        self.candidate = perceptron(2 * total, config.candidate, config.memory, dropout=drop[1])
         self.gates = Gates(2 * total, config.memory, (config.retain, config.update), drop[2:4])
-        self.out = _mlp(total + config.memory, config.out, 1, drop[4])
+        self.out = perceptron(total + config.memory, config.out, 1, dropout=drop[4])
 
     def forward(self, batch: Batch) -> Output:
         x, mask = aligned(self.inputs(batch))
@@ -144,7 +131,3 @@ class Model(Baseline):
             u = retain * u + update * add
             memories.append(u)
         return torch.stack(memories, 1)
-
-
-def _mlp(width_in: int, hidden: int, width_out: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width_in, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width_out))

@@ -6,15 +6,16 @@ fusion. Loss: prediction + alpha * difference + beta * similarity (CMD) + gamma 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, BothWays
+from finelib.baselines.common import Baseline, BothWays, Mask, Settings, perceptron
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import masked_mean
@@ -23,21 +24,17 @@ Vectors = dict[str, Float[Tensor, "B d"]]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults: the authors' repository (github.com/declare-lab/MISA, config.py and solver.py) on CMU-MOSI.
 
     Attributes:
-        modalities: any subset of {T, A, V}; with one alone there is nothing to be similar to.
         width: of common, shared and private vectors.
         heads: of the fusing Transformer, of one layer.
         lstm: hidden width of the audio and video LSTMs, 0 for the number of features.
         dropout: in the fusion.
         difference, similarity, reconstruction: alpha, beta, gamma.
-        frames: see ``inputs.Inputs``.
-        loss: "mse" or "l1".
     """
 
-    modalities: tuple[str, ...] = ("T", "A", "V")
     width: int = 128
     heads: int = 2
     lstm: int = 0
@@ -45,14 +42,13 @@ class Config:
     difference: float = 0.3
     similarity: float = 1.0
     reconstruction: float = 1.0
-    frames: int = 0
     loss: str = "mse"
 
 
-TRAIN = {"batch_size": 64, "lr": 1e-4, "weight_decay": 0.0, "bucket": True}  # same source, but bucket
+TRAIN = dict(batch_size=64, lr=1e-4, weight_decay=0.0, bucket=True)  # same source, but bucket
 FINETUNED = True
-DEMO = {"width": 64, "lstm": 16, "dropout": 0.1, "frames": 24}
-SPACE = {"width": (64, 128), "dropout": (0.1, 0.3, 0.5), "difference": (0.1, 0.3), "similarity": (0.3, 0.7, 1.0)}
+DEMO = dict(width=64, lstm=16, dropout=0.1, frames=24)
+SPACE = dict(width=(64, 128), dropout=(0.1, 0.3, 0.5), difference=(0.1, 0.3), similarity=(0.3, 0.7, 1.0))
 
 
 @dataclass(frozen=True)
@@ -74,9 +70,25 @@ class TwoLSTMs(nn.Module):
         self.first, self.norm = BothWays(nn.LSTM, width, hidden), nn.LayerNorm(2 * hidden)
         self.second = BothWays(nn.LSTM, 2 * hidden, hidden)
 
-    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B 4h"]:
+    def forward(self, x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B 4h"]:
         states, end = self.first(x, mask)
         return torch.cat([end, self.second(self.norm(states), mask)[1]], -1)
+
+
+class Factorisation(nn.Module):
+    """One shared encoder for all modalities, a private one for each, and a decoder of their sum; all of one width."""
+
+    def __init__(self, modalities: Iterable[str], width: int):
+        super().__init__()
+        self.shared = nn.Sequential(nn.Linear(width, width), nn.Sigmoid())
+        self.private = nn.ModuleDict({m: nn.Sequential(nn.Linear(width, width), nn.Sigmoid()) for m in modalities})
+        self.decoder = nn.ModuleDict({m: nn.Linear(width, width) for m in modalities})
+
+    def forward(self, common: Vectors) -> tuple[Vectors, Vectors, Vectors]:
+        """Shared, private and decoded vectors of each modality."""
+        shared = {m: self.shared(x) for m, x in common.items()}
+        private = {m: self.private[m](x) for m, x in common.items()}
+        return shared, private, {m: self.decoder[m](shared[m] + private[m]) for m in common}
 
 
 class Model(Baseline):
@@ -84,70 +96,42 @@ class Model(Baseline):
 
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
-        hidden = {m: config.lstm or d for m, d in inputs.widths.items()}
+        width, hidden = config.width, {m: config.lstm or d for m, d in inputs.widths.items()}
         self.read = nn.ModuleDict({m: TwoLSTMs(d, hidden[m]) for m, d in inputs.widths.items() if m != "T"})
-        self.project = nn.ModuleDict(
-            {
-                m: nn.Sequential(
-                    nn.Linear(d if m == "T" else 4 * hidden[m], config.width), nn.ReLU(), nn.LayerNorm(config.width)
-                )
-                for m, d in inputs.widths.items()
-            }
-        )
-        self.shared = nn.Sequential(nn.Linear(config.width, config.width), nn.Sigmoid())
-        self.private = nn.ModuleDict(
-            {m: nn.Sequential(nn.Linear(config.width, config.width), nn.Sigmoid()) for m in inputs.widths}
-        )
-        self.decoder = nn.ModuleDict({m: nn.Linear(config.width, config.width) for m in inputs.widths})
-        self.fuse = nn.TransformerEncoderLayer(config.width, config.heads, 2048, batch_first=True)
-        vectors = 2 * len(self.modalities)
-        self.head = nn.Sequential(
-            nn.Linear(vectors * config.width, vectors * config.width // 2),
-            nn.Dropout(config.dropout),
-            nn.ReLU(),
-            nn.Linear(vectors * config.width // 2, 1),
-        )
+        read = {m: d if m == "T" else 4 * hidden[m] for m, d in inputs.widths.items()}
+        project = {m: [nn.Linear(d, width), nn.ReLU(), nn.LayerNorm(width)] for m, d in read.items()}
+        self.project = nn.ModuleDict({m: nn.Sequential(*layers) for m, layers in project.items()})
+        self.factorise = Factorisation(self.modalities, width)
+        self.fuse = nn.TransformerEncoderLayer(width, config.heads, 2048, batch_first=True)
+        fused = 2 * len(self.modalities) * width
+        self.head = perceptron(fused, fused // 2, 1, dropout=config.dropout)
 
     def forward(self, batch: Batch) -> Output:
-        sequences = self.inputs(batch)
-        common = {
-            m: self.project[m](masked_mean(x, mask) if m == "T" else self.read[m](x, mask))
-            for m, (x, mask) in sequences.items()
-        }
-        shared = {m: self.shared(x) for m, x in common.items()}
-        private = {m: self.private[m](x) for m, x in common.items()}
-        decoded = {m: self.decoder[m](shared[m] + private[m]) for m in common}
+        common = {}
+        for m, (x, mask) in self.inputs(batch).items():
+            common[m] = self.project[m](masked_mean(x, mask) if m == "T" else self.read[m](x, mask))
+        shared, private, decoded = self.factorise(common)
         fused = self.fuse(torch.stack([*private.values(), *shared.values()], 1))
         return Output(self.head(fused.flatten(1))[:, 0], common, shared, private, decoded)
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The prediction loss and MISA's three others; "total" is their weighted sum."""
-        terms = {
-            "L_MP": self.prediction_loss(output.prediction, batch.label),
-            "diff": difference(output),
-            "cmd": similarity(output.shared),
-            "L_recon": reconstruction(output),
-        }
-        c = self.config
-        terms["total"] = (
-            terms["L_MP"]
-            + c.difference * terms["diff"]
-            + c.similarity * terms["cmd"]
-            + c.reconstruction * terms["L_recon"]
-        )
-        return terms
+        c, loss = self.config, self.prediction_loss(output.prediction, batch.label)
+        diff, cmd = difference(output.shared, output.private), similarity(output.shared)
+        recon = reconstruction(output)
+        total = loss + c.difference * diff + c.similarity * cmd + c.reconstruction * recon
+        return {"L_MP": loss, "diff": diff, "cmd": cmd, "L_recon": recon, "total": total}
 
 
-def difference(output: Output) -> Float[Tensor, ""]:
+def difference(shared: Vectors, private: Vectors) -> Float[Tensor, ""]:
     """Orthogonality of each private vector to its shared one and to the other private ones, summed."""
-    parts = [orthogonality(output.private[m], output.shared[m]) for m in output.private]
-    parts += [orthogonality(output.private[m], output.private[n]) for m, n in combinations(output.private, 2)]
-    return torch.stack(parts).sum()
+    pairs = [(private[m], shared[m]) for m in private] + list(combinations(private.values(), 2))
+    return torch.stack([orthogonality(x, y) for x, y in pairs]).sum()
 
 
 def similarity(shared: Vectors) -> Float[Tensor, ""]:
     """Mean CMD over pairs of shared vectors; 0 for one modality."""
-    pairs = [central_moment_discrepancy(shared[m], shared[n]) for m, n in combinations(shared, 2)]
+    pairs = [central_moment_discrepancy(x, y) for x, y in combinations(shared.values(), 2)]
     return torch.stack(pairs).mean() if pairs else next(iter(shared.values())).new_zeros(())
 
 

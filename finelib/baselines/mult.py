@@ -9,38 +9,34 @@ concatenated and passed through a self-attention stack, whose last real frame is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 from math import sqrt
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Attention, Baseline, Convolution, Output, at_end
+from finelib.baselines.common import Attention, Baseline, Convolution, Mask, Output, Settings, at_end, perceptron
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import positions
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults: MMSA 2.2.1, config_regression.json, mult on CMU-MOSI.
 
     Not as there: sinusoidal positions, as in the paper; no mask of future frames, of which the paper says nothing;
     no dropout of attention weights (0.3 and 0.2 there), which the fused kernel cannot do.
 
     Attributes:
-        modalities: any subset of {T, A, V}; one alone has only the self-attention stack.
-        width, heads: d and attention heads of the cross-modal blocks.
-        layers: blocks of each stack; the self-attention stacks have at least 3.
-        memory_layers: blocks of the self-attention stacks, 0 for max(layers, 3).
+        width, heads: d and attention heads of the cross-modal blocks; a modality alone has no such blocks.
+        layers, memory_layers: blocks of each cross-modal stack; of each self-attention stack, 0 for max(layers, 3).
         kernel: of the temporal convolution in front, for T, A, V alike.
         text_dropout, embed_dropout, residual_dropout, output_dropout: on text features, on the stacks' inputs, after
             attention and feed-forward, in the output network.
-        frames: see ``inputs.Inputs``.
-        loss: "l1" or "mse".
     """
 
-    modalities: tuple[str, ...] = ("T", "A", "V")
     width: int = 50
     heads: int = 10
     layers: int = 4
@@ -50,28 +46,12 @@ class Config:
     embed_dropout: float = 0.2
     residual_dropout: float = 0.0
     output_dropout: float = 0.5
-    frames: int = 0
-    loss: str = "l1"
 
 
-TRAIN = {"batch_size": 16, "lr": 2e-3, "weight_decay": 0.005, "clip": 0.6, "bucket": True}  # same source, but bucket
+TRAIN = dict(batch_size=16, lr=2e-3, weight_decay=0.005, clip=0.6, bucket=True)  # same source, but bucket
 FINETUNED = False
-DEMO = {
-    "width": 32,
-    "heads": 4,
-    "layers": 1,
-    "memory_layers": 1,
-    "text_dropout": 0.1,
-    "output_dropout": 0.1,
-    "frames": 24,
-}
-SPACE = {
-    "width": (32, 50, 64),
-    "heads": (2,),
-    "layers": (1, 2, 4),
-    "text_dropout": (0.2, 0.5),
-    "output_dropout": (0.1, 0.5),
-}
+DEMO = dict(width=32, heads=4, layers=1, memory_layers=1, text_dropout=0.1, output_dropout=0.1, frames=24)
+SPACE = dict(width=(32, 50, 64), heads=(2,), layers=(1, 2, 4), text_dropout=(0.2, 0.5), output_dropout=(0.1, 0.5))
 
 
 class Block(nn.Module):
@@ -81,12 +61,10 @@ class Block(nn.Module):
         super().__init__()
         self.attention = Attention(width, heads)
         self.norm, self.norm_ff = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
+        self.feed_forward = perceptron(width, 4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]
-    ) -> Float[Tensor, "B q d"]:
+    def forward(self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B q d"]:
         normed = self.norm(x)
         x = x + self.dropout(self.attention(normed, normed if keys is x else self.norm(keys), mask))
         return x + self.dropout(self.feed_forward(self.norm_ff(x)))
@@ -100,16 +78,14 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads, config.residual_dropout) for _ in range(layers))
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(config.embed_dropout)
 
-    def forward(
-        self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]
-    ) -> Float[Tensor, "B q d"]:
+    def forward(self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B q d"]:
         """x attending to keys."""
         x, keys = self.embed(x), self.embed(keys)
         for block in self.blocks:
             x = block(x, keys, mask)
         return self.norm(x)
 
-    def last(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B d"]:
+    def last(self, x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B d"]:
         """x attending to itself, at the last real frame; of the last block only that row is computed."""
         x = self.embed(x)
         *first, final = self.blocks
@@ -126,20 +102,15 @@ class Model(Baseline):
 
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
-        others = max(1, len(self.modalities) - 1)
-        width, combined = others * config.width, len(self.modalities) * others * config.width
+        width, kernel, pairs = config.width, config.kernel, list(permutations(self.modalities, 2))
+        received = max(1, len(self.modalities) - 1) * width  # from all others, side by side
+        combined = len(self.modalities) * received
         self.text_dropout = nn.Dropout(config.text_dropout)
-        self.convolve = nn.ModuleDict(
-            {m: Convolution(d, config.width, config.kernel) for m, d in inputs.widths.items()}
-        )
-        self.cross = nn.ModuleDict(
-            {m + n: Stack(config.width, config, config.layers) for m in inputs.widths for n in inputs.widths if m != n}
-        )
+        self.convolve = nn.ModuleDict({m: Convolution(d, width, kernel) for m, d in inputs.widths.items()})
+        self.cross = nn.ModuleDict({m + n: Stack(width, config, config.layers) for m, n in pairs})
         depth = config.memory_layers or max(config.layers, 3)
-        self.memory = nn.ModuleDict({m: Stack(width, config, depth) for m in inputs.widths})
-        self.hidden = nn.Sequential(
-            nn.Linear(combined, combined), nn.ReLU(), nn.Dropout(config.output_dropout), nn.Linear(combined, combined)
-        )
+        self.memory = nn.ModuleDict({m: Stack(received, config, depth) for m in self.modalities})
+        self.hidden = perceptron(combined, combined, combined, dropout=config.output_dropout)
         self.head = nn.Linear(combined, 1)
 
     def forward(self, batch: Batch) -> Output:

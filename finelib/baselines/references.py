@@ -39,9 +39,8 @@ def floor(corpus: Corpus) -> np.ndarray:
 
 def ridge(corpus: Corpus, modalities: tuple[str, ...]) -> np.ndarray:
     """Ridge regression on standardised mean-pooled features; the penalty is chosen by leave-one-out on train."""
-    train, test = (
-        np.concatenate([corpus.splits[s].frames[m].mean() for m in modalities], 1) for s in ("train", "test")
-    )
+    splits = corpus.splits["train"], corpus.splits["test"]
+    train, test = (np.concatenate([split.frames[m].mean() for m in modalities], 1) for split in splits)
     scaler = StandardScaler().fit(train)
     model = RidgeCV(PENALTIES).fit(scaler.transform(train), corpus.splits["train"].label)
     return model.predict(scaler.transform(test)).astype(np.float32)

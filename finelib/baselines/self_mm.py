@@ -18,48 +18,42 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, LastState
+from finelib.baselines.common import Baseline, LastState, Settings, perceptron
 from finelib.data.features import MODALITIES, Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import masked_mean
 
 EPSILON = 1e-6
+Labels, Centre = Float[Tensor, "B"], Float[Tensor, "d"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults: MMSA 2.2.1 (by Self-MM's authors), config_regression.json, self_mm on CMU-MOSI.
 
     Text is averaged over its tokens, which is defined for every kind of text feature, instead of BERT's [CLS].
 
     Attributes:
-        modalities: any subset of {T, A, V}.
         lstm, encoded: width of the audio and video LSTMs and of what is made of their last state (T is not used).
         post, post_fusion: width of each unimodal task's layers for T, A, V; of the multimodal task's.
         dropout: before the unimodal layers, for T, A, V.
-        frames: see ``inputs.Inputs``.
-        loss: "l1"; the loss of Self-MM is defined with absolute errors.
+
+    Self-MM's loss is defined with absolute errors: ``loss`` is not read.
     """
 
-    modalities: tuple[str, ...] = ("T", "A", "V")
     lstm: tuple[int, int, int] = (0, 16, 32)
     encoded: tuple[int, int, int] = (0, 16, 32)
     post: tuple[int, int, int] = (32, 16, 32)
     post_fusion: int = 128
     dropout: tuple[float, float, float] = (0.1, 0.1, 0.0)
-    frames: int = 0
-    loss: str = "l1"
 
 
 # same source, but bucket; there audio and video learn at 5e-3
-TRAIN = {"batch_size": 16, "lr": 1e-3, "weight_decay": 0.001, "bucket": True}
+TRAIN = dict(batch_size=16, lr=1e-3, weight_decay=0.001, bucket=True)
 FINETUNED = True
-DEMO = {"frames": 24}
-SPACE = {
-    "post_fusion": (32, 64, 128),
-    "post": ((32, 16, 32), (64, 16, 32)),
-    "dropout": ((0.1, 0.1, 0.0), (0.3, 0.1, 0.1)),
-}
+DEMO = dict(frames=24)
+POSTS, DROPOUTS = ((32, 16, 32), (64, 16, 32)), ((0.1, 0.1, 0.0), (0.3, 0.1, 0.1))
+SPACE = dict(post_fusion=(32, 64, 128), post=POSTS, dropout=DROPOUTS)
 
 
 @dataclass(frozen=True)
@@ -82,28 +76,18 @@ class Model(Baseline):
         encoded = {m: d if m == "T" else out[m] for m, d in widths.items()}
         tasks = {"M": (sum(encoded.values()), config.post_fusion, 0.0)}
         tasks |= {m: (encoded[m], post[m], config.dropout[MODALITIES.index(m)]) for m in widths}
-        self.feature = nn.ModuleDict(
-            {
-                s: nn.Sequential(nn.Dropout(drop), nn.Linear(d, width), nn.ReLU())
-                for s, (d, width, drop) in tasks.items()
-            }
-        )
-        self.head = nn.ModuleDict(
-            {
-                s: nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
-                for s, (_, width, _) in tasks.items()
-            }
-        )
+        layers = {s: [nn.Dropout(drop), nn.Linear(d, width), nn.ReLU()] for s, (d, width, drop) in tasks.items()}
+        self.feature = nn.ModuleDict({s: nn.Sequential(*own) for s, own in layers.items()})
+        self.head = nn.ModuleDict({s: perceptron(width, width, 1) for s, (_, width, _) in tasks.items()})
         self.size = len(corpus.splits["train"])
         self.middle = (self.info.label_high + self.info.label_low) / 2  # where positive begins
         self.memory = nn.ModuleDict({s: Memory(self.size, width) for s, (_, width, _) in tasks.items()})
         self.register_buffer("met", torch.zeros((), dtype=torch.long))  # utterances trained on so far
 
     def forward(self, batch: Batch) -> Output:
-        encoded = {
-            m: masked_mean(x, mask) if m == "T" else self.read[m](x, mask)
-            for m, (x, mask) in self.inputs(batch).items()
-        }
+        encoded = {}
+        for m, (x, mask) in self.inputs(batch).items():
+            encoded[m] = masked_mean(x, mask) if m == "T" else self.read[m](x, mask)
         tasks = {"M": torch.cat(list(encoded.values()), -1), **encoded}
         features = {s: self.feature[s](x) for s, x in tasks.items()}
         predicted = {s: self.head[s](x)[:, 0] for s, x in features.items()}
@@ -112,16 +96,15 @@ class Model(Baseline):
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Multimodal error "L_MP" and weighted unimodal errors "L_UP"; training then updates the unimodal labels."""
         label, middle = batch.label, self.middle
-        terms = {"L_MP": (output.prediction - label).abs().mean()}
+        multimodal = (output.prediction - label).abs().mean()
         errors = [label.new_zeros(())]
         for m, predicted in output.unimodal.items():
             own = self.memory[m].labels_of(batch.index, label - middle) + middle if self.training else label
             errors.append((torch.tanh((own - label).abs()) * (predicted - own).abs()).mean())
-        terms["L_UP"] = torch.stack(errors).sum()
-        terms["total"] = terms["L_MP"] + terms["L_UP"]
         if self.training:
             self.remember(output, batch)
-        return terms
+        unimodal = torch.stack(errors).sum()
+        return {"L_MP": multimodal, "L_UP": unimodal, "total": multimodal + unimodal}
 
     @torch.no_grad()
     def remember(self, output: Output, batch: Batch) -> None:
@@ -151,34 +134,30 @@ class Memory(nn.Module):
         self.register_buffer("label", torch.zeros(size))
         self.register_buffer("met", torch.zeros(size, dtype=torch.bool))
 
-    def labels_of(self, index: Int[Tensor, "B"], label: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+    def labels_of(self, index: Int[Tensor, "B"], label: Labels) -> Labels:
         """Own labels of utterances; of one not met before, its multimodal label."""
         return torch.where(self.met[index], self.label[index], label)
 
-    def centres(self) -> tuple[Float[Tensor, "d"], Float[Tensor, "d"]]:
+    def centres(self) -> tuple[Centre, Centre]:
         """Mean features of utterances with a positive and with a negative label; a label of 0 counts for neither."""
         return self._mean(self.met & (self.label > 0)), self._mean(self.met & (self.label < 0))
 
-    def _mean(self, rows: Tensor) -> Float[Tensor, "d"]:
+    def _mean(self, rows: Tensor) -> Centre:
         weight = rows.to(self.features.dtype)
         return weight @ self.features / weight.sum().clamp(min=1)
 
 
-def relative_distance(
-    features: Float[Tensor, "B d"], positive: Float[Tensor, "d"], negative: Float[Tensor, "d"]
-) -> Float[Tensor, "B"]:
+def relative_distance(x: Float[Tensor, "B d"], positive: Centre, negative: Centre) -> Float[Tensor, "B"]:
     """alpha: how much nearer to the positive than to the negative centre, relative to the former."""
-    to_positive, to_negative = ((features - centre).norm(dim=-1) for centre in (positive, negative))
+    to_positive, to_negative = ((x - centre).norm(dim=-1) for centre in (positive, negative))
     return (to_negative - to_positive) / (to_positive + EPSILON)
 
 
-def generated_label(
-    label: Float[Tensor, "B"], alpha: Float[Tensor, "B"], fused: Float[Tensor, "B"]
-) -> Float[Tensor, "B"]:
+def generated_label(label: Labels, alpha: Float[Tensor, "B"], fused: Float[Tensor, "B"]) -> Labels:
     """y_s of a modality; relative distances ``alpha`` of its own and ``fused`` of the fused features."""
     return (label * alpha / (fused + EPSILON) + label + alpha - fused) / 2
 
 
-def momentum(before: Float[Tensor, "B"], new: Float[Tensor, "B"], epoch: Int[Tensor, ""] | int) -> Float[Tensor, "B"]:
+def momentum(before: Labels, new: Labels, epoch: Int[Tensor, ""] | int) -> Labels:
     """Labels of epoch i from those of the epoch before: later epochs change them less."""
     return (epoch - 1) / (epoch + 1) * before + 2 / (epoch + 1) * new

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, Output, unimodal_nets, unimodal_widths
+from finelib.baselines.common import Baseline, Output, Settings, perceptron, unimodal_nets
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults: MMSA 2.2.1, config_regression.json, tfn on CMU-MOSI.
 
     Attributes:
@@ -29,24 +29,19 @@ class Config:
         text_out: width of the text embedding.
         post_fusion: width of the layers after fusion.
         dropout, post_dropout: in the embedding networks; on the fusion tensor.
-        frames: see ``inputs.Inputs``.
-        loss: "l1" or "mse".
     """
 
-    modalities: tuple[str, ...] = ("T", "A", "V")
     hidden: tuple[int, int, int] = (128, 128, 32)
     text_out: int = 32
     post_fusion: int = 64
     dropout: float = 0.3
     post_dropout: float = 0.5
-    frames: int = 0
-    loss: str = "l1"
 
 
-TRAIN = {"batch_size": 32, "lr": 1e-3, "weight_decay": 0.0, "bucket": True}  # same source, but bucket
+TRAIN = dict(batch_size=32, lr=1e-3, weight_decay=0.0, bucket=True)  # same source, but bucket
 FINETUNED = False
-DEMO = {"hidden": (64, 16, 16), "text_out": 16, "post_fusion": 32, "dropout": 0.1, "post_dropout": 0.2}
-SPACE = {"post_fusion": (32, 64, 128), "text_out": (16, 32, 64), "dropout": (0.1, 0.3), "post_dropout": (0.2, 0.5)}
+DEMO = dict(hidden=(64, 16, 16), text_out=16, post_fusion=32, dropout=0.1, post_dropout=0.2)
+SPACE = dict(post_fusion=(32, 64, 128), text_out=(16, 32, 64), dropout=(0.1, 0.3), post_dropout=(0.2, 0.5))
 
 
 class Model(Baseline):
@@ -54,16 +49,10 @@ class Model(Baseline):
 
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
-        self.nets = unimodal_nets(inputs, config.hidden, config.text_out, config.dropout)
-        widths = unimodal_widths(self.modalities, config.hidden, config.text_out)
+        self.nets = unimodal_nets(inputs, config)
         self.dropout = nn.Dropout(config.post_dropout)
-        self.head = nn.Sequential(
-            nn.Linear(prod(width + 1 for width in widths.values()), config.post_fusion),
-            nn.ReLU(),
-            nn.Linear(config.post_fusion, config.post_fusion),
-            nn.ReLU(),
-            nn.Linear(config.post_fusion, 1),
-        )
+        fused = prod(net.width + 1 for net in self.nets.values())
+        self.head = perceptron(fused, config.post_fusion, config.post_fusion, 1)
 
     def forward(self, batch: Batch) -> Output:
         fused = tensor_fusion([self.nets[m](x, mask) for m, (x, mask) in self.inputs(batch).items()])

@@ -1,25 +1,26 @@
 """FINE without a part: what Table 6 puts in the place of the Mixture of Q-Formers and of the factorised encoder.
 
-Each variant is a subclass of FINE that overrides one method. ``VARIANTS`` names them by their rows in Table 6; a run
-asks for one by ``VariantConfig(variant=ROW)``.
+Each variant is a subclass of FINE that overrides one method. ``VARIANTS`` names it by its row in Table 6; a run asks
+for one by ``VariantConfig(variant=ROW)``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
-import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from finelib.baselines.misa import central_moment_discrepancy, orthogonality
+from finelib.baselines.common import Mask
+from finelib.baselines.misa import Factorisation, difference, similarity
 from finelib.config import FineConfig
 from finelib.fine import FINE
 from finelib.ftre import FTRE, Features, FTREOutput, reconstruction_loss
 from finelib.layers import mlp, positions, stretches
 from finelib.moq import FramesOf, MaskOf, MoQOutput
+
+Terms = dict[str, Float[Tensor, ""]]
 
 # ------------- in the place of MoQ; a frame body maps (x (B, T, d'), mask (B, T)) -> (B, T, d')
 
@@ -30,7 +31,7 @@ class SameFrames(nn.Module):
     def __init__(self, width: int, config: FineConfig):
         super().__init__()
 
-    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+    def forward(self, x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B T d"]:
         return x
 
 
@@ -41,7 +42,7 @@ class FrameMLP(nn.Module):
         super().__init__()
         self.mlp = mlp(width, 4 * width, width)
 
-    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+    def forward(self, x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B T d"]:
         return self.mlp(x)
 
 
@@ -50,12 +51,11 @@ class FrameTransformer(nn.Module):
 
     def __init__(self, width: int, config: FineConfig):
         super().__init__()
-        layer = nn.TransformerEncoderLayer(
-            width, config.heads, 4 * width, config.dropout, activation="gelu", batch_first=True
-        )
+        settings = {"dropout": config.dropout, "activation": "gelu", "batch_first": True}
+        layer = nn.TransformerEncoderLayer(width, config.heads, 4 * width, **settings)
         self.encoder = nn.TransformerEncoder(layer, config.qformer_layers, enable_nested_tensor=False)
 
-    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+    def forward(self, x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B T d"]:
         nothing_real = ~mask.any(1, keepdim=True)  # attends to its padding, so that no softmax is empty
         return self.encoder(x + positions(x.shape[1], x.shape[2], x), src_key_padding_mask=~(mask | nothing_real))
 
@@ -68,7 +68,7 @@ class FrameTCN(nn.Module):
         self.layers = nn.ModuleList(nn.Conv1d(width, width, 3, padding=d, dilation=d) for d in (1, 2, 4))
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+    def forward(self, x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B T d"]:
         x, real = x.transpose(1, 2), mask[:, None]  # (B, d', T), (B, 1, T)
         for layer in self.layers:
             x = x + self.dropout(F.gelu(layer(x * real)))
@@ -82,7 +82,7 @@ class FrameLSTM(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
 
-    def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+    def forward(self, x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B T d"]:
         length = mask.sum(1).clamp(min=1).cpu()
         packed = nn.utils.rnn.pack_padded_sequence(x, length, batch_first=True, enforce_sorted=False)
         return nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])[0]
@@ -93,10 +93,6 @@ class FrameEncoder(nn.Module):
 
     A linear map to the width d', the body, and the mean over l equal stretches of an utterance's real frames, so that
     what follows gets l tokens as it does from a Mixture of Q-Formers. Nothing is routed.
-
-    Args:
-        frame_widths, token_widths: modality -> d_m, modality -> d'_m.
-        body: a class above.
     """
 
     def __init__(
@@ -117,37 +113,20 @@ class FrameEncoder(nn.Module):
         return found
 
 
-class WithoutMoQ(FINE):
-    """w/o MoQ: a linear map and means over stretches read the frames."""
+BODIES: dict[str, type[nn.Module]] = {
+    "w/o MoQ": SameFrames,
+    "w/o MoQ + TE": FrameTransformer,
+    "w/o MoQ + TCN": FrameTCN,
+    "w/o MoQ + LSTM": FrameLSTM,
+    "w/o MoQ + MLPs": FrameMLP,
+}
 
-    body: type[nn.Module] = SameFrames
+
+class WithoutMoQ(FINE):
+    """A row of ``BODIES``: a linear map, its body and means over stretches read the frames."""
 
     def make_moq(self, frame_widths: dict[str, int], token_widths: dict[str, int]) -> nn.Module:
-        return FrameEncoder(frame_widths, token_widths, self.body, self.config)
-
-
-class WithTransformer(WithoutMoQ):
-    """w/o MoQ + TE."""
-
-    body = FrameTransformer
-
-
-class WithTCN(WithoutMoQ):
-    """w/o MoQ + TCN."""
-
-    body = FrameTCN
-
-
-class WithLSTM(WithoutMoQ):
-    """w/o MoQ + LSTM."""
-
-    body = FrameLSTM
-
-
-class WithMLPs(WithoutMoQ):
-    """w/o MoQ + MLPs."""
-
-    body = FrameMLP
+        return FrameEncoder(frame_widths, token_widths, BODIES[self.config.variant], self.config)
 
 
 # ------------------------------------------------------------------------------------ in the place of FTRE
@@ -156,9 +135,7 @@ class WithMLPs(WithoutMoQ):
 class NoObjective(nn.Module):
     """No L_MI: all its terms are 0."""
 
-    def forward(
-        self, features: FTREOutput, label: Float[Tensor, "B"], classes: Int[Tensor, "B"]
-    ) -> dict[str, Float[Tensor, ""]]:
+    def forward(self, features: FTREOutput, label: Float[Tensor, "B"], classes: Int[Tensor, "B"]) -> Terms:
         return dict.fromkeys(("L_MI", "critic"), label.new_zeros(()))
 
     def critic_parameters(self) -> list[nn.Parameter]:
@@ -182,33 +159,18 @@ class NoFactorisation(nn.Module):
         return FTREOutput(tokens, shared={}, unique={}, str_=task, utr={}, reconstruction={})
 
 
-class MisaObjective(nn.Module):
-    """MISA's losses in the place of L_MI: 0.3 difference + 1.0 CMD + 1.0 reconstruction (its weights on CMU-MOSI)."""
+class MisaObjective(NoObjective):
+    """MISA's losses in the place of L_MI: 1.0 CMD + 0.3 difference + 1.0 reconstruction (its weights on CMU-MOSI)."""
 
-    DIFFERENCE, SIMILARITY, RECONSTRUCTION = 0.3, 1.0, 1.0
+    SIMILARITY, DIFFERENCE, RECONSTRUCTION = 1.0, 0.3, 1.0
 
-    def forward(
-        self, features: FTREOutput, label: Float[Tensor, "B"], classes: Int[Tensor, "B"]
-    ) -> dict[str, Float[Tensor, ""]]:
+    def forward(self, features: FTREOutput, label: Float[Tensor, "B"], classes: Int[Tensor, "B"]) -> Terms:
         shared = {m: x.mean(1) for m, x in features.shared.items()}  # each (B, w)
         private = {m: x.mean(1) for m, x in features.unique.items()}
-        similarity = [central_moment_discrepancy(shared[m], shared[n]) for m, n in combinations(shared, 2)]
-        difference = [orthogonality(private[m], shared[m]) for m in shared]
-        difference += [orthogonality(private[m], private[n]) for m, n in combinations(private, 2)]
-        zero = label.new_zeros(())
-        terms = {
-            "cmd": torch.stack(similarity).mean() if similarity else zero,
-            "diff": torch.stack(difference).sum(),
-            "L_recon": reconstruction_loss(features),
-            "critic": zero,
-        }
-        terms["L_MI"] = (
-            self.SIMILARITY * terms["cmd"] + self.DIFFERENCE * terms["diff"] + self.RECONSTRUCTION * terms["L_recon"]
-        )
-        return terms
-
-    def critic_parameters(self) -> list[nn.Parameter]:
-        return []
+        cmd, diff = similarity(shared), difference(shared, private)
+        recon = reconstruction_loss(features)
+        total = self.SIMILARITY * cmd + self.DIFFERENCE * diff + self.RECONSTRUCTION * recon
+        return {"cmd": cmd, "diff": diff, "L_recon": recon, "critic": label.new_zeros(()), "L_MI": total}
 
 
 class MisaFactorisation(nn.Module):
@@ -223,71 +185,42 @@ class MisaFactorisation(nn.Module):
     def __init__(self, token_widths: dict[str, int], task_width: int):
         super().__init__()
         self.project = nn.ModuleDict({m: nn.Linear(width, task_width) for m, width in token_widths.items()})
-        self.shared = nn.Sequential(nn.Linear(task_width, task_width), nn.Sigmoid())
-        self.private = nn.ModuleDict(
-            {m: nn.Sequential(nn.Linear(task_width, task_width), nn.Sigmoid()) for m in token_widths}
-        )
-        self.decoder = nn.ModuleDict({m: nn.Linear(task_width, task_width) for m in token_widths})
+        self.factorise = Factorisation(token_widths, task_width)
 
     def objective(self, config: FineConfig, label_low: float, label_high: float) -> nn.Module:
         return MisaObjective()
 
     def forward(self, tokens: Features) -> FTREOutput:
         common = {m: self.project[m](x) for m, x in tokens.items()}  # each (B, l, w)
-        shared = {m: self.shared(x) for m, x in common.items()}
-        private = {m: self.private[m](x) for m, x in common.items()}
-        decoded = {m: self.decoder[m](shared[m] + private[m]) for m in common}
+        shared, private, decoded = self.factorise(common)
         return FTREOutput(common, shared, private, str_=shared, utr=private, reconstruction=decoded)
 
 
+FACTORISATIONS = {"w/o FTRE": NoFactorisation, "w/o FTRE + MISA": MisaFactorisation}
+BRANCHES = {"shared branch only": ("shared",), "unique branch only": ("unique",)}
+
+
 class WithoutFTRE(FINE):
-    """w/o FTRE."""
+    """A row of ``FACTORISATIONS``."""
 
     def make_ftre(self, token_widths: dict[str, int]) -> nn.Module:
-        return NoFactorisation(token_widths, self.config.task_width)
+        return FACTORISATIONS[self.config.variant](token_widths, self.config.task_width)
 
 
-class WithMisa(FINE):
-    """w/o FTRE + MISA."""
-
-    def make_ftre(self, token_widths: dict[str, int]) -> nn.Module:
-        return MisaFactorisation(token_widths, self.config.task_width)
-
-
-class SharedBranchOnly(FINE):
-    """The shared encoder and STR alone."""
-
-    branches = ("shared",)
+class OneBranch(FINE):
+    """A row of ``BRANCHES``: one encoder, shared or unique, and its task-relevant features, STR or UTR."""
 
     def make_ftre(self, token_widths: dict[str, int]) -> nn.Module:
-        return FTRE(token_widths, self.config, self.branches)
+        return FTRE(token_widths, self.config, BRANCHES[self.config.variant])
 
 
-class UniqueBranchOnly(SharedBranchOnly):
-    """The unique encoder and UTR alone."""
-
-    branches = ("unique",)
-
-
-VARIANTS: dict[str, type[FINE]] = {
-    "w/o MoQ": WithoutMoQ,
-    "w/o MoQ + TE": WithTransformer,
-    "w/o MoQ + TCN": WithTCN,
-    "w/o MoQ + LSTM": WithLSTM,
-    "w/o MoQ + MLPs": WithMLPs,
-    "w/o FTRE": WithoutFTRE,
-    "w/o FTRE + MISA": WithMisa,
-    "shared branch only": SharedBranchOnly,
-    "unique branch only": UniqueBranchOnly,
-}
+ROWS_OF = {WithoutMoQ: BODIES, WithoutFTRE: FACTORISATIONS, OneBranch: BRANCHES}
+VARIANTS: dict[str, type[FINE]] = {row: variant for variant, rows in ROWS_OF.items() for row in rows}
 
 
 @dataclass(frozen=True)
 class VariantConfig(FineConfig):
-    """FINE's settings, for one of ``VARIANTS``.
-
-    Attributes:
-        variant: its name there.
+    """FINE's settings, for the one of ``VARIANTS`` that is named.
 
     Raises:
         ValueError: there is none of that name.

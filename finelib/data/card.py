@@ -16,11 +16,9 @@ HISTOGRAM_BINS = 12
 def describe(
     info: CorpusInfo, splits: dict[str, Split], files: list[dict[str, str]] | None = None, notes: dict | None = None
 ) -> dict:
-    """A card of plain numbers and texts, ready for JSON.
+    """A card of plain numbers and texts, ready for JSON, of what was read.
 
     Args:
-        info: what the corpus should be.
-        splits: what was read.
         files: what it was read from: "name", "sha256", and "compared" with what was published; none if planted.
         notes: what the reader counted on the way, kept as it is: NaN, infinities, padding.
 

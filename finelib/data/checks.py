@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from finelib.data.corpora import CorpusInfo
@@ -9,11 +11,7 @@ from finelib.data.safe_pickle import DataError
 
 
 def numbers(value: object, where: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A numeric array, as it is stored (no copy where none is needed).
-
-    Args:
-        value: an array or nested lists.
-        shape: the expected shape; None is any size.
+    """An array or nested lists as a numeric array, not copied where that is not needed; None in ``shape`` is any size.
 
     Raises:
         DataError: not numeric, or of another shape.
@@ -44,7 +42,7 @@ def strings(value: object, where: str, count: int) -> list[str]:
     try:
         if isinstance(value, (str, bytes)):  # a list of its letters otherwise
             raise TypeError
-        items = np.asarray(value).tolist() if isinstance(value, np.ndarray) else list(value)
+        items = value.tolist() if isinstance(value, np.ndarray) else list(value)
         items = [item.decode("utf-8") if isinstance(item, bytes) else item for item in items]
     except (TypeError, ValueError):
         raise DataError(f"{where}: found {kind_of(value)}, expected {count} texts") from None
@@ -67,10 +65,8 @@ def labels(value: object, where: str, info: CorpusInfo, count: int | None = None
         raise DataError(f"{where}: found no rows, expected at least one")
     wrong = np.flatnonzero(~((array >= info.label_low - 1e-6) & (array <= info.label_high + 1e-6)))
     if len(wrong):
-        raise DataError(
-            f"{where}: found {array[wrong[0]]:g} in row {wrong[0]}, "
-            f"expected labels in [{info.label_low:g}, {info.label_high:g}]"
-        )
+        expected = f"labels in [{info.label_low:g}, {info.label_high:g}]"
+        raise DataError(f"{where}: found {array[wrong[0]]:g} in row {wrong[0]}, expected {expected}")
     return array.astype(np.float32)
 
 
@@ -101,8 +97,7 @@ def finite(values: np.ndarray, where: str) -> tuple[np.ndarray, dict[str, int]]:
     nan, inf = int(np.isnan(clean).sum()), int(np.isinf(clean).sum())
     if clean.size and nan + inf == clean.size:
         raise DataError(f"{where}: found no finite value among {clean.size}, expected features")
-    if nan + inf:
-        np.nan_to_num(clean, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    clean[~np.isfinite(clean)] = 0
     return clean, {"nan": nan, "inf": inf}
 
 
@@ -112,10 +107,9 @@ def unique(ids: list[str], where: str) -> list[str]:
     Raises:
         DataError: an id occurs twice.
     """
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))
-        raise DataError(f"{where}: found {twice!r} twice, expected unique ids")
+    twice = [i for i, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise DataError(f"{where}: found {twice[0]!r} twice, expected unique ids")
     return ids
 
 

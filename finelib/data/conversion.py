@@ -34,36 +34,26 @@ CPU_SECONDS_PER_BYTE, CPU_SECONDS = 3e-6, 300
 def convert(
     info: CorpusInfo, paths: list[Path], sha256: dict[str, str], name: str, context: bool, folder: Path
 ) -> None:
-    """Read the files of a corpus and write its store into ``folder``, in another process.
+    """Read the file of a corpus, or UR-FUNNY's six, and write the store ``name`` into ``folder``, in another process.
 
-    Args:
-        paths: the file, or UR-FUNNY's six.
-        sha256: file name -> its hash, for the data card.
-        name: the store's.
-        context: see ``ur_funny.read``.
+    The data card will say the files' ``sha256``, by file name. Of ``context`` see ``ur_funny.read``.
 
     Raises:
         DataError: a file is not what it should be, or cannot be read within the bounds.
         OSError: a file cannot be opened, or the folder cannot be written.
     """
     request = [info.name, [str(path.resolve()) for path in paths], sha256, name, context, str(folder.resolve())]
-    root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; from finelib.data.conversion import main; sys.exit(main())"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
-    )
+    path = filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")))
+    command = [sys.executable, "-c", "import sys; from finelib.data.conversion import main; sys.exit(main())"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, env=environment)
     if done.returncode == 0:
         return
     source = paths[0] if len(paths) == 1 else paths[0].parent
     if done.returncode < 0:
-        ended = signal.Signals(-done.returncode).name
-        raise DataError(
-            f"{source}: reading it ended the process that did ({ended}): found too deep a nest, or more "
-            "memory or time asked for than a file of this size takes; expected a feature file"
-        )
+        ended = f"reading it ended the process that did ({signal.Signals(-done.returncode).name})"
+        found = "too deep a nest, or more memory or time asked for than a file of this size takes"
+        raise DataError(f"{source}: {ended}: found {found}; expected a feature file")
     try:
         kind, sentence = json.loads(done.stdout)
     except ValueError:
@@ -99,13 +89,11 @@ def main() -> int:
     _bound(sum(os.path.getsize(path) for path in request[1]))
     try:
         _read(*request)
-    except DataError as error:
-        print(json.dumps(["DataError", str(error)]))
-    except OSError as error:
-        print(json.dumps(["OSError", str(error)]))
+        return 0
+    except (DataError, OSError) as error:
+        said = ["DataError" if isinstance(error, DataError) else "OSError", str(error)]
     except MemoryError:
         found = "found more memory asked for than a file of this size takes"
-        print(json.dumps(["DataError", f"{request[1][0]}: {found}, expected a feature file"]))
-    else:
-        return 0
+        said = ["DataError", f"{request[1][0]}: {found}, expected a feature file"]
+    print(json.dumps(said))
     return 1

@@ -21,9 +21,9 @@ class CorpusInfo:
             a label on an edge belongs to the class below.
         sizes: utterances in train, valid, test.
         widths, max_frames: features per frame and longest sequence of T, A, V in the published files.
+        files: path below the data folder -> published SHA-256 ("" where none was published).
         unimodal_labels: whether each modality was labelled on its own.
         bert: the text encoder the paper fine-tunes.
-        files: path below the data folder -> published SHA-256 ("" where none was published).
     """
 
     name: str
@@ -37,99 +37,51 @@ class CorpusInfo:
     sizes: tuple[int, int, int]
     widths: tuple[int, int, int]
     max_frames: tuple[int, int, int]
-    unimodal_labels: bool
-    bert: str
     files: dict[str, str]
+    unimodal_labels: bool = False
+    bert: str = "bert-base-uncased"
 
     def class_of(self, label):
         """Class of each label (N,), a NumPy array or a tensor: how many of the cut points lie below it."""
         return sum(label > edge for edge in self.class_edges)
 
 
-SEVEN_CLASSES = (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)
+_SEVEN_CLASSES = dict(metrics="mosi", label_low=-3.0, label_high=3.0, class_edges=(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5))
+_FIVE_CLASSES = dict(metrics="sims", label_low=-1.0, label_high=1.0, class_edges=(-0.7, -0.1, 0.1, 0.7))
+_TWO_CLASSES = dict(metrics="humor", label_low=0.0, label_high=1.0, class_edges=(0.5,))
+_SIZES = {
+    "mosi": dict(sizes=(1284, 229, 686), widths=(768, 5, 20), max_frames=(50, 375, 500)),
+    "mosei": dict(sizes=(16326, 1871, 4659), widths=(768, 74, 35), max_frames=(50, 500, 375)),
+    "ur_funny": dict(sizes=(7614, 980, 994), widths=(300, 81, 371), max_frames=(50, 50, 50)),
+    "ch_sims": dict(sizes=(1368, 456, 457), widths=(768, 33, 709), max_frames=(39, 400, 55)),
+}
+_FILES = {
+    "mosi": {
+        "MOSI/Processed/unaligned_50.pkl": "78e0f8b5ef8ff71558e7307848fc1fa929ecb078203f565ab22b9daab2e02524",
+        "MOSI/Processed/aligned_50.pkl": "d3994fd25681f9c7ad6e9c6596a6fe9b4beb85ff7d478ba978b124139002e5f9",
+    },
+    "mosei": {
+        "MOSEI/Processed/unaligned_50.pkl": "ad8b23d50557045e7d47959ce6c5b955d8d983f2979c7d9b7b9226f6dd6fec1f",
+        "MOSEI/Processed/aligned_50.pkl": "45eccfb748a87c80ecab9bfac29582e7b1466bf6605ff29d3b338a75120bf791",
+    },
+    "ur_funny": {
+        f"UR_FUNNY/{name}.pkl": ""
+        for name in "data_folds humor_label_sdk word_embedding_list language_sdk word_embedding_indexes_sdk "
+        "covarep_features_sdk openface_features_sdk".split()
+    },
+    "ch_sims": {"SIMS/Processed/unaligned_39.pkl": "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f"},
+}
+
+
+def _info(name: str, title: str, table: int, labels: dict, label_step: float, **own: object) -> CorpusInfo:
+    return CorpusInfo(name, title, table, **labels, label_step=label_step, **_SIZES[name], files=_FILES[name], **own)
+
 
 CORPORA = {
-    "mosi": CorpusInfo(
-        name="mosi",
-        title="CMU-MOSI",
-        table=1,
-        metrics="mosi",
-        label_low=-3.0,
-        label_high=3.0,
-        label_step=0.2,
-        class_edges=SEVEN_CLASSES,
-        sizes=(1284, 229, 686),
-        widths=(768, 5, 20),
-        max_frames=(50, 375, 500),
-        unimodal_labels=False,
-        bert="bert-base-uncased",
-        files={
-            "MOSI/Processed/unaligned_50.pkl": "78e0f8b5ef8ff71558e7307848fc1fa929ecb078203f565ab22b9daab2e02524",
-            "MOSI/Processed/aligned_50.pkl": "d3994fd25681f9c7ad6e9c6596a6fe9b4beb85ff7d478ba978b124139002e5f9",
-        },
-    ),
-    "mosei": CorpusInfo(
-        name="mosei",
-        title="CMU-MOSEI",
-        table=2,
-        metrics="mosi",
-        label_low=-3.0,
-        label_high=3.0,
-        label_step=1 / 3,
-        class_edges=SEVEN_CLASSES,
-        sizes=(16326, 1871, 4659),
-        widths=(768, 74, 35),
-        max_frames=(50, 500, 375),
-        unimodal_labels=False,
-        bert="bert-base-uncased",
-        files={
-            "MOSEI/Processed/unaligned_50.pkl": "ad8b23d50557045e7d47959ce6c5b955d8d983f2979c7d9b7b9226f6dd6fec1f",
-            "MOSEI/Processed/aligned_50.pkl": "45eccfb748a87c80ecab9bfac29582e7b1466bf6605ff29d3b338a75120bf791",
-        },
-    ),
-    "ur_funny": CorpusInfo(
-        name="ur_funny",
-        title="UR-FUNNY",
-        table=3,
-        metrics="humor",
-        label_low=0.0,
-        label_high=1.0,
-        label_step=1.0,
-        class_edges=(0.5,),
-        sizes=(7614, 980, 994),
-        widths=(300, 81, 371),
-        max_frames=(50, 50, 50),
-        unimodal_labels=False,
-        bert="bert-base-uncased",
-        files={
-            f"UR_FUNNY/{name}": ""
-            for name in (
-                "data_folds.pkl",
-                "humor_label_sdk.pkl",
-                "word_embedding_list.pkl",
-                "language_sdk.pkl",
-                "word_embedding_indexes_sdk.pkl",
-                "covarep_features_sdk.pkl",
-                "openface_features_sdk.pkl",
-            )
-        },
-    ),
-    "ch_sims": CorpusInfo(
-        name="ch_sims",
-        title="CH-SIMS",
-        table=4,
-        metrics="sims",
-        label_low=-1.0,
-        label_high=1.0,
-        label_step=0.2,
-        class_edges=(-0.7, -0.1, 0.1, 0.7),
-        sizes=(1368, 456, 457),
-        widths=(768, 33, 709),
-        max_frames=(39, 400, 55),
-        unimodal_labels=True,
-        bert="bert-base-chinese",
-        files={"SIMS/Processed/unaligned_39.pkl": "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f"},
-    ),
+    "mosi": _info("mosi", "CMU-MOSI", 1, _SEVEN_CLASSES, 0.2),
+    "mosei": _info("mosei", "CMU-MOSEI", 2, _SEVEN_CLASSES, 1 / 3),
+    "ur_funny": _info("ur_funny", "UR-FUNNY", 3, _TWO_CLASSES, 1.0),
+    "ch_sims": _info("ch_sims", "CH-SIMS", 4, _FIVE_CLASSES, 0.2, unimodal_labels=True, bert="bert-base-chinese"),
 }
 
 

@@ -61,10 +61,8 @@ def _download(file: PublicFile, target: Path) -> None:
             fetch = pooch.HTTPDownloader(timeout=30, allow_redirects=False)
             part = Path(pooch.retrieve(file.url, None, fname=target.name, path=partial, downloader=fetch))
         except (requests.RequestException, ValueError) as error:
-            raise DataError(
-                f"{file.url}: could not be downloaded ({type(error).__name__}); where there is no network set "
-                f"FINE_DATA_MIRROR to a folder that holds {file.name}"
-            ) from error
+            advice = f"where there is no network set FINE_DATA_MIRROR to a folder that holds {file.name}"
+            raise DataError(f"{file.url}: could not be downloaded ({type(error).__name__}); {advice}") from error
         os.replace(_verified(part, file.checksum, file.url), target)
 
 

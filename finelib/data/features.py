@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -37,12 +37,6 @@ class Frames:
     values: np.ndarray
     start: np.ndarray
     length: np.ndarray
-
-    @classmethod
-    def from_padded(cls, array: np.ndarray, mask: np.ndarray) -> Frames:
-        """Keep the real frames of a padded array (N, T, d); ``mask`` (N, T) is True on them."""
-        mask = np.asarray(mask, dtype=bool)
-        return cls.from_lengths(np.ascontiguousarray(array[mask]), mask.sum(1))
 
     @classmethod
     def from_lengths(cls, values: np.ndarray, length: np.ndarray) -> Frames:
@@ -78,9 +72,7 @@ class Frames:
     def moments(self) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d"]]:
         """Mean and standard deviation per feature (1 of a constant one), over at most 200,000 evenly spaced frames."""
         step = max(1, len(self.values) // MOMENTS_FRAMES)
-        sample = np.ascontiguousarray(self.values[::step])
-        if not len(sample):
-            sample = np.zeros((1, self.width))
+        sample = np.ascontiguousarray(_never_empty(self.values)[::step])
         mean, sd = np.empty(self.width), np.empty(self.width)
         # MOMENTS_COLUMNS at a time: in float64 a whole sample of wide features would take 1.2 GB
         for columns in np.array_split(np.arange(self.width), max(1, self.width // MOMENTS_COLUMNS)):
@@ -116,13 +108,10 @@ class Split:
 
     def take(self, rows: np.ndarray) -> Split:
         """The utterances ``rows`` (n,), copied to ordinary memory."""
-        some = {
-            name: values and {key: array[rows] for key, array in values.items()}
-            for name, values in (("unimodal_labels", self.unimodal_labels), ("factors", self.factors))
-        }
         frames = {m: frames.take(rows) for m, frames in self.frames.items()}
         ids, text = ([values[row] for row in rows] for values in (self.ids, self.text))
-        return Split(frames, self.label[rows], ids, text, **some)
+        own = [known and {name: y[rows] for name, y in known.items()} for known in (self.unimodal_labels, self.factors)]
+        return Split(frames, self.label[rows], ids, text, *own)
 
 
 @dataclass(frozen=True)
@@ -158,12 +147,7 @@ class Corpus:
     def batch(
         self, rows: Iterable[int], split: str = "test", modalities: tuple[str, ...] | None = None, device: str = "cpu"
     ) -> Batch:
-        """Some utterances of a split as a model reads them.
-
-        Args:
-            rows: places in the split.
-            modalities: those that are put in; default all that the source has.
-        """
+        """The utterances ``rows`` of a split as a model reads them; default modalities are all that the source has."""
         wanted = torch.tensor(list(rows))
         part = self.splits[split].take(wanted.numpy())  # so that a large split is not moved as a whole
         batch = ResidentSplit(part, modalities or self.modalities, torch.device(device)).batch(torch.arange(len(part)))
@@ -202,12 +186,12 @@ class ResidentSplit:
     def __init__(self, split: Split, modalities: tuple[str, ...], device: torch.device):
         self.device = device
         self.length = {m: torch.from_numpy(split.frames[m].length) for m in modalities}
-        self._rows = {m: (_resident(split.frames[m].start, device), self.length[m].to(device)) for m in modalities}
-        self._values = {m: _resident(_never_empty(split.frames[m].values), device) for m in modalities}
-        self.label = torch.as_tensor(split.label, dtype=torch.float32).to(device)
-        self.unimodal_labels = split.unimodal_labels and {
-            m: torch.as_tensor(split.unimodal_labels[m], dtype=torch.float32).to(device) for m in modalities
-        }
+        start = {m: torch.from_numpy(split.frames[m].start) for m in modalities}
+        self._rows = {m: (start[m].to(device), self.length[m].to(device)) for m in modalities}
+        self._values = {m: torch.from_numpy(_never_empty(split.frames[m].values)).to(device) for m in modalities}
+        as_label = partial(torch.as_tensor, dtype=torch.float32, device=device)
+        self.label, unimodal = as_label(split.label), split.unimodal_labels
+        self.unimodal_labels = unimodal and {m: as_label(unimodal[m]) for m in modalities}
 
     def __len__(self) -> int:
         return len(self.label)
@@ -247,10 +231,6 @@ def cut_batches(
     sorted_pools = [pool[length[pool].argsort()] for pool in order.split(size * POOL_BATCHES)]
     batches = torch.cat(sorted_pools).split(size)
     return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
-
-
-def _resident(array: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device)
 
 
 def _never_empty(values: np.ndarray) -> np.ndarray:

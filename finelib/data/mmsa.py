@@ -23,10 +23,6 @@ def read(path: Path, info: CorpusInfo) -> tuple[dict[str, Split], dict]:
     Text frames are the rows of ``text`` that the attention mask in ``text_bert`` marks; audio and video frames
     are the first ``*_lengths``, or where the file has no lengths (aligned), those of the text mask.
 
-    Args:
-        path: the pickle.
-        info: which corpus it is.
-
     Returns:
         The three splits, and notes for the data card: split -> modality -> counts of NaN and infinite values
         (set to 0) and of frames past the stated length that are not zero (dropped).
@@ -55,7 +51,11 @@ def _split(fields: object, info: CorpusInfo, where: str) -> tuple[Split, dict]:
     frames, notes = {}, {}
     for m in FIELD:
         frames[m], notes[m] = _frames(fields, m, spoken, where)
-    unimodal = _unimodal_labels(fields, info, where, n) if info.unimodal_labels else None
+    unimodal = None
+    if info.unimodal_labels:
+        names = {m: f"regression_labels_{m}" for m in FIELD}
+        values = {m: checks.field(fields, name, where) for m, name in names.items()}
+        unimodal = {m: checks.labels(values[m], f"{where}, {name}", info, n) for m, name in names.items()}
     return Split(frames, label, checks.unique(ids, f"{where}, id"), text, unimodal), notes
 
 
@@ -69,13 +69,11 @@ def _text_mask(fields: dict, where: str, n: int) -> np.ndarray:
 
 
 def _frames(fields: dict, modality: str, spoken: np.ndarray, where: str) -> tuple[Frames, dict[str, int]]:
-    name = FIELD[modality]
-    n, longest = spoken.shape
+    name, (n, longest), mask = FIELD[modality], spoken.shape, spoken
     here = f"{where}, {name}"
     has_lengths = modality != "T" and f"{name}_lengths" in fields
     shape = (n, None if has_lengths else longest, None)
     array = checks.numbers(checks.field(fields, name, where), here, shape)
-    mask = spoken
     if has_lengths:
         length = checks.lengths(fields[f"{name}_lengths"], f"{here}_lengths", n, array.shape[1])
         mask = np.arange(array.shape[1]) < length[:, None]
@@ -84,10 +82,3 @@ def _frames(fields: dict, modality: str, spoken: np.ndarray, where: str) -> tupl
     values, counts = checks.finite(array[mask], here)
     dropped = int((np.any(array, axis=2) & ~mask).sum())
     return Frames.from_lengths(values, mask.sum(1)), {**counts, "nonzero_frames_dropped": dropped}
-
-
-def _unimodal_labels(fields: dict, info: CorpusInfo, where: str, n: int) -> dict[str, np.ndarray]:
-    names = {m: f"regression_labels_{m}" for m in FIELD}
-    return {
-        m: checks.labels(checks.field(fields, name, where), f"{where}, {name}", info, n) for m, name in names.items()
-    }

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
+from numpy.random import Generator
 from scipy import stats
 
 from finelib.data.card import describe
@@ -33,6 +34,7 @@ SEEN = {
     "A": ("s", "ta", "av", "a", "r", "ra"),
     "V": ("s", "tv", "av", "v", "r", "rv"),
 }
+Directions = tuple[Float[np.ndarray, "d"], Float[np.ndarray, "factors d"]]  # marker direction, mix of the factors
 MARKER, NOISE = 3.0, 0.3
 LABEL_NOISE = 0.3
 OFFSET = {"mosi": 0.15, "sims": -0.1, "humor": 0.0}
@@ -76,43 +78,36 @@ class Design:
 
 # text carries most, as in the real corpora
 WEIGHT = {"s": 0.75, "t": 0.65, "a": 0.3, "v": 0.35, "ta": 0.2, "tv": 0.2, "av": 0.15}
-SMALL = {"sizes": (640, 160, 1000), "widths": (32, 16, 20), "max_frames": (12, 24, 24)}
+PRODUCTS = ((0.15, "s", "v"), (0.15, "t", "a"))
+MOSTLY_TEXT = {"t": 0.95, "s": 0.25, "a": 0.5, "v": 0.35, "ta": 0.1, "tv": 0.1, "av": 0.1}
+LOUD = {"r": 3.0, "rt": 2.0, "ra": 2.0, "rv": 2.0}
+
+
+def _small(about: str, weight: dict[str, float] = WEIGHT, cue_share: float = 0.3, **own: object) -> Design:
+    sizes = {"sizes": (640, 160, 1000), "widths": (32, 16, 20), "max_frames": (12, 24, 24)}
+    return Design(about, weight, cue_share=cue_share, **sizes | own)
+
+
 DESIGNS = {
-    "corpus": Design("the corpus's own sizes, widths and lengths", WEIGHT, ((0.15, "s", "v"), (0.15, "t", "a"))),
-    "modalities": Design(
-        "text carries most, audio and video a little of their own",
-        {"t": 0.95, "s": 0.25, "a": 0.5, "v": 0.35, "ta": 0.1, "tv": 0.1, "av": 0.1},
-        cue_share=0.3,
-        **SMALL,
-    ),
-    "components": Design("a little of everything", WEIGHT, ((0.15, "s", "v"), (0.15, "t", "a")), **SMALL),
-    "cues": Design(
+    "corpus": Design("the corpus's own sizes, widths and lengths", WEIGHT, PRODUCTS),
+    "modalities": _small("text carries most, audio and video a little of their own", MOSTLY_TEXT),
+    "components": _small("a little of everything", cue_share=0.12, products=PRODUCTS),
+    "cues": _small(
         "a single cue frame per modality, at a place of its own, in sequences twice as long",
-        WEIGHT,
         cue_share=0.02,
-        **SMALL | {"max_frames": (24, 48, 48)},
+        max_frames=(24, 48, 48),
     ),
-    "redundancy": Design(
-        "a loud factor that all modalities share and that says nothing about the label",
-        WEIGHT,
-        loudness={"r": 3.0, "rt": 2.0, "ra": 2.0, "rv": 2.0},
-        cue_share=0.3,
-        **SMALL,
+    "redundancy": _small(
+        "a loud factor that all modalities share and that says nothing about the label", loudness=LOUD
     ),
-    "complementary": Design(
-        "the label is in what each modality has to itself", {"t": 0.6, "a": 0.6, "v": 0.6}, cue_share=0.3, **SMALL
-    ),
-    "imbalance": Design(
+    "complementary": _small("the label is in what each modality has to itself", {"t": 0.6, "a": 0.6, "v": 0.6}),
+    "imbalance": _small(
         "two thirds of the labels in one class, few utterances, batches of 16",
-        WEIGHT,
-        cue_share=0.3,
+        sizes=(320, 160, 1000),
         spread=0.27,
         offset=1 / 3,
-        **SMALL | {"sizes": (320, 160, 1000)},
     ),
-    "plain": Design(
-        "text alone, the same in every frame: nothing for any component to do", {"t": 1.0}, cue_share=1.0, **SMALL
-    ),
+    "plain": _small("text alone, the same in every frame: nothing for any component to do", {"t": 1.0}, cue_share=1.0),
 }
 
 
@@ -120,7 +115,6 @@ def generate(info: CorpusInfo, scale: float = 1.0, seed: int = 0, design: str = 
     """Planted data in the shape of a corpus.
 
     Args:
-        info: the corpus whose sizes, widths, lengths and label range are taken.
         scale: share of its split sizes, in (0, 1]; a split keeps at least 32 utterances.
         seed: same corpus, scale, seed and design give the same arrays.
         design: a key of ``DESIGNS``; all but "corpus" have small sizes, widths and lengths of their own.
@@ -137,10 +131,8 @@ def generate(info: CorpusInfo, scale: float = 1.0, seed: int = 0, design: str = 
     info = replace(info, **{name: value for name, value in own.items() if value is not None})
     rng = np.random.default_rng([VERSION, seed, info.table])
     world = make_world(rng, info, plan)
-    splits = {
-        name: make_split(rng, info, plan, world, name, max(SMALLEST, round(size * scale)))
-        for name, size in zip(SPLITS, info.sizes, strict=True)
-    }
+    sizes = {s: max(SMALLEST, round(size * scale)) for s, size in zip(SPLITS, info.sizes, strict=True)}
+    splits = {s: make_split(rng, info, plan, world, s, size) for s, size in sizes.items()}
     named = "" if design == "corpus" else f" {design}"
     digest = hashlib.sha256(f"planted {VERSION} {info.name} {scale} {seed}{named}".encode())
     for split in splits.values():
@@ -151,25 +143,20 @@ def generate(info: CorpusInfo, scale: float = 1.0, seed: int = 0, design: str = 
     return Corpus(info, "planted", splits, digest.hexdigest(), "planted", describe(info, splits))
 
 
-def make_world(
-    rng: np.random.Generator, info: CorpusInfo, plan: Design
-) -> dict[str, tuple[Float[np.ndarray, "d"], Float[np.ndarray, "factors d"]]]:
+def make_world(rng: Generator, info: CorpusInfo, plan: Design) -> dict[str, Directions]:
     """What all utterances of a corpus share: modality -> its marker direction and its mix of the factors it sees."""
-    return {
-        m: _directions(rng, width, [plan.loudness.get(f, 1.0) for f in SEEN[m]])
-        for m, width in zip(MODALITIES, info.widths, strict=True)
-    }
+    loudness = {m: [plan.loudness.get(f, 1.0) for f in SEEN[m]] for m in MODALITIES}
+    return {m: _directions(rng, d, loudness[m]) for m, d in zip(MODALITIES, info.widths, strict=True)}
 
 
 def make_split(
-    rng: np.random.Generator, info: CorpusInfo, plan: Design, world: dict, name: str, size: int, first: int = 0
+    rng: Generator, info: CorpusInfo, plan: Design, world: dict, name: str, size: int, first: int = 0
 ) -> Split:
     """``size`` utterances of the split ``name``, numbered from ``first``, in the world of ``make_world``."""
     factors = {f: rng.standard_normal(size).astype(np.float32) for f in FACTORS}
-    frames = {
-        m: _frames(rng, np.stack([factors[f] for f in SEEN[m]], 1), *world[m], longest, plan.cue_share)
-        for m, longest in zip(MODALITIES, info.max_frames, strict=True)
-    }
+    seen = {m: np.stack([factors[f] for f in SEEN[m]], 1) for m in MODALITIES}
+    longest = dict(zip(MODALITIES, info.max_frames, strict=True))
+    frames = {m: _frames(rng, seen[m], *world[m], longest[m], plan.cue_share) for m in MODALITIES}
     clean = plan.response(factors)
     label, oracle = _label(rng, info, plan, clean)
     unimodal = None
@@ -196,19 +183,15 @@ def best_prediction(
     return _on_scale(info, plan, plan.response(known).mean(1)).astype(np.float32)
 
 
-def _directions(rng: np.random.Generator, width: int, loudness: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Marker direction (d,) and mixing matrix (factors, d).
-
-    A row of the matrix is as long as its factor is loud. The rows are orthogonal where the width allows it.
-    """
+def _directions(rng: Generator, width: int, loudness: list[float]) -> Directions:
+    """A row of the matrix is as long as its factor is loud. The rows are orthogonal where the width allows it."""
     factors = len(loudness)
-    basis = rng.standard_normal((width, width))
-    basis = np.linalg.qr(basis)[0].astype(np.float32)
+    basis = np.linalg.qr(rng.standard_normal((width, width)))[0].astype(np.float32)
     rows = basis[1 : 1 + factors] if width > factors else _spread(rng, factors, basis[1:])
     return basis[0], rows * np.float32(loudness)[:, None]
 
 
-def _spread(rng: np.random.Generator, factors: int, rows: np.ndarray) -> np.ndarray:
+def _spread(rng: Generator, factors: int, rows: np.ndarray) -> np.ndarray:
     """Unit rows for more factors than there are directions: the first keep one each, the irrelevant ones share."""
     extra = rng.standard_normal((factors - len(rows), len(rows))).astype(np.float32)
     extra /= np.linalg.norm(extra, axis=1, keepdims=True)
@@ -216,18 +199,16 @@ def _spread(rng: np.random.Generator, factors: int, rows: np.ndarray) -> np.ndar
 
 
 def _frames(
-    rng: np.random.Generator, seen: np.ndarray, marker: np.ndarray, mix: np.ndarray, longest: int, cue_share: float
+    rng: Generator, seen: np.ndarray, marker: np.ndarray, mix: np.ndarray, longest: int, cue_share: float
 ) -> Frames:
     """Cue and other frames of one modality; ``seen`` (N, k) are the factors it sees."""
     # lengths: from 5 frames up, a third of the longest on average
     length = np.clip(np.round(longest * rng.beta(1.5, 3.0, len(seen))), min(5, longest), longest).astype(np.int64)
     cues = np.maximum(1, np.round(cue_share * length)).astype(np.int64)
     owner = np.repeat(np.arange(len(seen)), length)
-    total = len(owner)
+    total, start = len(owner), np.cumsum(length) - length
     # the cues of an utterance are the frames with the smallest random keys
-    key = rng.random(total, dtype=np.float32)
-    order = np.lexsort((key, owner))
-    start = np.cumsum(length) - length
+    order = np.lexsort((rng.random(total, dtype=np.float32), owner))
     rank = np.empty(total, dtype=np.int64)
     rank[order] = np.arange(total) - start[owner]
     is_cue = (rank < cues[owner])[:, None]
@@ -239,9 +220,7 @@ def _frames(
     return Frames.from_lengths(values, length)
 
 
-def _label(
-    rng: np.random.Generator, info: CorpusInfo, plan: Design, clean: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _label(rng: Generator, info: CorpusInfo, plan: Design, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels on the corpus's scale, and the best prediction of them from the factors."""
     oracle = _on_scale(info, plan, clean)
     if info.metrics == "humor":

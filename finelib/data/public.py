@@ -19,11 +19,10 @@ from finelib.data.download import PublicFile, obtain
 from finelib.data.features import SPLITS, Frames, Split
 from finelib.data.safe_pickle import DataError
 
-_A = (
-    "https://raw.githubusercontent.com/declare-lab/multimodal-deep-learning/"
-    "111b401d867c14a1dcd930fd2b2ab58a5eca3f70/contextual-utterance-level-multimodal-sentiment-analysis/data/"
-)
-_B = "https://raw.githubusercontent.com/jiangbing22/MMCPanda/3e568e4da552a9d0c61bf61761c73a06acd0eda4/data/mosi/"
+_RAW = "https://raw.githubusercontent.com/"
+_A = f"{_RAW}declare-lab/multimodal-deep-learning/111b401d867c14a1dcd930fd2b2ab58a5eca3f70/"
+_A += "contextual-utterance-level-multimodal-sentiment-analysis/data/"
+_B = f"{_RAW}jiangbing22/MMCPanda/3e568e4da552a9d0c61bf61761c73a06acd0eda4/data/mosi/"
 _SOURCES = (
     (_B, "label.csv", "74c52aba8884cca3f77962310c41f31d3d6250c4e4b50fd77fd4efe4eb75a521"),
     (_A, "transcripts.csv", "e7689e6d70720addd2a6b316419d245a68839c32b014ff426c406063ee777466"),
@@ -59,20 +58,12 @@ class LeakedFeatures(NamedTuple):
 
 
 def paths(cache: Path | None = None) -> dict[str, Path]:
-    """The files that ``read`` needs, name -> path, downloaded if necessary.
-
-    Raises:
-        DataError, OSError: see ``download.obtain``.
-    """
+    """The files that ``read`` needs, name -> path, downloaded if necessary (``download.obtain``)."""
     return {name: obtain(file, cache) for name, file in FILES.items() if not name.startswith("video")}
 
 
 def read(path: dict[str, Path], info: CorpusInfo) -> tuple[dict[str, Split], dict]:
     """Text (raw) and audio (one frame of 73 openSMILE statistics) of the standard split.
-
-    Args:
-        path: name ("label.csv", ...) -> path.
-        info: the corpus.
 
     Returns:
         The splits, without "T" until an encoder has read their text, and notes for the data card.
@@ -116,8 +107,7 @@ def _join(path: dict[str, Path], kind: str, width: int) -> pd.DataFrame:
     wrong = table.id[(table.label >= 0) != (table.binary == 1)]
     if len(wrong):
         raise DataError(f"label.csv: found a sign of the label of {wrong.iloc[0]} that {kind}_*.csv contradicts")
-    names = {mode: s for s, mode in MODES.items()}
-    return table.assign(split=table["mode"].map(names))
+    return table.assign(split=table["mode"].map({mode: s for s, mode in MODES.items()}))
 
 
 def _part(path: dict[str, Path], kind: str, part: str, width: int, spoken: pd.DataFrame) -> pd.DataFrame:

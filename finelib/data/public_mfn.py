@@ -34,22 +34,14 @@ MOST_COMPRESSED = 1100  # no deflated data unpack to more times their size
 
 
 def paths(cache: Path | None = None) -> dict[str, Path]:
-    """All six files, name -> path, downloaded if necessary.
-
-    Raises:
-        DataError, OSError: see ``download.obtain``.
-    """
+    """All six files, name -> path, downloaded if necessary (``download.obtain``)."""
     return {name: obtain(file, cache) for name, file in FILES.items()}
 
 
 def read(path: dict[str, Path], info: CorpusInfo) -> tuple[dict[str, Split], dict]:
-    """Read the six files.
+    """Read the six files, name ("X_train.h5", ...) -> path.
 
     An utterance's frames are those from the first to the last time step that is not all zero.
-
-    Args:
-        path: name ("X_train.h5", ...) -> path.
-        info: the corpus.
 
     Returns:
         The splits, and notes for the data card: split -> modality -> counts of NaN and infinite values (set
@@ -81,22 +73,18 @@ def _dataset(path: Path) -> np.ndarray:
     with Path(path).open("rb") as stream:  # h5py's own message on a missing file is three lines long
         try:
             with h5py.File(stream, "r") as file:
-                found = file.get("data")
-                if isinstance(found, h5py.Dataset):
-                    if found.nbytes > MOST_COMPRESSED * Path(path).stat().st_size:
-                        shape = " x ".join(map(str, found.shape))
-                        raise DataError(
-                            f"{path}, data: found a declared size of {shape}, more than this file "
-                            f"can hold, expected (N, T, {WIDTH}) or (N,)"
-                        )
+                found, listed = file.get("data"), ", ".join(file) or "nothing"
+                is_data = isinstance(found, h5py.Dataset)
+                if is_data and found.nbytes <= MOST_COMPRESSED * Path(path).stat().st_size:
                     return found[()]
-                listed = ", ".join(file) or "nothing"
-        except DataError:
-            raise
+                shape = " x ".join(map(str, found.shape)) if is_data else ""
         except Exception as error:  # h5py raises almost any class on a damaged file
             reason = " ".join(str(error).split())
             raise DataError(f"{path}: found no readable HDF5 file ({reason}), expected a dataset 'data'") from error
-    raise DataError(f"{path}: found {listed}, expected a dataset 'data'")
+    if not is_data:
+        raise DataError(f"{path}: found {listed}, expected a dataset 'data'")
+    said = f"a declared size of {shape}, more than this file can hold"
+    raise DataError(f"{path}, data: found {said}, expected (N, T, {WIDTH}) or (N,)")
 
 
 def _real_steps(array: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:

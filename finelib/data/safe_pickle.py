@@ -29,12 +29,9 @@ class DataError(ValueError):
 def load_pickle(path: Path) -> object:
     """Read a pickle of any protocol, written under NumPy 1 or 2, without running anything it names.
 
-    Args:
-        path: the file. Python 2 strings in it are read as Latin-1.
-
     Returns:
         its content: dicts, lists, tuples, sets, str, bytes, numbers, None, and arrays of bool, int, float,
-        complex, str, bytes or objects. NumPy scalars come back as Python's.
+        complex, str, bytes or objects. NumPy scalars come back as Python's, Python 2's strings as Latin-1.
 
     Raises:
         DataError: the file is empty, truncated, not a pickle, or holds anything else.

@@ -69,7 +69,9 @@ def load(
         corpus, source = _corpus_of(Path(corpus)), corpus
     info = _info(corpus)
     source = _source(info, source)
-    _check_options(info, source, text_encoder, finetune_text, aligned, context)
+    _check_folder_options(info, source, aligned, context)
+    if finetune_text and text_encoder == "files" and source != "public":
+        raise ValueError("finetune_text: found text_encoder 'files', expected the name of an encoder to fine-tune")
     if source == "planted":
         from finelib.data import planted  # imported when used: scipy.stats takes half a second
 
@@ -79,9 +81,7 @@ def load(
         text_encoder = MINILM if (source, text_encoder) == ("public", "files") else text_encoder
     else:
         loaded = _files(info, Path(source), aligned, context, cache)
-    if text_encoder == "files":
-        return loaded
-    return encode_corpus(loaded, text_encoder, finetune_text)
+    return loaded if text_encoder == "files" else encode_corpus(loaded, text_encoder, finetune_text)
 
 
 def available(
@@ -97,7 +97,7 @@ def available(
     info = _info(corpus)
     try:
         source = _source(info, source)
-        _check_options(info, source, "files", False, aligned, context)
+        _check_folder_options(info, source, aligned, context)
         if source in PUBLIC:
             _public_module(source).paths(cache)
         elif source != "planted":
@@ -121,12 +121,8 @@ def _corpus_of(path: Path) -> str:
     if not path.exists():
         raise DataError(f"{path}: found no such file or folder, expected a corpus's files")
     name = path.resolve().as_posix()
-    matching = {
-        corpus
-        for corpus, info in CORPORA.items()
-        for file in info.files
-        if name.endswith(f"/{file}") or (path.is_dir() and (path / file).exists())
-    }
+    files = [(corpus, file) for corpus, info in CORPORA.items() for file in info.files]
+    matching = {corpus for corpus, file in files if name.endswith(f"/{file}") or (path / file).exists()}
     if len(matching) != 1:
         found = f"files of {', '.join(sorted(matching))}" if matching else "no file that is named as published"
         raise DataError(f"{path}: found {found}, expected those of one corpus; name it: load(CORPUS, {str(path)!r})")
@@ -139,9 +135,9 @@ def _info(corpus: str) -> CorpusInfo:
     return CORPORA[corpus]
 
 
-def _source(info: CorpusInfo, source: str | Path) -> str:
+def _source(info: CorpusInfo, given: str | Path) -> str:
     """The source, if there is such a thing for this corpus."""
-    source = str(source)
+    source = str(given)
     if source in PUBLIC and info.name != PUBLIC_CORPUS:
         raise DataError(f"source {source!r}: there are no public features of {info.title}, only of CMU-MOSI")
     if source not in SOURCES and not Path(source).exists():
@@ -150,16 +146,12 @@ def _source(info: CorpusInfo, source: str | Path) -> str:
     return source
 
 
-def _check_options(
-    info: CorpusInfo, source: str, text_encoder: str, finetune_text: bool, aligned: bool, context: bool
-) -> None:
+def _check_folder_options(info: CorpusInfo, source: str, aligned: bool, context: bool) -> None:
     folder = source not in SOURCES
     if aligned and not (folder and any("/aligned" in name for name in info.files)):
         raise ValueError(f"aligned: {info.title} from {source} has no aligned file, only MOSI and MOSEI folders have")
     if context and not (folder and info.name == "ur_funny"):
         raise ValueError(f"context: {info.title} from {source} has no context sentences, only a UR-FUNNY folder has")
-    if finetune_text and text_encoder == "files" and source != "public":
-        raise ValueError("finetune_text: found text_encoder 'files', expected the name of an encoder to fine-tune")
 
 
 def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: Path | None) -> Corpus:
@@ -167,8 +159,7 @@ def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: 
     paths = _locate(info, source, aligned)
     sha256 = {path.name: store.file_sha256(path, cache) for path in paths}
     name = store.key(info.name, sha256, context=context)
-    convert = partial(conversion.convert, info, paths, sha256, name, context)
-    return store.open_or_convert(name, info, convert, cache)
+    return store.open_or_convert(name, info, partial(conversion.convert, info, paths, sha256, name, context), cache)
 
 
 def _locate(info: CorpusInfo, source: Path, aligned: bool) -> list[Path]:
@@ -182,9 +173,8 @@ def _locate(info: CorpusInfo, source: Path, aligned: bool) -> list[Path]:
     if not path.is_file():
         folder = next(parent for parent in path.parents if parent.is_dir())
         listed = ", ".join(sorted(p.name for p in folder.iterdir())[:20]) or "nothing"
-        raise DataError(
-            f"{info.title}: looked for {path}, found in {folder}: {listed}; data/README.md says how to obtain it"
-        )
+        looked = f"{info.title}: looked for {path}, found in {folder}: {listed}"
+        raise DataError(f"{looked}; data/README.md says how to obtain it")
     return [path]
 
 
@@ -194,9 +184,8 @@ def _public(info: CorpusInfo, source: str, cache: Path | None) -> Corpus:
     sha256 = {name: store.file_sha256(path, cache) for name, path in paths.items()}
     splits, notes = module.read(paths, info)
     files = [{"name": name, "sha256": digest, "compared": "pinned"} for name, digest in sha256.items()]
-    card = describe(info, splits, files, notes)
     encoder = "GloVe" if source == "public-mfn" else ""
-    return Corpus(info, "public", splits, store.key(source, sha256), encoder, card)
+    return Corpus(info, "public", splits, store.key(source, sha256), encoder, describe(info, splits, files, notes))
 
 
 def _public_module(source: str) -> ModuleType:

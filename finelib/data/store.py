@@ -44,17 +44,9 @@ def key(corpus: str, sha256: dict[str, str], **options: object) -> str:
 def open_or_convert(
     name: str, info: CorpusInfo, convert: Callable[[Path], object], cache: Path | None = None
 ) -> Corpus:
-    """The corpus from its store; at first use, or where the store is damaged, made by ``convert``.
+    """The corpus from its store (``key`` gives its name), memory-mapped, copy on write.
 
-    Args:
-        name: see ``key``.
-        info: what the corpus is.
-        convert: reads the source files and calls ``write`` on the folder it is given; called only if there is no
-            whole store.
-        cache: default ``cache_folder()``.
-
-    Returns:
-        A corpus whose features are memory-mapped, copy on write.
+    If there is no whole store, ``convert`` is called, which reads the source and calls ``write`` on the folder given.
 
     Raises:
         OSError: the cache cannot be written.
@@ -84,15 +76,12 @@ def keep(folder: Path, fill: Callable[[Path], object]) -> None:
     cache = folder.parents[1]
     with writable(cache):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{folder}.lock")
-        lock.acquire()
-    try:
+        held = FileLock(f"{folder}.lock").acquire()
+    with held:
         if not whole(folder):  # another process may have filled it meanwhile
             for abandoned in folder.parent.glob(f"{folder.name}.partial-*"):  # by a process that was killed
                 shutil.rmtree(abandoned, ignore_errors=True)
             _fill(folder, fill, cache)
-    finally:
-        lock.release()
 
 
 def _fill(folder: Path, fill: Callable[[Path], object], cache: Path) -> None:
@@ -155,9 +144,8 @@ def writable(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(
-            f"cache: cannot be written to {cache} ({error.strerror or error}); set FINE_CACHE to a folder with room"
-        ) from error
+        found = f"cache: cannot be written to {cache} ({error.strerror or error})"
+        raise OSError(f"{found}; set FINE_CACHE to a folder with room") from error
 
 
 def write(folder: Path, corpus: Corpus) -> None:
@@ -166,13 +154,8 @@ def write(folder: Path, corpus: Corpus) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    index = {
-        "data": corpus.kind,
-        "sha256": corpus.sha256,
-        "encoder": corpus.encoder,
-        "card": corpus.card,
-        "splits": {s: _about(split) for s, split in corpus.splits.items()},
-    }
+    index = {"data": corpus.kind, "sha256": corpus.sha256, "encoder": corpus.encoder, "card": corpus.card}
+    index["splits"] = {s: _about(split) for s, split in corpus.splits.items()}
     with writable(folder.parents[1]):
         for s, split in corpus.splits.items():
             for name, array in _arrays(split).items():
@@ -188,12 +171,8 @@ def _arrays(split: Split) -> dict[str, np.ndarray]:
 
 
 def _about(split: Split) -> dict:
-    return {
-        "ids": split.ids,
-        "text": split.text,
-        "modalities": list(split.frames),
-        "unimodal": list(split.unimodal_labels or ()),
-    }
+    about = {"ids": split.ids, "text": split.text, "modalities": list(split.frames)}
+    return about | {"unimodal": list(split.unimodal_labels or ())}
 
 
 def _read(folder: Path, info: CorpusInfo) -> Corpus:
@@ -203,13 +182,10 @@ def _read(folder: Path, info: CorpusInfo) -> Corpus:
 
 
 def _read_split(folder: Path, s: str, about: dict) -> Split:
-    def array(name: str) -> np.ndarray:
-        return np.load(folder / f"{s}-{name}.npy", allow_pickle=False)
+    def array(name: str, mmap_mode: str | None = None) -> np.ndarray:
+        return np.asarray(np.load(folder / f"{s}-{name}.npy", mmap_mode, allow_pickle=False))
 
-    frames = {}
-    for m in about["modalities"]:
-        # copy on write: torch takes only writable arrays without complaint, and the file is never changed
-        values = np.load(folder / f"{s}-{m}.npy", mmap_mode="c", allow_pickle=False)
-        frames[m] = Frames.from_lengths(np.asarray(values), array(f"{m}-length"))
+    # copy on write: torch takes only writable arrays without complaint, and the file is never changed
+    frames = {m: Frames.from_lengths(array(m, "c"), array(f"{m}-length")) for m in about["modalities"]}
     unimodal = {m: array(f"label-{m}") for m in about["unimodal"]} or None
     return Split(frames, array("label"), about["ids"], about["text"], unimodal)

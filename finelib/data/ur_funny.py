@@ -20,6 +20,7 @@ COMMON = ("data_folds", "humor_label_sdk", "word_embedding_list", "covarep_featu
 LANGUAGE = ("language_sdk", "langauge_sdk")  # the second is the spelling of version 2's own README
 INDEXES = "word_embedding_indexes_sdk"
 GLOVE_WIDTH = 300
+Texts = dict[str, list[str]]  # split -> one of each utterance
 
 
 def files(folder: Path) -> list[Path]:
@@ -37,21 +38,17 @@ def files(folder: Path) -> list[Path]:
         missing.append(f"{LANGUAGE[0]}.pkl (version 2) or {INDEXES}.pkl (version 1)")
     if missing:
         listed = ", ".join(found) or ("nothing" if folder.is_dir() else "no such folder")
-        raise DataError(
-            f"UR-FUNNY: looked in {folder} for {', '.join(missing)}, found {listed}; "
-            "data/README.md says how to obtain it"
-        )
+        looked = f"UR-FUNNY: looked in {folder} for {', '.join(missing)}, found {listed}"
+        raise DataError(f"{looked}; data/README.md says how to obtain it")
     if len(words) > 1:
         raise DataError(f"UR-FUNNY: found both {words[0]}.pkl and {words[1]}.pkl in {folder}, expected one version")
     return [folder / f"{name}.pkl" for name in (*COMMON, words[0])]
 
 
 def read(folder: Path, info: CorpusInfo, context: bool = False) -> tuple[dict[str, Split], dict]:
-    """Read one folder.
+    """Read a folder that holds the files of one version.
 
     Args:
-        folder: holds the files of one version.
-        info: the corpus.
         context: put the frames (and in version 2 the text) of the sentences before the punchline in front of it.
 
     Returns:
@@ -64,8 +61,7 @@ def read(folder: Path, info: CorpusInfo, context: bool = False) -> tuple[dict[st
         OSError: a file cannot be opened.
     """
     folds, label, vectors, audio, vision, words = files(folder)
-    ids = _folds(folds)
-    humour = _by_id(label)
+    ids, humour = _folds(folds), _by_id(label)
     labels = {s: _labels(humour, ids[s], label, info) for s in SPLITS}
     frames, notes = {}, {}
     frames["T"], notes["T"], text = _words(words, vectors, ids, context)
@@ -79,7 +75,7 @@ def read(folder: Path, info: CorpusInfo, context: bool = False) -> tuple[dict[st
     return splits, {**by_split, "version": 1 if words.stem == INDEXES else 2}
 
 
-def _folds(path: Path) -> dict[str, list[str]]:
+def _folds(path: Path) -> Texts:
     content = load_pickle(path)
     ids = {}
     for s, fold in FOLDS.items():
@@ -114,9 +110,7 @@ def _labels(humour: dict, ids: list[str], path: Path, info: CorpusInfo) -> np.nd
     return values
 
 
-def _words(
-    path: Path, vectors: Path, ids: dict[str, list[str]], context: bool
-) -> tuple[dict[str, Frames], dict, dict[str, list[str]]]:
+def _words(path: Path, vectors: Path, ids: Texts, context: bool) -> tuple[dict[str, Frames], dict, Texts]:
     """Word vectors and raw text ("" in version 1) of every utterance."""
     table = checks.numbers(load_pickle(vectors), str(vectors), (None, GLOVE_WIDTH))
     content = _by_id(path)
@@ -130,34 +124,29 @@ def _words(
     return frames, notes, text
 
 
-def _features(path: Path, ids: dict[str, list[str]], context: bool) -> tuple[dict[str, Frames], dict]:
+def _features(path: Path, ids: Texts, context: bool) -> tuple[dict[str, Frames], dict]:
     """Audio or video features of every utterance, one width throughout the file."""
     content = _by_id(path)
     frames, notes, width = {}, {}, None
     for s in SPLITS:
-        arrays, length = [], []
-        for i in ids[s]:
+        arrays, length = [], np.zeros(len(ids[s]), np.int64)
+        for row, i in enumerate(ids[s]):
             where = f"{path}, utterance {i}"
-            own = []
-            for sentence in _sentences(_entry(content, i, path), "features", context, where):
-                if len(sentence):
-                    own.append(checks.numbers(sentence, where, (None, width)))
-                    width = own[-1].shape[1]
-            arrays += own
-            length.append(sum(map(len, own)))
+            for sentence in filter(len, _sentences(_entry(content, i, path), "features", context, where)):
+                arrays.append(checks.numbers(sentence, where, (None, width)))
+                width = arrays[-1].shape[1]
+                length[row] += len(arrays[-1])
         if not arrays:
             raise DataError(f"{path}, {s}: found no frames in any utterance, expected features")
         values, notes[s] = checks.finite(np.concatenate(arrays), f"{path}, {s}")
-        frames[s] = Frames.from_lengths(values, np.array(length))
+        frames[s] = Frames.from_lengths(values, length)
     return frames, notes
 
 
 def _sentences(entry: object, kind: str, context: bool, where: str) -> list:
     """The sentences' ``kind`` ("features" or "embedding_indexes"): the punchline's, after the context's if asked."""
-    sentences = []
-    if context:
-        sentences += _sequence(checks.field(entry, f"context_{kind}", where), where)
-    return [_sequence(s, where) for s in (*sentences, checks.field(entry, f"punchline_{kind}", where))]
+    before = _sequence(checks.field(entry, f"context_{kind}", where), where) if context else []
+    return [_sequence(s, where) for s in (*before, checks.field(entry, f"punchline_{kind}", where))]
 
 
 def _sequence(value: object, where: str) -> list | tuple | np.ndarray:
@@ -176,6 +165,6 @@ def _indexes(entry: object, context: bool, count: int, where: str) -> np.ndarray
 def _raw_text(entry: dict, context: bool, where: str) -> str:
     if "punchline_sentence" not in entry:
         return ""
-    sentences = [*_sequence(checks.field(entry, "context_sentences", where), where)] if context else []
-    sentences.append(entry["punchline_sentence"])
+    before = _sequence(checks.field(entry, "context_sentences", where), where) if context else []
+    sentences = [*before, entry["punchline_sentence"]]
     return " ".join(checks.strings(sentences, f"{where}, sentences", len(sentences)))

@@ -19,6 +19,7 @@ from types import ModuleType
 import joblib
 
 from finelib.scale import processes
+from finelib.scale.processes import Advance, Stop, Tasks, never
 
 LOCAL = "local"  # Ray's own name for a cluster that is started here
 RETRIES = 3  # new attempts after a worker's death
@@ -55,25 +56,17 @@ def load() -> ModuleType:
 
 
 def run(
-    work: Callable,
-    tasks: list[tuple],
-    cpus: list[int],
-    address: str,
-    jobs: int | None,
-    on_progress: Callable[[int], object],
-    stop: Callable[[], bool] = lambda: False,
+    work: Callable, tasks: Tasks, cpus: list[int], address: str, jobs: int | None, advance: Advance, stop: Stop = never
 ) -> None:
-    """Call ``work(*task, advance, stop)`` for every task on a cluster; what they advance by arrives here.
+    """``processes.run`` on a cluster.
 
     A task whose worker dies is started anew, at most ``RETRIES`` times; it should go on from what it has saved. What
     it has advanced by is then counted from its start again.
 
     Args:
-        work: a function of a module that the workers can import. It should raise when its ``stop()`` is true.
         cpus: CPUs that each task asks for. Where the cluster has GPUs, it asks for ``gpu_share`` of one too.
         address: of a running cluster, as ``ray.init`` takes it, or ``LOCAL``: one is started and shut down again.
         jobs: tasks at a time; None for as many as the cluster holds.
-        stop: asked now and then; once it is true, ``stop()`` is in the workers too, and no new task begins.
 
     Raises:
         ConnectionError: the cluster cannot be joined.
@@ -82,17 +75,17 @@ def run(
     """
     ray = load()
     with connected(ray, address, max(*cpus, (jobs or 0) * cpus[0], joblib.cpu_count())):
-        drive(ray, work, tasks, cpus, jobs, on_progress, stop)
+        drive(ray, work, tasks, cpus, jobs, advance, stop)
 
 
 def drive(
     ray: ModuleType,
     work: Callable,
-    tasks: list[tuple],
+    tasks: Tasks,
     cpus: list[int],
     jobs: int | None,
-    on_progress: Callable[[int], object],
-    stop: Callable[[], bool] = lambda: False,
+    on_progress: Advance,
+    stop: Stop = never,
 ) -> None:
     """``run`` on the cluster that this process is connected with."""
     gpus = gpu_share(ray.cluster_resources().get("GPU", 0), jobs)

@@ -7,25 +7,16 @@ from collections.abc import Callable
 import joblib
 
 from finelib.scale import cluster, processes
+from finelib.scale.processes import Advance, Stop, Tasks
 
 
 def execute(
-    work: Callable,
-    tasks: list[tuple],
-    cpus: list[int],
-    jobs: int,
-    ray: str | None,
-    advance: Callable[[int], object],
-    stop: Callable[[], bool],
+    work: Callable, tasks: Tasks, cpus: list[int], jobs: int, ray: str | None, advance: Advance, stop: Stop
 ) -> None:
-    """Call ``work(*task, advance, stop)`` for every task.
+    """Call ``work(*task, advance, stop)`` for every task: ``cluster.run`` at the address ``ray``, or ``processes.run``.
 
     Args:
-        work: a function of a module, so that another process can import it; it raises when its ``stop()`` is true.
-        cpus: CPUs that each task asks for, where a cluster is asked.
         jobs: tasks at a time; 1 is in this process.
-        ray: address of a Ray cluster (``cluster.run``).
-        advance: told what each task advances by.
 
     Raises:
         processes.Killed: a worker died.

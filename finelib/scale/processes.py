@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+Advance = Callable[[int], object]  # told by how much a task has come further
+Tasks = list[tuple]
+Stop = Callable[[], bool]  # whether it is time to stop
 _steps, _stop = None, None  # in a worker: its queue to its parent, and the event that asks it to stop
 
 
@@ -33,8 +36,13 @@ def terminate(*_: object) -> None:
     raise Terminated
 
 
+def never() -> bool:
+    """A ``Stop`` that does not come."""
+    return False
+
+
 @contextmanager
-def signals_noted() -> Iterator[Callable[[], bool]]:
+def signals_noted() -> Iterator[Stop]:
     """Inside, SIGINT and SIGTERM are noted, so that work can end between two steps; then they are raised.
 
     Yields:
@@ -54,7 +62,7 @@ def signals_noted() -> Iterator[Callable[[], bool]]:
             raise_noted()
 
     if threading.current_thread() is not threading.main_thread():  # only there Python takes signals
-        yield lambda: False
+        yield never
         return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -66,13 +74,7 @@ def signals_noted() -> Iterator[Callable[[], bool]]:
             raise_noted()
 
 
-def run(
-    work: Callable,
-    tasks: list[tuple],
-    jobs: int,
-    on_progress: Callable[[int], object],
-    stop: Callable[[], bool] = lambda: False,
-) -> None:
+def run(work: Callable, tasks: Tasks, jobs: int, on_progress: Advance, stop: Stop = never) -> None:
     """Call ``work(*task, advance, stop)`` for every task in ``jobs`` new processes; what they advance by arrives here.
 
     Args:
@@ -91,10 +93,8 @@ def run(
             while pending:
                 if stop():
                     event.set()
-                try:
+                with suppress(queue.Empty):
                     on_progress(steps.get(timeout=0.2))
-                except queue.Empty:
-                    pass
                 for future in [f for f in pending if f.done()]:
                     task = pending.pop(future)
                     try:

@@ -24,14 +24,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from finelib.config import TrainConfig
 from finelib.data.features import Batch, Corpus
 from finelib.fine import FINE
-from finelib.training import Diverged, History, Splits, Trainer, cpu_threads, resolve_device
+from finelib.training import Diverged, History, Trainer, cpu_threads, resolve_device
 
 WARM_UP, MEASURED = 3, 5  # updates
+Models = list[nn.Module]
 OnSeedEpoch = Callable[[int, int, dict[str, float]], None]  # place of the seed, epochs done, the last one's curve
 
 
 def fit_together(
-    models: list[nn.Module],
+    models: Models,
     corpus: Corpus,
     config: TrainConfig,
     seeds: list[int],
@@ -81,7 +82,7 @@ def obstacle(model: nn.Module, config: TrainConfig) -> str | None:
     return None
 
 
-def pays(models: list[nn.Module], corpus: Corpus, config: TrainConfig, seeds: list[int]) -> bool:
+def pays(models: Models, corpus: Corpus, config: TrainConfig, seeds: list[int]) -> bool:
     """Whether an update of all seeds takes less time together than one after the other, by a few of both in turn.
 
     The models are copied; they are not trained. False where they cannot be trained together.
@@ -93,7 +94,7 @@ def pays(models: list[nn.Module], corpus: Corpus, config: TrainConfig, seeds: li
 
 
 def seconds_per_update(
-    models: list[nn.Module],
+    models: Models,
     corpus: Corpus,
     config: TrainConfig,
     seeds: list[int],
@@ -105,9 +106,8 @@ def seconds_per_update(
     with cpu_threads(config.threads):
         copies = copy.deepcopy([model.to(device) for model in models])
         together = SeedsTogether(copy.deepcopy(copies), corpus, config, seeds)
-        alone = [
-            Trainer(model, corpus, config, seed, together.splits) for model, seed in zip(copies, seeds, strict=True)
-        ]
+        splits = together.splits
+        alone = [Trainer(model, corpus, config, seed, splits) for model, seed in zip(copies, seeds, strict=True)]
         ways = [[_endless(trainer) for trainer in alone], [_endless(together)]]
         times: list[list[float]] = [[], []]
         for _ in range(WARM_UP + count):
@@ -118,8 +118,7 @@ def seconds_per_update(
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
                 taken.append(clock() - started)
-    apart, at_once = (median(taken[WARM_UP:]) for taken in times)
-    return apart, at_once
+    return median(times[0][WARM_UP:]), median(times[1][WARM_UP:])
 
 
 class SeedsTogether(Trainer):
@@ -129,18 +128,10 @@ class SeedsTogether(Trainer):
         trainers: the state of each seed; its model's weights and buffers are views of the stacked ones.
     """
 
-    def __init__(
-        self,
-        models: list[nn.Module],
-        corpus: Corpus,
-        config: TrainConfig,
-        seeds: list[int],
-        splits: Splits | None = None,
-    ):
-        super().__init__(models[0], corpus, config, seeds[0], splits)
-        self.trainers = [
-            Trainer(model, corpus, config, seed, self.splits) for model, seed in zip(models, seeds, strict=True)
-        ]
+    def __init__(self, models: Models, corpus: Corpus, config: TrainConfig, seeds: list[int]):
+        super().__init__(models[0], corpus, config, seeds[0])
+        of_each = zip(models, seeds, strict=True)
+        self.trainers = [Trainer(model, corpus, config, seed, self.splits) for model, seed in of_each]
         self.diverged: dict[int, Diverged] = {}  # place of the seed -> how
         objectives = [_Objective(model) for model in models]
         self.parameters, self.buffers = stack_module_state(objectives)

@@ -33,10 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StreamedConfig(TrainConfig):
-    """How a run is trained whose corpus is larger than memory.
-
-    Attributes:
-        chunk: utterances that are read and shuffled together.
+    """How a run is trained whose corpus is larger than memory; ``chunk`` utterances are read and shuffled together.
 
     Raises:
         ValueError: fewer than one.
@@ -69,9 +66,8 @@ class StreamedTrainer(Trainer):
         order = torch.cat([chunks[i] for i in torch.randperm(len(chunks), generator=self.order)])
         windows = order.split(c.window_batches * c.batch_size)
         shuffled = [window[torch.randperm(len(window), generator=self.order)] for window in windows]
-        return [
-            batch for window in shuffled for batch in cut_batches(window, length, c.batch_size, c.bucket, self.order)
-        ]
+        cut = [cut_batches(window, length, c.batch_size, c.bucket, self.order) for window in shuffled]
+        return [batch for batches in cut for batch in batches]
 
 
 def warn_if_large(split: Split, modalities: tuple[str, ...], device: torch.device) -> None:
@@ -87,11 +83,8 @@ def warn_if_large(split: Split, modalities: tuple[str, ...], device: torch.devic
     mapped = device.type != "cpu" or any(_mapping(split.frames[m].values) for m in modalities)
     if mapped and needed > memory / 2:
         log.warning(
-            "training split: %.1f GiB of features for %.1f GiB of memory (%s); StreamedConfig(chunk=64) reads a part "
-            "at a time, in another order of the utterances",
-            needed / 2**30,
-            memory / 2**30,
-            device,
+            f"training split: {needed / 2**30:.1f} GiB of features for {memory / 2**30:.1f} GiB of memory ({device}); "
+            "StreamedConfig(chunk=64) reads a part at a time, in another order of the utterances"
         )
 
 

@@ -18,7 +18,7 @@ def test_mult_attends_across_modalities_as_multi_head_attention():
     reference.out_proj = own.out
     k = block.norm(keys)
     new = x + reference(block.norm(x), k, k, key_padding_mask=~mask)[0]
-    expected = new + block.feed_forward[2](torch.relu(block.feed_forward[0](block.norm_ff(new))))
+    expected = new + block.feed_forward[-1](torch.relu(block.feed_forward[0](block.norm_ff(new))))
     torch.testing.assert_close(block(x, keys, mask), expected, rtol=1e-4, atol=1e-5)
     stack = fill(mult.Stack(8, config, 2))  # the last row alone is the last row of all
     whole = stack.embed(keys)
