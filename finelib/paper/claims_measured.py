@@ -13,11 +13,11 @@ from pathlib import Path
 
 from finelib.baselines import SYSTEMS
 from finelib.paper import ablations, printed, significance
-from finelib.paper.claim import DOES_NOT, HOLDS, NOT_RUN, OPEN, Verdict, all_must_hold
 from finelib.paper.claims_printed import one_more
 from finelib.paper.printed import COLUMNS
 from finelib.paper.table import Row, read
 from finelib.paper.tables import design_of
+from finelib.paper.verdict import DOES_NOT, HOLDS, NOT_RUN, OPEN, Verdict, all_must_hold
 from finelib.runs.options import Options
 from finelib.runs.records import RECORD, read_record
 

@@ -64,7 +64,7 @@ def rows(number: int) -> tuple[PrintedRow, ...]:
             line["context"] == "yes" if "context" in line else None,
             line["target"] == "yes" if "target" in line else None,
         )
-        for line in _lines(f"table{number}")
+        for line in lines(f"table{number}")
     )
 
 
@@ -75,7 +75,7 @@ def by_name(number: int) -> dict[str, dict[str, float]]:
 
 def splits(number: int, metric: str) -> dict[int, str]:
     """n -> which test split, for an accuracy of a table; UR-FUNNY has two versions."""
-    found = [line for line in _lines("splits") if (int(line["table"]), line["metric"]) == (number, metric)]
+    found = [line for line in lines("splits") if (int(line["table"]), line["metric"]) == (number, metric)]
     return {int(line["n"]): line["what"] for line in found}
 
 
@@ -95,6 +95,6 @@ def _name(number: int, line: dict[str, str]) -> str:
     return line["config"] if number == 6 else line["model"]
 
 
-def _lines(name: str) -> list[dict[str, str]]:
+def lines(name: str) -> list[dict[str, str]]:
     with open(DATA / f"{name}.csv", newline="") as file:
         return list(csv.DictReader(file))
