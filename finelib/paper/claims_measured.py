@@ -38,11 +38,8 @@ class Results:
         if not path.exists():
             return {}
         wanted = MAIN_DESIGN.get(number, "") if design is None and self.data == "planted" else design or ""
-        return {
-            row.name: row
-            for row in read(path).rows
-            if row.data == self.data and row.kind == "system" and design_of(row) == wanted
-        }
+        rows = [row for row in read(path).rows if row.data == self.data and row.kind == "system"]
+        return {row.name: row for row in rows if design_of(row) == wanted}
 
     def read(self, name: str) -> dict | None:
         """The content of figures/NAME.json if it is of this kind of data."""

@@ -101,13 +101,6 @@ def order_of_subsets(rows: list[Row]) -> pd.DataFrame:
     for a, b in combinations(sorted(rows, key=lambda row: float(row.extra["oracle Corr"])), 2):
         worse, better = a.measured["corr"], b.measured["corr"]
         verdict = "right" if worse["high"] < better["low"] else "wrong" if better["high"] < worse["low"] else "open"
-        lines.append(
-            {
-                "better": b.name,
-                "worse": a.name,
-                "oracle Corr": f"{b.extra['oracle Corr']}, {a.extra['oracle Corr']}",
-                "measured Corr": f"{better['mean']:.3f}, {worse['mean']:.3f}",
-                "verdict": verdict,
-            }
-        )
-    return pd.DataFrame(lines)
+        oracle = f"{b.extra['oracle Corr']}, {a.extra['oracle Corr']}"
+        lines.append((b.name, a.name, oracle, f"{better['mean']:.3f}, {worse['mean']:.3f}", verdict))
+    return pd.DataFrame(lines, columns=["better", "worse", "oracle Corr", "measured Corr", "verdict"])
