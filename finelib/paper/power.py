@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,7 @@ from finelib.runs.options import Options
 POWER, MOST_SEEDS = 0.8, 200
 
 
-@dataclass(frozen=True)
-class Components:
+class Components(NamedTuple):
     """Variances of one cell of the difference: between seeds, between utterances, and what is left."""
 
     seed: float
@@ -87,8 +86,7 @@ def _typical_components(options: Options) -> Components:
         arrays = [record.predictions() for record in records]
         right[name] = np.stack([contributions("acc2_nonzero", a["test"], a["test_label"]) for a in arrays])
     fine = right.pop(ablations.FINE_ROW.name)
-    found = [components(x - fine) for x in right.values()]
-    return Components(*(float(np.median([getattr(c, part) for c in found])) for part in vars(found[0])))
+    return Components(*np.median([components(x - fine) for x in right.values()], axis=0).tolist())
 
 
 def order_of_subsets(rows: list[Row]) -> pd.DataFrame:
