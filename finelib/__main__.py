@@ -249,8 +249,8 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
 
     page = report.write_report(options)
     minutes, executed = (time.monotonic() - began) / 60, options.out / "runs" / "notebooks"
-    print(f"run_all.sh: done in {minutes:.1f} minutes; tables and figures in {options.figures}, ", end="")
-    print(f"executed notebooks in {executed}; all of it at a glance: {page}")
+    where = f"tables and figures in {options.figures}, executed notebooks in {executed}"
+    print(f"run_all.sh: done in {minutes:.1f} minutes; {where}; all of it at a glance: {page}")
 
 
 def main(arguments: list[str]) -> int:

@@ -52,9 +52,6 @@ def seeds_needed(gap: float, variance: Components, utterances: int) -> int | Non
     return next((s for s in range(2, MOST_SEEDS + 1) if power(gap, variance, s, utterances) >= POWER), None)
 
 
-# ---------------------------------------------------------------------------------------- the paper's tables
-
-
 def paper_gaps(options: Options, utterances: int = 3634) -> pd.DataFrame:
     """How many seeds the paper's gaps in ACC-2 ask for, given the variances measured on our first Table 6 block.
 

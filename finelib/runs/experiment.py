@@ -153,9 +153,6 @@ def corpus_key(config: DataConfig) -> tuple[str, int]:
     return corpus.sha256, len(corpus.splits["train"])
 
 
-# ------------------------------------------------------------------------------------- where a run is kept
-
-
 def run_folder(spec: RunSpec, out: Path) -> Path:
     """out/runs/CORPUS-NAME-sSEED-HASH; the hash covers configuration, data, seed and training code."""
     key = {"config": config_hash(spec), "data": corpus_key(spec.data)[0], "seed": spec.seed, "code": run_code(spec)}

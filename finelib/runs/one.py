@@ -179,18 +179,12 @@ def _write(
         found = _all_predictions(model, corpus, spec)
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS)
         np.savez_compressed(folder / PREDICTIONS, **found)
-        record = dataclasses.replace(
-            record,
-            parameters=sum(p.numel() for p in model.parameters()),
-            curves=result.curves,
-            selected_epoch=result.best_epoch,
-            scores_as_written={
-                name: metrics.score(corpus.info.metrics, found[name], found[f"{name}_label"])
-                for name in ("valid", "test")
-            },
-            files={name: store.checksum(folder / name) for name in (WEIGHTS, PREDICTIONS)},
-            timing=_timing(result, model) | timing,
-        )
+        kind = corpus.info.metrics
+        scores = {name: metrics.score(kind, found[name], found[f"{name}_label"]) for name in ("valid", "test")}
+        results = {"curves": result.curves, "selected_epoch": result.best_epoch, "scores_as_written": scores}
+        results["parameters"] = sum(p.numel() for p in model.parameters())
+        results["files"] = {name: store.checksum(folder / name) for name in (WEIGHTS, PREDICTIONS)}
+        record = dataclasses.replace(record, **results, timing=_timing(result, model) | timing)
     write_record(record)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
