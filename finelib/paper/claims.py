@@ -35,17 +35,7 @@ UNTESTED = Verdict(NOT_RUN, "no experiment here tests it")
 def ask(rule: Callable[..., Verdict], *settings: object) -> partial:
     """A rule with its settings, given in the order of its parameters."""
     names = [name for name in signature(rule).parameters if name != "results"]
-    return partial(rule, **dict(zip(names, settings, strict=False)))
-
-
-def tables_alone(rule: Callable[..., Verdict], *settings: object) -> tuple:
-    """No experiment here tests it."""
-    return ask(rule, *settings), None
-
-
-def results_alone(rule: Callable[..., Verdict], *settings: object) -> tuple:
-    """The printed tables do not speak of it."""
-    return None, ask(rule, *settings)
+    return partial(rule, **dict(zip(names[: len(settings)], settings, strict=True)))
 
 
 def best(*settings: object) -> tuple:
@@ -69,13 +59,13 @@ RULES: dict[str, tuple[partial | None, partial | None]] = {
     "outperforms_everywhere": best([1, 2, 3, 4]),
     "best_mosi": best([1]),
     "best_mosei": best([2]),
-    "mosei_one_point": tables_alone(by_print.margin, 2, ACC2_F1, 1, 0),
-    "mosei_acc7": tables_alone(by_print.margin, 2, ["acc7"], 0.7, 1),
+    "mosei_one_point": (ask(by_print.margin, 2, ACC2_F1, 1, 0), None),
+    "mosei_acc7": (ask(by_print.margin, 2, ["acc7"], 0.7, 1), None),
     "best_ur_funny": best([3]),
-    "ur_funny_margin": tables_alone(by_print.margin, 3, ["acc2"], 2.5, 1),
+    "ur_funny_margin": (ask(by_print.margin, 3, ["acc2"], 2.5, 1), None),
     "best_ch_sims": best([4], ["acc2", "f1"]),
-    "ch_sims_second": tables_alone(by_print.rank, 4, "acc5", 2),
-    "leads_beyond_sampling": tables_alone(by_print.lead, [1, 2, 3, 4]),
+    "ch_sims_second": (ask(by_print.rank, 4, "acc5", 2), None),
+    "leads_beyond_sampling": (ask(by_print.lead, [1, 2, 3, 4]), None),
     "more_modalities": (ask(by_print.added_modality), ask(measured.added_modality)),
     "all_three_best": above(5, "V + A + T", PARTS),
     "text_most": above(5, "T", ["V", "A"]),
@@ -83,37 +73,37 @@ RULES: dict[str, tuple[partial | None, partial | None]] = {
         ask(by_print.lowest, 5, ["V", "A"]),
         ask(measured.lower_than_all, 5, ["V", "A"], ["T", "V + A", "V + T", "A + T", "V + A + T"]),
     ),
-    "audio_text_sota": tables_alone(by_print.above_existing, 5, "A + T", ACC2_F1),
+    "audio_text_sota": (ask(by_print.above_existing, 5, "A + T", ACC2_F1), None),
     "every_component": (ask(by_print.above, 6, "FINE", "all"), ask(measured.higher, 6, "FINE", "printed")),
     "moq_essential": loses("w/o MoQ"),
     "moq_replacements": loses("w/o MoQ + TE", "w/o MoQ + TCN", "w/o MoQ + LSTM", "w/o MoQ + MLPs"),
-    "moq_asynchronous": results_alone(measured.higher, 6, "FINE", ["w/o MoQ"], "cues"),
-    "load_balance": results_alone(measured.higher, 6, "FINE", ["w/o L_aux"]),
+    "moq_asynchronous": (None, ask(measured.higher, 6, "FINE", ["w/o MoQ"], "cues")),
+    "load_balance": (None, ask(measured.higher, 6, "FINE", ["w/o L_aux"])),
     "padding": (None, None),
     "misa_drop": loses("w/o FTRE + MISA"),
     "ftre_needed": loses("w/o FTRE"),
-    "sota_without_task": tables_alone(by_print.above_existing, 6, "w/o I_str, I_utr", [*ACC2_F1, "acc7"]),
-    "task_terms_alone": tables_alone(by_print.above_existing, 6, "w/o I_sha, I_uni", [*ACC2_F1, "acc7"], False),
+    "sota_without_task": (ask(by_print.above_existing, 6, "w/o I_str, I_utr", [*ACC2_F1, "acc7"]), None),
+    "task_terms_alone": (ask(by_print.above_existing, 6, "w/o I_sha, I_uni", [*ACC2_F1, "acc7"], False), None),
     "both_branches": loses("w/o I_sha, I_str", "w/o I_uni, I_utr"),
-    "redundancy": results_alone(measured.higher, 6, "FINE", ["w/o I_uni, I_str"], "redundancy"),
-    "complementarity": results_alone(measured.higher, 6, "FINE", ["w/o I_utr"], "complementary"),
+    "redundancy": (None, ask(measured.higher, 6, "FINE", ["w/o I_uni, I_str"], "redundancy")),
+    "complementarity": (None, ask(measured.higher, 6, "FINE", ["w/o I_utr"], "complementary")),
     "queue_over_batch": above(6, "DCQ (SCL)", ["w/o DCQ + SCL"]),
     "accon_over_supcon": above(6, "FINE", ["DCQ (SCL)"]),
     "queue_contributes": loses("w/o DCQ"),
-    "queue_imbalance": results_alone(measured.higher, 6, "FINE", ["w/o DCQ"], "imbalance"),
-    "sentiment_in_features": results_alone(measured.figure5, "label_r2"),
-    "neutral_between": results_alone(measured.figure5_above, "neutral_between", 0.5),
-    "modalities_apart": results_alone(measured.figure5, "modality_silhouette"),
-    "kinds_alike": results_alone(measured.figure5_order, "cka_within", "cka_across"),
-    "dense": results_alone(measured.figure5, "neighbour_distance", "below"),
-    "infonce_lower_bound": results_alone(measured.finding, "estimators", ["infonce_lower_bound"]),
-    "club_upper_bound": results_alone(measured.finding, "estimators", ["club_learning_is_bound"]),
-    "club_conditional": results_alone(measured.finding, "estimators", ["conditional_club_in_batch_unbiased"]),
-    "shared_in_str": results_alone(measured.finding, "identifiability", ["shared_in_str"]),
-    "unique_in_utr": results_alone(measured.finding, "identifiability", ["unique_in_utr"]),
-    "noise_removed": results_alone(measured.finding, "identifiability", ["noise_in_neither"]),
-    "principled": results_alone(measured.finding, "identifiability", ["fine_over_misa"]),
-    "objective_identifies": results_alone(measured.finding, "identifiability", ["objective_identifies"]),
+    "queue_imbalance": (None, ask(measured.higher, 6, "FINE", ["w/o DCQ"], "imbalance")),
+    "sentiment_in_features": (None, ask(measured.figure5, "label_r2")),
+    "neutral_between": (None, ask(measured.figure5_above, "neutral_between", 0.5)),
+    "modalities_apart": (None, ask(measured.figure5, "modality_silhouette")),
+    "kinds_alike": (None, ask(measured.figure5_order, "cka_within", "cka_across")),
+    "dense": (None, ask(measured.figure5, "neighbour_distance", "below")),
+    "infonce_lower_bound": (None, ask(measured.finding, "estimators", ["infonce_lower_bound"])),
+    "club_upper_bound": (None, ask(measured.finding, "estimators", ["club_learning_is_bound"])),
+    "club_conditional": (None, ask(measured.finding, "estimators", ["conditional_club_in_batch_unbiased"])),
+    "shared_in_str": (None, ask(measured.finding, "identifiability", ["shared_in_str"])),
+    "unique_in_utr": (None, ask(measured.finding, "identifiability", ["unique_in_utr"])),
+    "noise_removed": (None, ask(measured.finding, "identifiability", ["noise_in_neither"])),
+    "principled": (None, ask(measured.finding, "identifiability", ["fine_over_misa"])),
+    "objective_identifies": (None, ask(measured.finding, "identifiability", ["objective_identifies"])),
 }
 
 

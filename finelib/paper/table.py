@@ -102,13 +102,9 @@ class Table:
 def write(table: Table, folder: Path) -> None:
     """Write all five forms; each file is replaced in one move."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "table": table.number,
-        "title": table.title,
-        "notes": table.notes,
-        "provenance": {"git_revision": git_revision(), "versions": versions()},
-        "rows": [_json_row(row) for row in table.rows],
-    }
+    made_by = {"git_revision": git_revision(), "versions": versions()}
+    content = {"table": table.number, "title": table.title, "notes": table.notes, "provenance": made_by}
+    content["rows"] = [_json_row(row) for row in table.rows]
     texts = {"json": json.dumps(content, indent=1), "csv": _csv(table)}
     texts |= {form: render(table, form) for form in ("md", "tex", "html")}
     for form, text in texts.items():
