@@ -180,9 +180,8 @@ def execute_all(notebooks: dict[str, Result], options: Options) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))  # for the kernels, which inherit it
     with _errors_to(folder / "kernels.log"), ThreadPoolExecutor(workers) as pool:
         started = time.monotonic()
-        running = {}
-        for name in reversed(notebooks):  # the first ones are short
-            running[pool.submit(execute, name, notebooks[name], options)] = name
+        longest_first = reversed(notebooks)
+        running = {pool.submit(execute, name, notebooks[name], options): name for name in longest_first}
         try:
             for future in as_completed(running):
                 future.result()
@@ -224,14 +223,12 @@ def alone(out: Path):
     """One run at a time for a folder: a second one waits, and finds done what the first has done."""
     lock = FileLock(out / "runs" / "run_all.lock")
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         print(f"run_all.sh: another run_all.sh is at work in {out}; waiting until it is done", flush=True)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _make(options: Options, only: str | None, ray: str | None, began: float) -> None:
@@ -243,9 +240,7 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
         print(f"executing {len(notebooks)} notebooks", flush=True)
         execute_all(notebooks, options)
     made = {number for result in notebooks.values() for number in result.tables}
-    for name, result in chosen.items():
-        if result.notebook:
-            continue
+    for name, result in [(name, result) for name, result in chosen.items() if not result.notebook]:
         for number in set(result.tables) - made:
             tables.build_table(number, options)
         print("\n" + (options.figures / f"{name}.md").read_text())
@@ -254,10 +249,8 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
 
     page = report.write_report(options)
     minutes, executed = (time.monotonic() - began) / 60, options.out / "runs" / "notebooks"
-    print(
-        f"run_all.sh: done in {minutes:.1f} minutes; tables and figures in {options.figures}, executed notebooks in "
-        f"{executed}; all of it at a glance: {page}"
-    )
+    where = f"tables and figures in {options.figures}, executed notebooks in {executed}"
+    print(f"run_all.sh: done in {minutes:.1f} minutes; {where}; all of it at a glance: {page}")
 
 
 def main(arguments: list[str]) -> int:
@@ -265,17 +258,12 @@ def main(arguments: list[str]) -> int:
     try:
         make(*parse(arguments))
     except KeyboardInterrupt as signalled:
-        print(
-            "\nrun_all.sh: interrupted; all that was trained is kept, the same command goes on from here",
-            file=sys.stderr,
-        )
+        said = "interrupted; all that was trained is kept, the same command goes on from here"
+        print(f"\nrun_all.sh: {said}", file=sys.stderr)
         return 143 if isinstance(signalled, processes.Terminated) else 130
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        print(f"run_all.sh: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, (ValueError, OSError)) else 1
     return 0
 
 

@@ -78,16 +78,10 @@ COMPONENT_ROWS = [
     Variant("queue of 1 n_c", {"queue_alpha": 1.0}, BEYOND, loss_only=True),
 ]
 # planted designs in which one component should matter by construction, and what is left out there
-SHOULD_MATTER = {
-    "cues": ("w/o MoQ",),
-    "redundancy": ("w/o I_uni, I_str",),
-    "complementary": ("w/o I_utr",),
-    "imbalance": ("w/o DCQ",),
-}
-PANEL_ROWS = {
-    "w/o I_uni, I_str": Variant("w/o I_uni, I_str", {"weight_uni": 0.0, "weight_str": 0.0}, BEYOND, loss_only=True),
-    **{row.name: row for row in COMPONENT_ROWS if row.name in ("w/o MoQ", "w/o I_utr", "w/o DCQ")},
-}
+MATTERS = {"cues": "w/o MoQ", "redundancy": "w/o I_uni, I_str", "complementary": "w/o I_utr", "imbalance": "w/o DCQ"}
+NO_REDUNDANCY = Variant("w/o I_uni, I_str", {"weight_uni": 0.0, "weight_str": 0.0}, BEYOND, loss_only=True)
+PANEL_ROWS = {NO_REDUNDANCY.name: NO_REDUNDANCY}
+PANEL_ROWS |= {row.name: row for row in COMPONENT_ROWS if row.name in MATTERS.values()}
 
 
 @dataclass(frozen=True)
@@ -113,10 +107,7 @@ def blocks(number: int, options: Options) -> list[Block]:
     if options.source == "planted":
         found = [_planted_block("modalities" if number == 5 else "components", rows, options)]
         if number == 6:
-            found += [
-                _planted_block(d, [FINE_ROW, *(PANEL_ROWS[n] for n in names)], options)
-                for d, names in SHOULD_MATTER.items()
-            ]
+            found += [_planted_block(design, [FINE_ROW, PANEL_ROWS[name]], options) for design, name in MATTERS.items()]
             found.append(_planted_block("plain", [FINE_ROW, *PANEL_ROWS.values()], options))
         return found
     corpus = "mosi" if options.source.startswith("public") else CORPUS

@@ -49,54 +49,36 @@ def chance(decimals: int, n: int) -> float:
 
 def lattice() -> pd.DataFrame:
     """Every printed accuracy against the lattice of its test split."""
-    return pd.DataFrame(
-        [
-            _lattice_line(table, row, metric, text, n, split)
-            for table in COLUMNS
-            for row, accuracies in printed_accuracies(table)
-            for metric, text in accuracies.items()
-            for n, split in splits(table, metric).items()
-        ]
-    )
+    lines = [
+        _lattice_line(table, row, metric, text, n, split)
+        for table in COLUMNS
+        for row, accuracies in printed_accuracies(table)
+        for metric, text in accuracies.items()
+        for n, split in splits(table, metric).items()
+    ]
+    return pd.DataFrame(lines)
 
 
 def _lattice_line(table: int, row: str, metric: str, text: str, n: int, split: str) -> dict:
     k, by_chance = lattice_count(text, n), chance(_decimals(text), n)
     digits, scale = _digits(text)
     nearest = round(digits * n / scale)
-    return {
-        "table": table,
-        "row": row,
-        "metric": COLUMNS[table][metric],
-        "printed": text,
-        "n": n,
-        "split": split,
-        "k": k,
-        "nearest": f"{nearest}/{n} = {100 * nearest / n:.3f}",
-        "chance": by_chance,
-        "verdict": SILENT if by_chance > TELLS else OFF if k is None else ON,
-        **{f"mean of {r}": lattice_count(text, r * n) is not None for r in (3, 5)},
-    }
+    verdict = SILENT if by_chance > TELLS else OFF if k is None else ON
+    where = {"table": table, "row": row, "metric": COLUMNS[table][metric], "printed": text, "n": n, "split": split}
+    found = {"k": k, "nearest": f"{nearest}/{n} = {100 * nearest / n:.3f}", "chance": by_chance, "verdict": verdict}
+    return where | found | {f"mean of {r}": lattice_count(text, r * n) is not None for r in (3, 5)}
 
 
 def lattice_summary(cells: pd.DataFrame) -> pd.DataFrame:
     """By table, column and split: cells that can tell, how many of them are on the lattice, and the probability of as
     many or more if the digits were any."""
     told = cells[cells.verdict != SILENT]
-    lines = []
-    for (table, metric, split), group in told.groupby(["table", "metric", "split"], sort=False):
-        hits = int((group.verdict == ON).sum())
-        lines.append(
-            {
-                "table": table,
-                "metric": metric,
-                "split": split,
-                "cells": len(group),
-                "on the lattice": hits,
-                "by chance": round(group.chance.mean(), 3),
-                "p of as many by chance": float(stats.binom.sf(hits - 1, len(group), group.chance.mean())),
-            }
-        )
+    by_column, lines = ["table", "metric", "split"], []
+    for where, group in told.groupby(by_column, sort=False):
+        hits, by_chance = int((group.verdict == ON).sum()), group.chance.mean()
+        line = {"cells": len(group), "on the lattice": hits, "by chance": round(by_chance, 3)}
+        line["p of as many by chance"] = float(stats.binom.sf(hits - 1, len(group), by_chance))
+        lines.append(dict(zip(by_column, where, strict=True)) | line)
     return pd.DataFrame(lines)
 
 
@@ -172,20 +154,10 @@ def gaps() -> pd.DataFrame:
 def _gap_line(table: int, row: str, metric: str, fine: float, other: float, n: int) -> dict:
     gap = fine - other
     (least, most), middle = gap_errors(fine, other, n), middle_error(fine, other, n)
-    return {
-        "table": table,
-        "row": row,
-        "metric": COLUMNS[table][metric],
-        "gap": 100 * gap,
-        "utterances": gap * n,
-        "s.e. least": 100 * least,
-        "s.e. middle": 100 * middle,
-        "s.e. most": 100 * most,
-        "in s.e.": gap / middle,
-        "power": power(gap, middle),
-        "power if independent": power(gap, most),
-        "found with 80 %": 100 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * middle,
-    }
+    line = {"table": table, "row": row, "metric": COLUMNS[table][metric], "gap": 100 * gap, "utterances": gap * n}
+    line |= {"s.e. least": 100 * least, "s.e. middle": 100 * middle, "s.e. most": 100 * most, "in s.e.": gap / middle}
+    line |= {"power": power(gap, middle), "power if independent": power(gap, most)}
+    return line | {"found with 80 %": 100 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * middle}
 
 
 def power(gap: float, error: float) -> float:

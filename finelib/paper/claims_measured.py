@@ -13,11 +13,11 @@ from pathlib import Path
 
 from finelib.baselines import SYSTEMS
 from finelib.paper import ablations, printed, significance
-from finelib.paper.claim import DOES_NOT, HOLDS, NOT_RUN, OPEN, Verdict, all_must_hold
 from finelib.paper.claims_printed import one_more
 from finelib.paper.printed import COLUMNS
 from finelib.paper.table import Row, read
 from finelib.paper.tables import design_of
+from finelib.paper.verdict import DOES_NOT, HOLDS, NOT_RUN, OPEN, Verdict, all_must_hold
 from finelib.runs.options import Options
 from finelib.runs.records import RECORD, read_record
 
@@ -38,11 +38,8 @@ class Results:
         if not path.exists():
             return {}
         wanted = MAIN_DESIGN.get(number, "") if design is None and self.data == "planted" else design or ""
-        return {
-            row.name: row
-            for row in read(path).rows
-            if row.data == self.data and row.kind == "system" and design_of(row) == wanted
-        }
+        rows = [row for row in read(path).rows if row.data == self.data and row.kind == "system"]
+        return {row.name: row for row in rows if design_of(row) == wanted}
 
     def read(self, name: str) -> dict | None:
         """The content of figures/NAME.json if it is of this kind of data."""

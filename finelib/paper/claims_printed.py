@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import permutations
 
 from finelib.paper import ablations, audit, printed
-from finelib.paper.claim import DOES_NOT, HOLDS, OPEN, Verdict, all_must_hold
 from finelib.paper.printed import COLUMNS
+from finelib.paper.verdict import DOES_NOT, HOLDS, OPEN, Verdict, all_must_hold
 
 SUBSETS = [row.name for row in ablations.MODALITY_ROWS]
 

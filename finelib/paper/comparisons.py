@@ -10,11 +10,8 @@ from finelib.paper import significance
 from finelib.runs.records import RunRecord
 
 # of each kind of metric (``CorpusInfo.metrics``)
-METRICS = {
-    "mosi": ("corr", "acc2_nonzero", "acc7", "mae"),
-    "sims": ("corr", "acc2", "mae"),
-    "humor": ("corr", "acc2", "mae"),
-}
+COMMON = ("corr", "acc2", "mae")
+METRICS = {"mosi": ("corr", "acc2_nonzero", "acc7", "mae"), "sims": COMMON, "humor": COMMON}
 
 
 def compare(runs: dict[str, list[RunRecord]], whole: str, kind: str = "mosi") -> dict[str, dict[str, dict]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,7 @@ from finelib.runs.options import Options
 POWER, MOST_SEEDS = 0.8, 200
 
 
-@dataclass(frozen=True)
-class Components:
+class Components(NamedTuple):
     """Variances of one cell of the difference: between seeds, between utterances, and what is left."""
 
     seed: float
@@ -51,9 +50,6 @@ def power(gap: float, variance: Components, seeds: int, utterances: int) -> floa
 def seeds_needed(gap: float, variance: Components, utterances: int) -> int | None:
     """Fewest seeds that see a gap with 80 % power; None if 200 do not: then the test split is too small for it."""
     return next((s for s in range(2, MOST_SEEDS + 1) if power(gap, variance, s, utterances) >= POWER), None)
-
-
-# ---------------------------------------------------------------------------------------- the paper's tables
 
 
 def paper_gaps(options: Options, utterances: int = 3634) -> pd.DataFrame:
@@ -87,8 +83,7 @@ def _typical_components(options: Options) -> Components:
         arrays = [record.predictions() for record in records]
         right[name] = np.stack([contributions("acc2_nonzero", a["test"], a["test_label"]) for a in arrays])
     fine = right.pop(ablations.FINE_ROW.name)
-    found = [components(x - fine) for x in right.values()]
-    return Components(*(float(np.median([getattr(c, part) for c in found])) for part in vars(found[0])))
+    return Components(*np.median([components(x - fine) for x in right.values()], axis=0).tolist())
 
 
 def order_of_subsets(rows: list[Row]) -> pd.DataFrame:
@@ -101,13 +96,6 @@ def order_of_subsets(rows: list[Row]) -> pd.DataFrame:
     for a, b in combinations(sorted(rows, key=lambda row: float(row.extra["oracle Corr"])), 2):
         worse, better = a.measured["corr"], b.measured["corr"]
         verdict = "right" if worse["high"] < better["low"] else "wrong" if better["high"] < worse["low"] else "open"
-        lines.append(
-            {
-                "better": b.name,
-                "worse": a.name,
-                "oracle Corr": f"{b.extra['oracle Corr']}, {a.extra['oracle Corr']}",
-                "measured Corr": f"{better['mean']:.3f}, {worse['mean']:.3f}",
-                "verdict": verdict,
-            }
-        )
-    return pd.DataFrame(lines)
+        oracle = f"{b.extra['oracle Corr']}, {a.extra['oracle Corr']}"
+        lines.append((b.name, a.name, oracle, f"{better['mean']:.3f}, {worse['mean']:.3f}", verdict))
+    return pd.DataFrame(lines, columns=["better", "worse", "oracle Corr", "measured Corr", "verdict"])

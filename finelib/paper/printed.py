@@ -12,19 +12,11 @@ from finelib.data.corpora import CORPORA
 DATA = Path(__file__).parent / "data"
 SENTIMENT = {"acc2_nonzero": "ACC-2", "f1_nonzero": "F1", "acc7": "ACC-7"}
 # table -> metric -> title of its column; the first one is an ACC-2
-COLUMNS = {
-    1: SENTIMENT,
-    2: SENTIMENT,
-    3: {"acc2": "ACC-2"},
-    4: {"acc2": "ACC-2", "f1": "F1", "acc5": "ACC-5"},
-    5: SENTIMENT,
-    6: SENTIMENT,
-}
+CH_SIMS = {"acc2": "ACC-2", "f1": "F1", "acc5": "ACC-5"}
+COLUMNS = {1: SENTIMENT, 2: SENTIMENT, 3: {"acc2": "ACC-2"}, 4: CH_SIMS, 5: SENTIMENT, 6: SENTIMENT}
 CORPUS_OF = {info.table: name for name, info in CORPORA.items()}
-SUBJECTS = {number: CORPORA[name].title for number, name in CORPUS_OF.items()} | {
-    5: "Subsets of the modalities",
-    6: "FINE without its components",
-}
+SUBJECTS = {number: CORPORA[name].title for number, name in CORPUS_OF.items()}
+SUBJECTS |= {5: "Subsets of the modalities", 6: "FINE without its components"}
 
 
 @dataclass(frozen=True)
@@ -57,15 +49,11 @@ def rows(number: int) -> tuple[PrintedRow, ...]:
     """
     if number not in COLUMNS:
         raise ValueError(f"table {number}: unknown, expected one of {', '.join(map(str, COLUMNS))}")
-    return tuple(
-        PrintedRow(
-            _name(number, line),
-            {metric: line[metric] for metric in COLUMNS[number]},
-            line["context"] == "yes" if "context" in line else None,
-            line["target"] == "yes" if "target" in line else None,
-        )
-        for line in _lines(f"table{number}")
-    )
+    found = []
+    for line in lines(f"table{number}"):
+        used = {part: line[part] == "yes" for part in ("context", "target") if part in line}
+        found.append(PrintedRow(_name(number, line), {metric: line[metric] for metric in COLUMNS[number]}, **used))
+    return tuple(found)
 
 
 def by_name(number: int) -> dict[str, dict[str, float]]:
@@ -75,7 +63,7 @@ def by_name(number: int) -> dict[str, dict[str, float]]:
 
 def splits(number: int, metric: str) -> dict[int, str]:
     """n -> which test split, for an accuracy of a table; UR-FUNNY has two versions."""
-    found = [line for line in _lines("splits") if (int(line["table"]), line["metric"]) == (number, metric)]
+    found = [line for line in lines("splits") if (int(line["table"]), line["metric"]) == (number, metric)]
     return {int(line["n"]): line["what"] for line in found}
 
 
@@ -95,6 +83,7 @@ def _name(number: int, line: dict[str, str]) -> str:
     return line["config"] if number == 6 else line["model"]
 
 
-def _lines(name: str) -> list[dict[str, str]]:
+def lines(name: str) -> list[dict[str, str]]:
+    """The lines of a file in ``paper/data``."""
     with open(DATA / f"{name}.csv", newline="") as file:
         return list(csv.DictReader(file))

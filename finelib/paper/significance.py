@@ -1,16 +1,15 @@
 """Is one row better than another? Differences between systems that were scored on the same test utterances.
 
 Two things vary: the seed of a run, and which utterances the test split happens to hold. An interval over seeds alone
-speaks of this one test split. ``differences`` counts both: seeds are nested in systems and crossed with utterances, as
-readers are nested in tests and crossed with cases in a multi-reader study (Hillis 2014, Statistics in Medicine 33:330),
-with Satterthwaite's (1946) degrees of freedom.
+speaks of this one test split. ``differences`` counts both as random effects: seeds are nested in systems and crossed
+with utterances, and a sum of mean squares has Satterthwaite's (1946) degrees of freedom.
 
 Three seeds hardly tell the variance between seeds, so each row's mean square is moderated with its family's (Smyth
 2004, Stat. Appl. Genet. Mol. Biol. 3(1):3): (d0 s0^2 + d s^2) / (d0 + d) with d0 + d degrees of freedom, where s^2 is
-the row's own with d = S - 1, and s0^2 is the mean over the rows. The prior's d0 is fixed, as Baldi and Long (2001,
-Bioinformatics 17:509) fix theirs: estimated from rows of three seeds, it is infinite in half of all families, and a
-row whose seeds vary much is then called different too often. The system that all rows are compared with keeps its own
-mean square, because an error in it would move all rows at once. ``simulate`` counts false positives and coverage.
+the row's own with d = S - 1. Three choices are ours. The prior's s0^2 is the mean over the rows. Its d0 is fixed at 2:
+estimated from rows of three seeds, it is infinite in half of all families, and a row whose seeds vary much is then
+called different too often. FINE, or whichever system all rows are compared with, keeps its own mean square, because an
+error in it would move all rows at once. ``simulate`` counts false positives and coverage.
 """
 
 from __future__ import annotations
@@ -107,8 +106,7 @@ def contributions(metric: str, prediction: Float[np.ndarray, "N"], label: Float[
         ValueError: for another metric.
     """
     if metric == "acc2_nonzero":
-        kept = label != 0
-        return ((prediction[kept] > 0) == (label[kept] > 0)).astype(float)
+        return contributions("acc2", prediction[label != 0], label[label != 0])
     if metric == "acc2":
         return ((prediction > 0) == (label > 0)).astype(float)
     if metric == "acc7":
@@ -116,10 +114,8 @@ def contributions(metric: str, prediction: Float[np.ndarray, "N"], label: Float[
     if metric == "mae":
         return np.abs(prediction - label).astype(float)
     if metric == "corr":
-        z_p, z_y = (
-            np.zeros(len(x)) if np.ptp(x) == 0 else (x - x.mean()) / x.std()
-            for x in (prediction.astype(float), label.astype(float))
-        )
+        columns = (prediction.astype(float), label.astype(float))
+        z_p, z_y = (np.zeros(len(x)) if np.ptp(x) == 0 else (x - x.mean()) / x.std() for x in columns)
         r = (z_p * z_y).mean()
         return r + z_p * z_y - r / 2 * (z_p**2 + z_y**2)
     raise ValueError(f"metric {metric!r}: found no contributions, expected acc2_nonzero, acc2, acc7, mae or corr")
@@ -145,27 +141,21 @@ def differences(
     scored = {name: _stack(metric, runs, label) for name, runs in systems.items()}
     by_seed = {name: (x - base).mean(1) for name, x in scored.items()}
     exact = {name: _mcnemar(x, base) if metric.startswith("acc") else None for name, x in scored.items()}
-    n_seeds, n_utterances = base.shape
+    sizes = n_seeds, _ = base.shape
     if n_seeds < 2:
-        unknown = dict.fromkeys(("low", "high", "p", "df", "p_seeds", "wilcoxon"))
+        none = (None,) * 4  # no interval, p or df without a second seed
         return {
-            name: Difference(float(d.mean()), **unknown, seeds=1, utterances=n_utterances, mcnemar=exact[name])
-            for name, d in by_seed.items()
+            name: Difference(float(d.mean()), *none, *sizes, None, None, exact[name]) for name, d in by_seed.items()
         }
     found = family_intervals(np.stack(list(scored.values())), base)
     p_holm = multipletests(found.p, method="holm")[1]
-    return {
-        name: Difference(
-            *(float(values[row]) for values in found),
-            seeds=n_seeds,
-            utterances=n_utterances,
-            p_seeds=_seeds_alone(d, lambda v: stats.ttest_1samp(v, 0)),
-            wilcoxon=_seeds_alone(d, stats.wilcoxon) if n_seeds >= WILCOXON_SEEDS else None,
-            mcnemar=exact[name],
-            p_holm=float(p_holm[row]),
-        )
-        for row, (name, d) in enumerate(by_seed.items())
-    }
+    out = {}
+    for row, (name, d) in enumerate(by_seed.items()):
+        p_seeds = _seeds_alone(d, lambda v: stats.ttest_1samp(v, 0))
+        wilcoxon = _seeds_alone(d, stats.wilcoxon) if n_seeds >= WILCOXON_SEEDS else None
+        moderated_test = (float(values[row]) for values in found)
+        out[name] = Difference(*moderated_test, *sizes, p_seeds, wilcoxon, exact[name], float(p_holm[row]))
+    return out
 
 
 def _stack(metric: str, predictions: list[np.ndarray], label: np.ndarray) -> Float[np.ndarray, "S N"]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from finelib.paper.printed import COLUMNS, SUBJECTS
@@ -41,8 +40,8 @@ class Row:
     encoder: str
     modalities: str
     block: str
-    printed: dict[str, float] | None
-    measured: dict[str, dict] | None
+    printed: dict[str, float] | None = None
+    measured: dict[str, dict] | None = None
     runs: tuple[str, ...] = ()
     context: bool | None = None
     target: bool | None = None
@@ -103,13 +102,9 @@ class Table:
 def write(table: Table, folder: Path) -> None:
     """Write all five forms; each file is replaced in one move."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "table": table.number,
-        "title": table.title,
-        "notes": table.notes,
-        "provenance": {"git_revision": git_revision(), "versions": versions()},
-        "rows": [_json_row(row) for row in table.rows],
-    }
+    made_by = {"git_revision": git_revision(), "versions": versions()}
+    content = {"table": table.number, "title": table.title, "notes": table.notes, "provenance": made_by}
+    content["rows"] = [_json_row(row) for row in table.rows]
     texts = {"json": json.dumps(content, indent=1), "csv": _csv(table)}
     texts |= {form: render(table, form) for form in ("md", "tex", "html")}
     for form, text in texts.items():
@@ -134,14 +129,9 @@ def render(table: Table, form: str) -> str:
     """The table as "md", "tex" or "html"."""
     environment = templates(html=form == "html")
     environment.filters["tex"] = _tex
-    return environment.get_template(f"table.{form}").render(
-        number=table.number,
-        title=table.title,
-        notes=table.notes,
-        text_columns=table.text_columns,
-        heads=heads(table),
-        blocks=[{"title": title, "rows": cells(table, title)} for title in table.blocks],
-    )
+    shown = {name: getattr(table, name) for name in ("number", "title", "notes", "text_columns")}
+    blocks = [{"title": title, "rows": cells(table, title)} for title in table.blocks]
+    return environment.get_template(f"table.{form}").render(shown, heads=heads(table), blocks=blocks)
 
 
 def templates(html: bool) -> Environment:
@@ -162,27 +152,23 @@ def cells(table: Table, block: str) -> list[dict]:
     shown = []
     for i, row in enumerate(rows):
         scores = [
-            {
-                "text": _format(row, metric),
-                "mark": marks[metric].get(i),
-                "title": _interval_text(row, metric),
-                "value": row.value(metric),
-            }
+            _cell(_format(row, metric), marks[metric].get(i), _interval_text(row, metric), row.value(metric))
             for metric in metrics
         ]
-        extra = [{"text": row.extra.get(name, "–"), "mark": None, "title": "", "value": None} for name in table.extra]
+        extra = [_cell(row.extra.get(name, "–")) for name in table.extra]
         used = ["✓" if part else "" for part in (row.context, row.target)] if table.number == 3 else []
         shown.append({"text": [row.name, *used], "cells": scores + extra, "runs": row.runs})
     return shown
 
 
+def _cell(text: str, mark: str | None = None, title: str = "", value: float | None = None) -> dict:
+    return {"text": text, "mark": mark, "title": title, "value": value}
+
+
 def _marks(rows: list[Row], metric: str) -> dict[int, str]:
     """Row index -> "best" or "second" of a block, ties included; the oracle takes no part."""
-    values = {
-        i: row.value(metric)
-        for i, row in enumerate(rows)
-        if row.value(metric) is not None and not row.name.startswith("oracle")
-    }
+    values = {i: row.value(metric) for i, row in enumerate(rows) if not row.name.startswith("oracle")}
+    values = {i: value for i, value in values.items() if value is not None}
     best_two = sorted(set(values.values()), reverse=metric != "mae")[:2]
     mark = dict(zip(best_two, ("best", "second"), strict=False))
     return {i: mark[value] for i, value in values.items() if value in mark}
@@ -215,9 +201,7 @@ def _csv(table: Table) -> str:
     metrics = COLUMNS[table.number] | BEYOND_THE_PAPER
     told, parts = ("name", "kind", "data", "encoder", "modalities", "block"), ("sd", "low", "high")
     of_metrics = [column for metric in metrics for column in (metric, *(f"{metric}_{part}" for part in parts))]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [*told, "n", *of_metrics, *table.extra], lineterminator="\n")
-    writer.writeheader()
+    lines = []
     for row in table.rows:
         line = {column: getattr(row, column) for column in told} | row.extra
         line["n"] = next(iter(row.measured.values()))["n"] if row.measured else None
@@ -225,20 +209,11 @@ def _csv(table: Table) -> str:
             spread = (row.measured or {}).get(metric, {})
             line[metric] = row.value(metric)
             line |= {f"{metric}_{part}": spread.get(part) for part in parts}
-        writer.writerow(line)
-    return out.getvalue()
+        lines.append(line)
+    columns = [*told, "n", *of_metrics, *table.extra]
+    return pd.DataFrame(lines, columns=columns, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def _tex(text: str) -> str:
-    for plain, escaped in (
-        ("\\", r"\textbackslash{}"),
-        ("%", r"\%"),
-        ("&", r"\&"),
-        ("_", r"\_"),
-        ("#", r"\#"),
-        ("±", r"$\pm$"),
-        ("–", "--"),
-        ("✓", r"\checkmark"),
-    ):
-        text = text.replace(plain, escaped)
-    return text
+    escaped = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "✓": r"\checkmark"}
+    return text.translate(str.maketrans(escaped | {sign: "\\" + sign for sign in "%&_#"}))

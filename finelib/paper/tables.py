@@ -115,21 +115,12 @@ def by_name(found: Iterable[Named]) -> dict[str, list[Named]]:
 
 def printed_rows(number: int) -> list[Row]:
     """The paper's rows, as fractions."""
-    return [
-        Row(
-            name=row.name,
-            kind="system",
-            data="printed",
-            encoder="",
-            modalities="",
-            block="printed in the paper",
-            printed={metric: round(percent / 100, 6) for metric, percent in row.percent.items()},
-            measured=None,
-            context=row.context,
-            target=row.target,
-        )
-        for row in printed.rows(number)
-    ]
+    found = []
+    for row in printed.rows(number):
+        values = {metric: round(percent / 100, 6) for metric, percent in row.percent.items()}
+        told = {"encoder": "", "modalities": "", "context": row.context, "target": row.target}
+        found.append(Row(row.name, "system", "printed", **told, block="printed in the paper", printed=values))
+    return found
 
 
 def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about: str = "") -> list[Row]:
@@ -148,17 +139,11 @@ def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about
     used = {"context": data.context, "target": True} if number == 3 else {}
     compared = comparisons.compare(records, _compared_with(number, list(runs)), corpus.info.metrics)
     extra = _extra_columns(number, records, corpus, data)
-    rows = [
-        system_row(
-            group,
-            corpus,
-            title,
-            differences=compared.get(name),
-            extra=extra[name] | comparisons.columns(compared.get(name)),
-            **used,
-        )
-        for name, group in records.items()
-    ]
+    rows = []
+    for name, group in records.items():
+        difference = compared.get(name)
+        shown = extra[name] | comparisons.columns(difference)
+        rows.append(system_row(group, corpus, title, differences=difference, extra=shown, **used))
     return rows + reference_rows(corpus, title, **used)
 
 
@@ -177,10 +162,10 @@ def _extra_columns(
     Table 5 on planted data: the oracle's Corr from the subset's factors, and how far FINE gets to it from the floor,
     whose Corr is 0. Table 6: trained parameters, critics included.
     """
-    columns: dict[str, dict[str, str]] = {name: {} for name in records}
     if number == 6:
-        columns = {name: {"parameters": f"{runs[0].parameters / 1e6:.2f} M"} for name, runs in records.items()}
-    elif number == 5 and corpus.kind == "planted":
+        return {name: {"parameters": f"{runs[0].parameters / 1e6:.2f} M"} for name, runs in records.items()}
+    columns: dict[str, dict[str, str]] = {name: {} for name in records}
+    if number == 5 and corpus.kind == "planted":
         oracle = subset_oracles(corpus, data.design)
         for name, runs in records.items():
             best = oracle[tuple(sorted(name.split(" + ")))]
@@ -201,40 +186,25 @@ def subset_oracles(corpus: Corpus, design: str) -> dict[tuple[str, ...], float]:
 
 def system_row(runs: list[RunRecord], corpus: Corpus, block: str, **more) -> Row:
     """The row of one system: mean over its seeds."""
-    scores = {metric: [run.test[metric] for run in runs] for metric in runs[0].test}
-    return Row(
-        name=runs[0].name,
-        kind="system",
-        data=corpus.kind,
-        encoder=runs[0].encoder,
-        modalities=" + ".join(runs[0].modalities),
-        block=block,
-        printed=None,
-        measured={metric: asdict(significance.interval(values)) for metric, values in scores.items()},
-        runs=tuple(run.id for run in runs),
-        **more,
-    )
+    first, ids = runs[0], tuple(run.id for run in runs)
+    scores = _intervals([run.test for run in runs])
+    told = {"encoder": first.encoder, "modalities": " + ".join(first.modalities), "block": block}
+    return Row(first.name, "system", corpus.kind, **told, measured=scores, runs=ids, **more)
 
 
 def reference_rows(corpus: Corpus, block: str, **more) -> list[Row]:
     """Oracle, ridge and floor of a corpus."""
     label, rows = corpus.splits["test"].label, []
+    told = {"encoder": corpus.encoder, "modalities": "", "block": block}
     for name, prediction in references.references(corpus).items():
-        scores = metrics.score(corpus.info.metrics, prediction, label)
-        rows.append(
-            Row(
-                name=name,
-                kind="reference",
-                data=corpus.kind,
-                encoder=corpus.encoder,
-                modalities="",
-                block=block,
-                printed=None,
-                measured={metric: asdict(significance.interval([value])) for metric, value in scores.items()},
-                **more,
-            )
-        )
+        scores = _intervals([metrics.score(corpus.info.metrics, prediction, label)])
+        rows.append(Row(name, "reference", corpus.kind, **told, measured=scores, **more))
     return rows
+
+
+def _intervals(scores: list[dict[str, float]]) -> dict[str, dict]:
+    """metric -> ``significance.Interval`` over runs, as a dict."""
+    return {metric: asdict(significance.interval([run[metric] for run in scores])) for metric in scores[0]}
 
 
 def block_title(corpus: Corpus) -> str:

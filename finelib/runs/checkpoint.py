@@ -15,6 +15,7 @@ import torch
 from finelib.training import History, OnEpoch, Trainer
 
 CHECKPOINT_SECONDS = 20
+AS_IT_IS = ("best", "update", "pending", "terms", "sizes")  # what a state holds of a Trainer without conversion
 log = logging.getLogger(__name__)
 
 
@@ -55,18 +56,9 @@ def state_of(trainer: Trainer) -> dict:
     generators = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         generators["cuda"] = torch.cuda.get_rng_state()
-    return {
-        "model": trainer.model.state_dict(),
-        "optimiser": trainer.optimiser.state_dict(),
-        "best": trainer.best,
-        "order": trainer.order.get_state(),
-        "generators": generators,
-        "update": trainer.update,
-        "history": vars(trainer.history),
-        "pending": trainer.pending,
-        "terms": trainer.terms,
-        "sizes": trainer.sizes,
-    }
+    state = {"model": trainer.model.state_dict(), "optimiser": trainer.optimiser.state_dict()}
+    state |= {"order": trainer.order.get_state(), "generators": generators, "history": vars(trainer.history)}
+    return state | {name: getattr(trainer, name) for name in AS_IT_IS}
 
 
 def restore(trainer: Trainer, state: dict) -> None:
@@ -75,7 +67,7 @@ def restore(trainer: Trainer, state: dict) -> None:
     trainer.optimiser.load_state_dict(state["optimiser"])
     trainer.order.set_state(state["order"])
     trainer.history = History(**state["history"])
-    for name in ("best", "update", "pending", "terms", "sizes"):
+    for name in AS_IT_IS:
         setattr(trainer, name, state[name])
     torch.set_rng_state(state["generators"]["cpu"])
     if "cuda" in state["generators"] and torch.cuda.is_available():

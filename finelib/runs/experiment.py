@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import platform
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
@@ -21,14 +20,13 @@ from finelib.data.features import Corpus
 from finelib.models import build
 from finelib.runs import one
 from finelib.runs.checkpoint import Stopped
+from finelib.runs.one import Advance, Stop
 from finelib.runs.records import WEIGHTS, RunRecord, config_hash, digest, read_record, run_code
 from finelib.scale import processes, seeds_together
 from finelib.scale.execute import execute, jobs_that_fit
 from finelib.training import Diverged, resolve_device
 
 SECONDS_BETWEEN_LINES = 30  # of the bar, where it is not on a terminal
-Advance = Callable[[int], object]
-Stop = Callable[[], bool]
 
 
 @lru_cache(maxsize=2)
@@ -61,16 +59,10 @@ def run(
     if missing:
         total = sum(spec.train.epochs * corpus_key(spec.data)[1] for spec in missing.values())
         label = ", ".join(sorted({spec.data.corpus for spec in missing.values()}))
-        with tqdm(
-            total=total,
-            unit="utt",
-            unit_scale=True,
-            desc=f"training {len(missing)} runs ({label})",
-            disable=not progress,
-            dynamic_ncols=True,
-            mininterval=0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES,
-            maxinterval=SECONDS_BETWEEN_LINES,
-        ) as bar:
+        about = {"total": total, "desc": f"training {len(missing)} runs ({label})", "unit": "utt", "unit_scale": True}
+        every = {"mininterval": 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES}
+        every |= {"maxinterval": SECONDS_BETWEEN_LINES}
+        with tqdm(**about, **every, disable=not progress, dynamic_ncols=True) as bar:
             _train(missing, jobs, bar.update, ray)
     records = [read_record(folder) for folder in folders]
     if failed := [record for record in records if record.failed]:
@@ -105,10 +97,8 @@ def _train(missing: dict[Path, RunSpec], jobs: int | None, advance: Advance, ray
                 jobs = min(jobs or jobs_that_fit(cpus[0]), len(tasks))
                 execute(train_and_report, tasks, cpus, jobs, None, advance, stop)
     except processes.Killed as error:
-        spec = error.task[0]
-        raise RuntimeError(
-            f"{spec.name}, seed {spec.seed}: {error}; finished runs are kept, start again with fewer --jobs"
-        ) from error
+        spec, advice = error.task[0], "finished runs are kept, start again with fewer --jobs"
+        raise RuntimeError(f"{spec.name}, seed {spec.seed}: {error}; {advice}") from error
 
 
 def train_and_report(spec: RunSpec, folder: Path, advance: Advance, stop: Stop) -> None:
@@ -161,9 +151,6 @@ def corpus_key(config: DataConfig) -> tuple[str, int]:
     """Data hash and training utterances of a DataConfig, kept when the corpus itself is no longer."""
     corpus = load_corpus(config)
     return corpus.sha256, len(corpus.splits["train"])
-
-
-# ------------------------------------------------------------------------------------- where a run is kept
 
 
 def run_folder(spec: RunSpec, out: Path) -> Path:

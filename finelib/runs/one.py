@@ -23,13 +23,14 @@ from finelib.data import store
 from finelib.data.features import Corpus
 from finelib.models import build
 from finelib.runs import checkpoint
-from finelib.runs.records import PREDICTIONS, RECORD, WEIGHTS, RunRecord, identity, write_record
+from finelib.runs.records import PREDICTIONS, RECORD, WEIGHTS, identity, write_record
 from finelib.scale.seeds_together import fit_together
 from finelib.scale.streamed import StreamedConfig, StreamedTrainer, warn_if_large
 from finelib.training import Diverged, History, Trainer, cpu_threads, predict
 
 CHECKPOINT = "checkpoint.pt"
 SECONDS_BETWEEN_REPORTS = 0.2
+Advance = Callable[[int], object]
 Stop = Callable[[], bool]
 
 
@@ -43,9 +44,12 @@ def begun(folder: Path) -> bool:
     return (folder / CHECKPOINT).exists()
 
 
-def train_one(
-    spec: RunSpec, corpus: Corpus, folder: Path, on_progress: Callable[[int], None], stop: Stop = lambda: False
-) -> None:
+def never() -> bool:
+    """Train to the end."""
+    return False
+
+
+def train_one(spec: RunSpec, corpus: Corpus, folder: Path, on_progress: Advance, stop: Stop = never) -> None:
     """Train a spec and write its record; at most one process at a time does so for a folder.
 
     An interrupted run goes on from its last checkpoint.
@@ -75,7 +79,7 @@ def train_one(
 class Watch:
     """Looks at a training between its updates: how far it is, how much memory it takes, whether it should stop."""
 
-    def __init__(self, trainer: Trainer, on_progress: Callable[[int], None], stop: Stop):
+    def __init__(self, trainer: Trainer, on_progress: Advance, stop: Stop):
         self.trainer, self.on_progress, self.asked = trainer, on_progress, stop
         self.peak_memory_mib, self.reported = memory_mib(trainer.device), time.monotonic()
 
@@ -93,9 +97,7 @@ class Watch:
         return self.asked()
 
 
-def train_group(
-    group: dict[Path, RunSpec], corpus: Corpus, advance: Callable[[int], object], stop: Stop = lambda: False
-) -> None:
+def train_group(group: dict[Path, RunSpec], corpus: Corpus, advance: Advance, stop: Stop = never) -> None:
     """``train_one`` for runs that differ in the seed alone, all at once; an interrupted group begins anew.
 
     Args:
@@ -174,10 +176,15 @@ def _write(
     if isinstance(result, Diverged):
         record = dataclasses.replace(record, failed=str(result))
     else:
-        predictions = _all_predictions(model, corpus, spec)
+        found = _all_predictions(model, corpus, spec)
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS)
-        np.savez_compressed(folder / PREDICTIONS, **predictions)
-        record = _with_results(record, corpus, model, result, predictions, timing)
+        np.savez_compressed(folder / PREDICTIONS, **found)
+        kind = corpus.info.metrics
+        scores = {name: metrics.score(kind, found[name], found[f"{name}_label"]) for name in ("valid", "test")}
+        results = {"curves": result.curves, "selected_epoch": result.best_epoch, "scores_as_written": scores}
+        results["parameters"] = sum(p.numel() for p in model.parameters())
+        results["files"] = {name: store.checksum(folder / name) for name in (WEIGHTS, PREDICTIONS)}
+        record = dataclasses.replace(record, **results, timing=_timing(result, model) | timing)
     write_record(record)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
@@ -192,30 +199,7 @@ def _all_predictions(model: nn.Module, corpus: Corpus, spec: RunSpec) -> dict[st
     return arrays
 
 
-def _with_results(
-    record: RunRecord,
-    corpus: Corpus,
-    model: nn.Module,
-    history: History,
-    predictions: dict[str, np.ndarray],
-    timing: dict[str, object],
-) -> RunRecord:
-    scores = {
-        name: metrics.score(corpus.info.metrics, predictions[name], predictions[f"{name}_label"])
-        for name in ("valid", "test")
-    }
-    return dataclasses.replace(
-        record,
-        parameters=sum(p.numel() for p in model.parameters()),
-        curves=history.curves,
-        selected_epoch=history.best_epoch,
-        scores_as_written=scores,
-        files={name: store.checksum(record.folder / name) for name in (WEIGHTS, PREDICTIONS)},
-        timing={
-            "seconds": history.seconds,
-            "samples_per_second": history.samples_per_second,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "device": str(next(model.parameters()).device),
-        }
-        | timing,
-    )
+def _timing(history: History, model: nn.Module) -> dict[str, object]:
+    finished, device = datetime.now(UTC).isoformat(timespec="seconds"), str(next(model.parameters()).device)
+    speed = {"seconds": history.seconds, "samples_per_second": history.samples_per_second}
+    return speed | {"finished": finished, "device": device}

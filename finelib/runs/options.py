@@ -33,6 +33,21 @@ environment variables:
   FINE_DATA_MIRROR=DIR    a folder that serves the public data where there is no network
   PIP_EXTRA_INDEX_URL     https://download.pytorch.org/whl/cpu spares a Linux machine without GPU the CUDA packages"""
 
+# argparse folds what it is given
+PRESET_HELP = """smoke: every path in minutes; demo (default): what a newcomer waits for, 15 minutes; paper: the paper's
+sizes and hyper-parameters, 5 seeds, for --source DIR"""
+SOURCE_HELP = """planted (default): generated data with known answers; public: real CMU-MOSI, text and audio,
+downloaded; public-mfn: real CMU-MOSI, three modalities, downloaded; or the folder that holds the licensed feature
+files (data/README.md)"""
+OUT_HELP = "where everything is written: DIR/figures, DIR/runs (default: the checkout; without one, the working folder)"
+ENCODER_HELP = """for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or files (the source's own
+text features)"""
+TUNE_HELP = "Tables 1-4: try N settings of every system, FINE too, and take the best on the dev split"
+ONLY_HELP = "one table, figure or notebook: table1, figure5, 03_corpus, claims"
+RAY_HELP = """train on a Ray cluster: one started here, or the one at ADDRESS (auto, HOST:6379), whose machines must all
+see this folder, DIR of --out and FINE_CACHE under the same paths (a shared file system); GPUs: one run on each, or
+shared by the N runs of --jobs"""
+
 
 def _option(default: object, help: str, **command_line: object) -> Any:
     """A field of Options; what else is named goes to ``ArgumentParser.add_argument``."""
@@ -43,36 +58,14 @@ def _option(default: object, help: str, **command_line: object) -> Any:
 class Options:
     """The options of ``run_all.sh``; every notebook takes the same as parameters. Each field says what it means."""
 
-    preset: str = _option(
-        "demo",
-        "smoke: every path in minutes; demo (default): what a newcomer waits for, 15 minutes; paper: the paper's sizes "
-        "and hyper-parameters, 5 seeds, for --source DIR",
-        choices=PRESETS,
-    )
-    source: str = _option(
-        "planted",
-        "planted (default): generated data with known answers; public: real CMU-MOSI, text and audio, downloaded; "
-        "public-mfn: real CMU-MOSI, three modalities, downloaded; or the folder that holds the licensed feature files "
-        "(data/README.md)",
-        metavar="NAME",
-    )
+    preset: str = _option("demo", PRESET_HELP, choices=PRESETS)
+    source: str = _option("planted", SOURCE_HELP, metavar="NAME")
     n_seeds: int | None = _option(None, "train every model with seeds 0 to N-1", flag="--seeds", metavar="N")
-    out: Path = _option(
-        None,
-        "where everything is written: DIR/figures, DIR/runs (default: the checkout; without one, the working folder)",
-        metavar="DIR",
-    )
+    out: Path = _option(None, OUT_HELP, metavar="DIR")
     jobs: int | None = _option(None, "training runs at a time (default: one per core)", metavar="N")
-    text_encoder: str | None = _option(
-        None,
-        "for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or files (the source's own text "
-        "features)",
-        metavar="NAME",
-    )
+    text_encoder: str | None = _option(None, ENCODER_HELP, metavar="NAME")
     finetune_text: bool = _option(False, "train the text encoder with the model")
-    tune: int | None = _option(
-        None, "Tables 1-4: try N settings of every system, FINE too, and take the best on the dev split", metavar="N"
-    )
+    tune: int | None = _option(None, TUNE_HELP, metavar="N")
 
     def __post_init__(self):
         """Raises: ValueError: a value that does not fit its option, with what was expected."""
@@ -144,9 +137,8 @@ def check_parameter(name: str, *own: str) -> None:
 
 def assigned(source: str) -> list[str]:
     """Names that a cell assigns."""
-    return [
-        node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name) and type(node.ctx) is ast.Store
-    ]
+    names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    return [node.id for node in names if isinstance(node.ctx, ast.Store)]
 
 
 # ------------------------------------------------------------------------------------------- command line
@@ -171,31 +163,15 @@ def parse(arguments: list[str], script: bool = False) -> tuple[Options, str | No
         arguments: the command line.
         script: with the options of ``run_all.sh`` itself, which it has done or will do.
     """
-    parser = Parser(
-        prog="run_all.sh",
-        description=DESCRIPTION,
-        epilog=ENVIRONMENT,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    form = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    parser = Parser(prog="run_all.sh", description=DESCRIPTION, epilog=ENVIRONMENT, **form)
     for option in fields(Options):
         said = dict(option.metadata)
         flag = said.pop("flag", "--" + option.name.replace("_", "-"))
         kind = {int | None: {"type": positive}, Path: {"type": Path}, bool: {"action": "store_true"}}
         parser.add_argument(flag, dest=option.name, default=option.default, **kind.get(option.type, {}), **said)
-    parser.add_argument(
-        "--only", metavar="NAME", help="one table, figure or notebook: table1, figure5, 03_corpus, claims"
-    )
-    parser.add_argument(
-        "--ray",
-        nargs="?",
-        const=LOCAL_CLUSTER,
-        type=address,
-        metavar="ADDRESS",
-        help="train on a Ray cluster: one started here, or the one at ADDRESS (auto, HOST:6379), whose machines must "
-        "all see this folder, DIR of --out and FINE_CACHE under the same paths (a shared file system); GPUs: one run "
-        "on each, or shared by the N runs of --jobs",
-    )
+    parser.add_argument("--only", metavar="NAME", help=ONLY_HELP)
+    parser.add_argument("--ray", nargs="?", const=LOCAL_CLUSTER, type=address, metavar="ADDRESS", help=RAY_HELP)
     if script:
         parser.add_argument("--setup", action="store_true", help="only set up the environment")
         parser.add_argument("--test", action="store_true", help="set up the environment and run the tests")

@@ -18,15 +18,8 @@ PLANTED_SCALE = {
 }
 
 DEMO = FineConfig()
-PAPER = FineConfig(
-    width=(256, 128, 256),
-    heads=8,
-    qformer_layers=2,
-    fusion_layers=2,
-    critic="concat",
-    critic_width=512,
-    critic_layers=2,
-)
+PAPER_CRITIC = {"critic": "concat", "critic_width": 512, "critic_layers": 2}
+PAPER = FineConfig(width=(256, 128, 256), heads=8, qformer_layers=2, fusion_layers=2, **PAPER_CRITIC)
 TRAIN = {
     "smoke": TrainConfig(epochs=2, patience=2),
     "demo": TrainConfig(epochs=7, patience=3),
@@ -45,7 +38,6 @@ SMALL_BATCHES = {"batch_size": 16, "lr": 2e-3, "lr_critic": 1e-2}  # where the q
 # inside the training split (benchmarks/public_recipes.json).
 PUBLIC_MODEL = replace(DEMO, dropout=0.2, loss="l1")
 PUBLIC_TRAIN = TrainConfig(epochs=12, patience=5, lr=5e-4, lr_critic=5e-4)
-FINETUNED_MODEL = PUBLIC_MODEL
 FINETUNED_TRAIN = TrainConfig(epochs=8, patience=8, lr=5e-4, lr_critic=5e-4, lr_text=5e-5)
 ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
 # The compared systems on real data: their published rates and batches (``TRAIN`` of each), FINE's patience.
@@ -56,15 +48,9 @@ COMPARED_TRAIN = TrainConfig(epochs=15, patience=5, lr_text=5e-5)
 # critics learn five times as fast as the model, so that NCE-CLUB does not score with critics that lag behind, and
 # the last epoch is kept: epochs picked on dev differ between runs by more than the terms do.
 CONTROL_SEEDS = 2
-CONTROLS = {
-    "I_sha": "weight_sha",
-    "I_uni": "weight_uni",
-    "I_str": "weight_str",
-    "I_utr": "weight_utr",
-    "L_aux": "lambda_aux",
-    "L_CL": "lambda_cl",
-}
-SUMMED = {"weight_sha": 3.0, "weight_uni": 3.0, "weight_str": 3.0, "weight_utr": 3.0}
+SUMMED_TERMS = {"I_sha": "weight_sha", "I_uni": "weight_uni", "I_str": "weight_str", "I_utr": "weight_utr"}
+CONTROLS = SUMMED_TERMS | {"L_aux": "lambda_aux", "L_CL": "lambda_cl"}
+SUMMED = dict.fromkeys(SUMMED_TERMS.values(), 3.0)
 CRITIC_SPEED = 5
 
 
@@ -78,27 +64,22 @@ def data_config(corpus: str, options: Options) -> DataConfig:
     encoder = options.text_encoder
     if encoder is None and finetune:
         encoder = "all-MiniLM-L6-v2" if options.source == "public" else CORPORA[corpus].bert
-    return DataConfig(
-        corpus, source=options.source, text_encoder=encoder or "files", finetune_text=finetune and encoder != "files"
-    )
+    text = {"text_encoder": encoder or "files", "finetune_text": finetune and encoder != "files"}
+    return DataConfig(corpus, source=options.source, **text)
 
 
 def specs(corpus: str, options: Options) -> list[RunSpec]:
     """The runs behind a corpus's table: FINE with every seed; with a fine-tuned encoder, the encoder alone too."""
     data = data_config(corpus, options)
-    if options.source == "public":
-        if data.finetune_text:
-            rows = [
-                ("FINE (fine-tuned)", FINETUNED_MODEL, FINETUNED_TRAIN),
-                ("text encoder alone (fine-tuned)", EncoderConfig(), ENCODER_TRAIN),
-            ]
-        else:
-            rows = [("FINE", PUBLIC_MODEL, PUBLIC_TRAIN)]
-        rows = [(name, _modalities(model, ("T", "A")), train) for name, model, train in rows]
-    elif options.source == "public-mfn":
+    if options.source == "public" and data.finetune_text:
+        rows = [("FINE (fine-tuned)", PUBLIC_MODEL, FINETUNED_TRAIN)]
+        rows += [("text encoder alone (fine-tuned)", EncoderConfig(), ENCODER_TRAIN)]
+    elif options.source in ("public", "public-mfn"):
         rows = [("FINE", PUBLIC_MODEL, PUBLIC_TRAIN)]
     else:
         rows = [("FINE", PAPER if options.preset == "paper" else DEMO, TRAIN[options.preset])]
+    if options.source == "public":
+        rows = [(name, _modalities(model, ("T", "A")), train) for name, model, train in rows]
     if options.preset == "smoke":
         rows = [(name, model, replace(train, epochs=2)) for name, model, train in rows]
     return [RunSpec(name, data, model, train, seed) for name, model, train in rows for seed in options.seed_list]
@@ -144,23 +125,21 @@ def figure5_specs(options: Options) -> list[RunSpec]:
 
 def term_study(options: Options) -> tuple[list[RunSpec], dict[str, list[RunSpec]]]:
     """FINE on MOSI as the study of single terms trains it, and for each term the same with its coefficient at 0."""
+    fine = [spec for spec in specs("mosi", options) if isinstance(spec.model_config, FineConfig)][:CONTROL_SEEDS]
+    trains = [replace(spec.train, lr_critic=CRITIC_SPEED * spec.train.lr, keep_last=True) for spec in fine]
     whole = [
-        replace(
-            spec,
-            name="FINE, all terms",
-            model_config=replace(spec.model_config, **SUMMED),
-            train=replace(spec.train, lr_critic=CRITIC_SPEED * spec.train.lr, keep_last=True),
-        )
-        for spec in specs("mosi", options)
-        if isinstance(spec.model_config, FineConfig)
-    ][:CONTROL_SEEDS]
-    return whole, {
-        term: [
-            replace(spec, name=f"FINE, no {term}", model_config=replace(spec.model_config, **{field: 0.0}))
-            for spec in whole
-        ]
-        for term, field in CONTROLS.items()
+        _changed(replace(spec, train=train), "FINE, all terms", **SUMMED)
+        for spec, train in zip(fine, trains, strict=True)
+    ]
+    controls = {
+        term: [_changed(spec, f"FINE, no {term}", **{field: 0.0}) for spec in whole] for term, field in CONTROLS.items()
     }
+    return whole, controls
+
+
+def _changed(spec: RunSpec, name: str, **settings: object) -> RunSpec:
+    """The run under another name, with other settings of its model."""
+    return replace(spec, name=name, model_config=replace(spec.model_config, **settings))
 
 
 def _modalities(model: Any, available: tuple[str, ...]) -> Any:

@@ -119,7 +119,6 @@ def read_record(folder: Path) -> RunRecord:
         ValueError: record.json is not what was written.
     """
     path = folder / RECORD
-    again = "delete its folder to train it again"
     try:
         content = json.loads(path.read_text())
         known = content.pop("checksum")
@@ -127,7 +126,7 @@ def read_record(folder: Path) -> RunRecord:
             raise ValueError("another content than was written")
         return RunRecord(folder, **content)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: not a run record: found {error}; {again}") from error
+        raise ValueError(f"{path}: not a run record: found {error}; delete its folder to train it again") from error
 
 
 def write_record(record: RunRecord) -> None:
@@ -157,23 +156,12 @@ def digest(content: dict) -> str:
 
 def identity(spec: RunSpec, folder: Path, corpus: Corpus) -> RunRecord:
     """What was trained, on what, with what: a record without results."""
-    return RunRecord(
-        folder,
-        id=folder.name,
-        name=spec.name,
-        seed=spec.seed,
-        config=spec_config(spec),
-        config_hash=config_hash(spec),
-        code_hash=run_code(spec),
-        corpus=corpus.info.name,
-        data=corpus.kind,
-        data_hash=corpus.sha256,
-        encoder=corpus.encoder,
-        modalities=[m for m in corpus.modalities if m in spec.model_config.modalities],
-        sizes={name: len(split) for name, split in corpus.splits.items()},
-        git_revision=git_revision(),
-        versions=versions(),
-    )
+    told = {"name": spec.name, "seed": spec.seed, "config": spec_config(spec), "config_hash": config_hash(spec)}
+    told |= {"corpus": corpus.info.name, "data": corpus.kind, "data_hash": corpus.sha256, "encoder": corpus.encoder}
+    told["modalities"] = [m for m in corpus.modalities if m in spec.model_config.modalities]
+    told["sizes"] = {name: len(split) for name, split in corpus.splits.items()}
+    code = {"code_hash": run_code(spec), "git_revision": git_revision(), "versions": versions()}
+    return RunRecord(folder, folder.name, **told, **code)
 
 
 def config_hash(spec: RunSpec) -> str:

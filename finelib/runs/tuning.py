@@ -62,10 +62,8 @@ def candidates(spec: RunSpec, count: int) -> list[RunSpec]:
 
 
 def _line(candidate: RunSpec, record: RunRecord, chosen: bool) -> dict:
-    model, train = (
-        {field: getattr(part, field) for field in fields}
-        for part, fields in ((candidate.model_config, space(candidate.model_config)), (candidate.train, TRAINING))
-    )
+    model = {field: getattr(candidate.model_config, field) for field in space(candidate.model_config)}
+    train = {field: getattr(candidate.train, field) for field in TRAINING}
     return {"chosen": chosen, "dev_mae": record.valid["mae"], **train, **model, "run": record.id}
 
 

@@ -164,7 +164,7 @@ def test_oracle_grows_with_the_subset():
 
 @pytest.mark.parametrize(("number", "least"), [(5, 7), (6, 18)])
 def test_smoke_table_has_every_row_traced_to_its_runs(number, least, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablations, "SHOULD_MATTER", {"cues": ("w/o MoQ",)})
+    monkeypatch.setattr(ablations, "MATTERS", {"cues": "w/o MoQ"})
     options = Options(preset="smoke", out=tmp_path, jobs=2)
     table = tables.build_table(number, options)
     systems = [row for row in table.rows if row.measured and row.kind == "system"]

@@ -10,7 +10,7 @@ import pytest
 
 from finelib.data import store
 from finelib.paper import ablations, claims, claims_measured, claims_printed, printed, table
-from finelib.paper.claim import DOES_NOT, HOLDS, NOT_RUN, OPEN, VERDICTS, Verdict, all_must_hold, as_text
+from finelib.paper.claims import as_text
 from finelib.paper.claims_measured import (
     Results,
     added_modality,
@@ -23,6 +23,7 @@ from finelib.paper.claims_measured import (
     lower_than_all,
 )
 from finelib.paper.table import Row, Table
+from finelib.paper.verdict import DOES_NOT, HOLDS, NOT_RUN, OPEN, VERDICTS, Verdict, all_must_hold
 from finelib.runs.options import Options
 from finelib.runs.records import PREDICTIONS, RunRecord, git_revision, write_record
 
@@ -34,7 +35,7 @@ BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def test_enough_claims_each_with_its_place_and_what_would_settle_it():
-    assert len(BY_ID) == len(CLAIMS) == 45
+    assert len(BY_ID) == len(CLAIMS) == 45 and set(claims.RULES) == set(BY_ID)
     assert all(claim.claim and claim.place and claim.settled_by for claim in CLAIMS)
 
 

@@ -1,10 +1,8 @@
-"""A claim of the paper, and a verdict on it."""
+"""A verdict on a claim of the paper."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 HOLDS, DOES_NOT, OPEN, NOT_RUN = VERDICTS = ("holds", "does not hold", "cannot be told", "not run")
 
@@ -23,34 +21,6 @@ class Verdict:
     low: float | None = None
     high: float | None = None
     runs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the paper says, in our words.
-
-    Attributes:
-        id: its name in claims.json and on the page.
-        place: where the paper says it.
-        settled_by: what would settle it.
-        printed: a rule of ``claims_printed`` with its settings; None if the printed tables do not speak of it.
-        measured: a rule of ``claims_measured`` with its settings, to be given ``Results``; None if no experiment here
-            tests it.
-    """
-
-    id: str
-    claim: str
-    place: str
-    settled_by: str
-    printed: Callable[[], Verdict] | None = None
-    measured: Callable[..., Verdict] | None = None
-
-
-def as_text(rule: partial | None) -> str:
-    """A rule as it is written, for example "rank(table=4, metric='acc5', place=2)"; "" for None."""
-    if rule is None:
-        return ""
-    return f"{rule.func.__name__}({', '.join(f'{name}={value!r}' for name, value in rule.keywords.items())})"
 
 
 def all_must_hold(parts: list[Verdict]) -> Verdict:
