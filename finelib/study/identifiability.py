@@ -27,7 +27,7 @@ from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, digest
 from finelib.study import equal_optima, factors
 from finelib.study.factorcl import make_factorcl
-from finelib.study.representations import Representations, features_of, model_of
+from finelib.study.representations import Groups, Representations, features_of, model_of
 from finelib.study.seeding import seeded
 
 SCORES = ("shared_in_str", "unique_in_utr", "noise_in_neither")
@@ -86,7 +86,7 @@ def probe(
     return replace(_rate(groups, factors.factor_r2(*given), names), mlp=nonlinear)
 
 
-def _rate(groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, "G F"], names: tuple[str, ...]) -> Probed:
+def _rate(groups: Groups, r2: Float[np.ndarray, "G F"], names: tuple[str, ...]) -> Probed:
     parts = factors.factor_scores(groups, r2.clip(min=0), list(names), {m: factors.roles(m) for m in SEEN})
     parts.pop("noise")
     return Probed(r2, {name: p | {"score": p["right"] - p["wrong"]} for name, p in parts.items()})

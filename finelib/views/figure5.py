@@ -26,7 +26,7 @@ from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, write_atomically
 from finelib.study import representations
 from finelib.study.figure5 import CLASSES, MEASURES, SEED, Projection, measure_figure5, pca, project, thinned, umap
-from finelib.study.representations import Representations
+from finelib.study.representations import Groups, Representations
 from finelib.views import style
 from finelib.views.style import COLOURS, NAMES, SENTIMENT, shortened
 
@@ -154,7 +154,7 @@ def _bound(corpus: Corpus) -> float:
     return max(abs(corpus.info.label_low), abs(corpus.info.label_high))
 
 
-def _draw_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: tuple[tuple[str, str], ...]) -> None:
+def _draw_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: Groups) -> None:
     for cloud, (m, kind) in zip(points, groups, strict=True):
         face = COLOURS[m] if kind == "STR" else "none"
         look = {"facecolors": face, "edgecolors": COLOURS[m], "marker": MODALITY_MARKERS[m], "linewidths": 0.5}
@@ -163,7 +163,7 @@ def _draw_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: tuple
     _name_groups(axis, points, groups)
 
 
-def _name_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: tuple[tuple[str, str], ...]) -> None:
+def _name_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: Groups) -> None:
     """Names at both sides of the axes, in the order of the clouds, each with a line to its cloud's outermost point.
 
     Where points lie dense, a hollow marker cannot be told from a filled one, so the legend is not enough.
