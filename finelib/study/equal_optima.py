@@ -145,16 +145,14 @@ def judge_objective(solved: dict[str, dict], margin: float) -> dict[str, dict]:
 
     def lost(a: str, b: str) -> float:
         """The largest of the scores by which a is better than b."""
-        return max(solved[a]["scores"][s] - solved[b]["scores"][s] for s in solved[a]["scores"])
+        return max(value - solved[b]["scores"][score] for score, value in solved[a]["scores"].items())
 
-    same = [(a, b) for a, b in combinations(solved, 2) if _equal(solved[a]["terms"], solved[b]["terms"])]
+    terms = {name: np.array(list(solution["terms"].values())) for name, solution in solved.items()}
+    same = [(a, b) for a, b in combinations(solved, 2) if np.allclose(terms[a], terms[b], rtol=0, atol=1e-9)]
     gap = max((max(lost(a, b), lost(b, a)) for a, b in same), default=0.0)
     said = "; ".join(f"{a} and {b}" for a, b in same) or "none"
-    judged = {
-        "objective_identifies": _finding(
-            gap, margin, f"solutions with every term equal: {said}; scores differ by {gap:.2f}"
-        )
-    }
+    says = f"solutions with every term equal: {said}; scores differ by {gap:.2f}"
+    judged = {"objective_identifies": _finding(gap, margin, says)}
     if "perfect" in solved:
         best = solved["perfect"]["objective"]
         lower = {name: s["objective"] - best for name, s in solved.items() if s["objective"] < best - 1e-9}
@@ -163,10 +161,6 @@ def judge_objective(solved: dict[str, dict], margin: float) -> dict[str, dict]:
         says = f"solutions with a lower objective than the perfect one: {said}; a score is lower by {gap:.2f}"
         judged["objective_prefers_perfect"] = _finding(gap, margin, says)
     return judged
-
-
-def _equal(terms: dict[str, float], others: dict[str, float]) -> bool:
-    return all(abs(value - others[term]) < 1e-9 for term, value in terms.items())
 
 
 def _finding(gap: float, margin: float, says: str) -> dict:

@@ -61,19 +61,13 @@ SETTINGS = {
 }
 
 
-# ------------------------------------------------------------------------------------------------- measures
-
-
 def with_optimal_critic(d: int, truths: tuple[float, ...], n: int, batches: int, seed: int = 0) -> list[dict]:
     """Both estimators on batches of n Gaussian pairs, scored by the optimal critic."""
     generator, rho = torch.Generator().manual_seed(seed), correlation_of(torch.tensor(truths), d)
-    values = {name: [] for name in ESTIMATORS}
-    for _ in range(batches):
-        scores = known_answers.gaussian_scores(*gaussian_pairs(rho, d, n, generator), rho)
-        for name, estimate in ESTIMATORS.items():
-            values[name].append(estimate(scores))
+    batch = (known_answers.gaussian_scores(*gaussian_pairs(rho, d, n, generator), rho) for _ in range(batches))
+    found = [{name: estimate(scores) for name, estimate in ESTIMATORS.items()} for scores in batch]
     return [
-        _gaussian_line(torch.stack(values[name])[:, p], name, d, mi, n, critic="optimal", toy="Gaussian")
+        _gaussian_line(torch.stack([f[name][p] for f in found]), name, d, mi, n, critic="optimal", toy="Gaussian")
         for name in ESTIMATORS
         for p, mi in enumerate(truths)
     ]
@@ -127,8 +121,7 @@ def with_tables(s: Settings) -> list[dict]:
 
 
 def referee(s: Settings, repeats: int = 5) -> list[dict]:
-    """The k-nearest-neighbour estimator of scikit-learn where it is valid: pairs of one dimension, and sums over five
-    independent ones."""
+    """scikit-learn's k-nearest-neighbour estimator where it is valid: one dimension, and sums over five independent."""
     lines = []
     for d, mi in ((1, 0.0), (1, 0.5), (1, 2.0), (5, 2.0), (5, 6.0)):
         rho, values = correlation_of(torch.tensor([mi]), d), []
@@ -174,13 +167,8 @@ def marks(steps: int) -> list[int]:
 
 @torch.no_grad()
 def _measure_critic(critic: torch.nn.Module, draw: Draw) -> dict[str, Float[Tensor, "P b"]]:
-    values = {name: [] for name in ESTIMATORS}
-    for _ in range(EVALUATED):
-        x, y, candidates = draw()
-        scores = critic(x, y)
-        for name, estimate in ESTIMATORS.items():
-            values[name].append(estimate(scores, candidates))
-    return {name: torch.stack(found, -1) for name, found in values.items()}
+    scored = [(critic(x, y), candidates) for x, y, candidates in (draw() for _ in range(EVALUATED))]
+    return {name: torch.stack([estimate(*batch) for batch in scored], -1) for name, estimate in ESTIMATORS.items()}
 
 
 def _gaussian_line(values: Float[Tensor, "b"], name: str, d: int, mi: float, n: int, **more) -> dict:
@@ -193,9 +181,6 @@ def _summary(values: Float[Tensor, "b"]) -> dict[str, float]:
     return {"mean": values.mean().item(), "sd": deviation, "se": deviation / math.sqrt(len(values))}
 
 
-# -------------------------------------------------------------------------------------------------- results
-
-
 def measure_estimators(options: Options) -> tuple[pd.DataFrame, dict[str, dict]]:
     """Every measured line, and the findings; kept in figures/estimators.json while settings and code stay the same."""
     settings = SETTINGS[options.preset]
@@ -206,12 +191,8 @@ def measure_estimators(options: Options) -> tuple[pd.DataFrame, dict[str, dict]]
 
 def _content(settings: Settings) -> dict:
     lines = pd.DataFrame(_all_lines(settings))
-    return {
-        "data": "planted",
-        "settings": asdict(settings),
-        "findings": judge_estimators(lines),
-        "lines": json.loads(lines.to_json(orient="records")),
-    }
+    content = {"data": "planted", "settings": asdict(settings), "findings": judge_estimators(lines)}
+    return content | {"lines": json.loads(lines.to_json(orient="records"))}
 
 
 def _all_lines(s: Settings) -> list[dict]:
@@ -265,11 +246,6 @@ def _bound(lines: pd.DataFrame, bound: pd.Series, sign: int, says: str) -> dict:
 
 
 def _finding(value: float, se: float, holds: bool, says: str) -> dict:
-    low, high = value - 1.96 * se, value + 1.96 * se
-    return {
-        "value": float(value),
-        "low": float(low),
-        "high": float(high),
-        "holds": bool(holds),
-        "says": f"{says}: {value:+.2f} nats [{low:+.2f}, {high:+.2f}]",
-    }
+    value, low, high = float(value), float(value - 1.96 * se), float(value + 1.96 * se)
+    says = f"{says}: {value:+.2f} nats [{low:+.2f}, {high:+.2f}]"
+    return {"value": value, "low": low, "high": high, "holds": bool(holds), "says": says}

@@ -22,19 +22,21 @@ from finelib.metrics import correlation
 from finelib.runs import experiment
 from finelib.runs.records import RunRecord
 from finelib.study import representations
-from finelib.study.representations import ALPHAS, Representations
+from finelib.study.representations import ALPHAS, KINDS, Groups, Representations
 from finelib.study.seeding import seeded
+
+HIDDEN = 64  # of the probe of one hidden layer
+Factors = dict[str, np.ndarray]  # name -> (N,)
 
 
 def factor_r2(
-    train: Representations, factors: dict[str, np.ndarray], test: Representations, truth: dict[str, np.ndarray]
+    train: Representations, factors: Factors, test: Representations, truth: Factors
 ) -> Float[np.ndarray, "G F"]:
     """R2 on the test split of a linear probe fitted on the training split, for every group and factor.
 
     A negative R2 (worse than the mean) is reported as it is.
     """
-    names = list(factors)
-    target, wanted = (np.stack([side[name] for name in names], 1) for side in (factors, truth))
+    target, wanted = (np.stack([side[name] for name in factors], 1) for side in (factors, truth))
     rows = []
     for x, held_out in zip(train.values, test.values, strict=True):
         probe = make_pipeline(StandardScaler(), RidgeCV(ALPHAS, alpha_per_target=True)).fit(x, target)
@@ -44,12 +46,7 @@ def factor_r2(
 
 
 def mlp_r2(
-    train: Representations,
-    factors: dict[str, np.ndarray],
-    test: Representations,
-    truth: dict[str, np.ndarray],
-    hidden: int = 64,
-    steps: int = 200,
+    train: Representations, factors: Factors, test: Representations, truth: Factors, steps: int = 200
 ) -> Float[np.ndarray, "G F"]:
     """As ``factor_r2`` with a probe of one hidden layer, all groups side by side; the step that is best on a
     held-out tenth of the training split is kept."""
@@ -62,7 +59,7 @@ def mlp_r2(
     y = torch.from_numpy(target).expand(len(x), -1, -1)
     cut = max(1, len(target) // 10)
     with seeded(0):
-        probe = stacked_mlp(len(x), x.shape[-1], hidden, y.shape[-1])
+        probe = stacked_mlp(len(x), x.shape[-1], HIDDEN, y.shape[-1])
     optimiser = torch.optim.AdamW(probe.parameters(), lr=1e-2, weight_decay=0.1)
     best, prediction = torch.full((len(x), y.shape[-1]), torch.inf), torch.zeros(*held_out.shape[:2], y.shape[-1])
     for step in range(steps):
@@ -79,18 +76,15 @@ def mlp_r2(
     return 1 - error / ((wanted - wanted.mean(0)) ** 2).sum(0)
 
 
-def factor_contrasts(groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, "G F"], names: list[str]) -> dict:
+def factor_contrasts(groups: Groups, r2: Float[np.ndarray, "G F"], names: list[str]) -> dict:
     """What the paper's claim is about, as differences of R2 averaged over modalities.
 
     ``shared_in_str``: factors of the label that a modality shares, in its STR minus in its UTR; ``unique_in_utr``: the
     factor that it alone sees, in its UTR minus in its STR; ``noise``: the irrelevant factors it sees, in both.
     """
     found = factor_scores(groups, r2, names, {m: roles(m) for m, _ in groups})
-    return {
-        "shared_in_str": found["shared_in_str"]["right"] - found["shared_in_str"]["wrong"],
-        "unique_in_utr": found["unique_in_utr"]["right"] - found["unique_in_utr"]["wrong"],
-        "noise": found["noise"],
-    }
+    contrasts = {score: found[score]["right"] - found[score]["wrong"] for score in ("shared_in_str", "unique_in_utr")}
+    return contrasts | {"noise": found["noise"]}
 
 
 def roles(modality: str) -> dict[str, tuple[str, ...]]:
@@ -103,7 +97,7 @@ def roles(modality: str) -> dict[str, tuple[str, ...]]:
 
 
 def factor_scores(
-    groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, "G F"], names: list[str], role: dict[str, dict]
+    groups: Groups, r2: Float[np.ndarray, "G F"], names: list[str], role: dict[str, dict]
 ) -> dict[str, dict[str, float] | float]:
     """score -> {"right", "wrong"}: R2 where the factors belong and where they do not, averaged over modalities; the
     score is their difference, 1 for a perfect factorisation and 0 for features that know nothing.
@@ -115,12 +109,11 @@ def factor_scores(
     Args:
         role: modality -> "shared", "own" and "noise" factors that it sees (``roles``).
     """
-    place, at = {group: i for i, group in enumerate(groups)}, {name: i for i, name in enumerate(names)}
     parts: dict[str, list[tuple[float, float]]] = {}
     noise = []
     for m in dict.fromkeys(m for m, _ in groups):
-        str_, utr = r2[place[m, "STR"]], r2[place[m, "UTR"]]
-        shared, own, irrelevant = ([at[f] for f in role[m][kind]] for kind in ("shared", "own", "noise"))
+        str_, utr = r2[groups.index((m, "STR"))], r2[groups.index((m, "UTR"))]
+        shared, own, irrelevant = ([names.index(f) for f in role[m][kind]] for kind in ("shared", "own", "noise"))
         better = np.maximum(str_, utr)
         for name, right, wrong in (
             ("shared_in_str", str_[shared], utr[shared]),
@@ -135,7 +128,7 @@ def factor_scores(
 
 
 def label_information(
-    train: Representations, test: Representations, kinds: tuple[str, ...] = ("STR", "UTR")
+    train: Representations, test: Representations, kinds: tuple[str, ...] = KINDS
 ) -> dict[tuple[str, ...], float]:
     """Subset of modalities -> nats about the label that a linear probe reads from their groups of these kinds.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
@@ -56,9 +57,6 @@ def thinned(size: int, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng(SEED).permutation(size)[:most])
 
 
-# ---------------------------------------------------------------------------------------------- projections
-
-
 def project(features: Representations, method: Callable[[np.ndarray], np.ndarray]) -> Projection:
     """Both kinds of points by ``umap`` or ``pca``; all groups share one space."""
     groups = method(np.concatenate(list(features.values)))
@@ -76,25 +74,16 @@ def umap(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
 
     count = min(NEIGHBOURS, len(points) - 1)
     distances, neighbours = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points).kneighbors(points)
+    exact = {"precomputed_knn": (neighbours, distances), "force_approximation_algorithm": True}
     with warnings.catch_warnings():
         # that a fixed seed asks for one thread, and that new points cannot be added
         warnings.filterwarnings("ignore", message="n_jobs value|precomputed_knn")
-        model = package.UMAP(
-            n_components=3,
-            n_neighbors=count,
-            random_state=SEED,
-            precomputed_knn=(neighbours, distances),
-            force_approximation_algorithm=True,
-        )
-        return model.fit_transform(points)
+        return package.UMAP(n_neighbors=count, n_components=3, random_state=SEED, **exact).fit_transform(points)
 
 
 def pca(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
     """The first three principal axes."""
     return PCA(3, random_state=SEED).fit_transform(points)
-
-
-# -------------------------------------------------------------------------------------------------- numbers
 
 
 def measure_figure5(specs: list[RunSpec], records: list[RunRecord], best: int, corpus: Corpus) -> dict:
@@ -107,6 +96,7 @@ def measure_figure5(specs: list[RunSpec], records: list[RunRecord], best: int, c
     """
     test, drawn = corpus.splits["test"], records[best]
     classes = representations.sentiment_class(test.label)
+    came_from = {"git_revision": git_revision(), "versions": versions()}
     content = {
         "corpus": corpus.info.title,
         "data": corpus.kind,
@@ -120,12 +110,7 @@ def measure_figure5(specs: list[RunSpec], records: list[RunRecord], best: int, c
         "seeds": [spec.seed for spec in specs],
         "test_corr": drawn.test["corr"],
         "projection": {"method": "UMAP", "neighbours": NEIGHBOURS, "seed": SEED},
-        "provenance": {
-            "git_revision": git_revision(),
-            "versions": versions(),
-            "data_hash": corpus.sha256,
-            "config_hash": drawn.config_hash,
-        },
+        "provenance": came_from | {"data_hash": corpus.sha256, "config_hash": drawn.config_hash},
         "measures": _measures(specs, records, corpus),
     }
     if test.factors:
@@ -144,12 +129,11 @@ def _measures(specs: list[RunSpec], records: list[RunRecord], corpus: Corpus) ->
         for space, method in (("UMAP", umap), ("PCA", pca)):
             points = project(features, method)
             spaces[space].append(_measured(features, points.joined, points.groups, spec.seed))
-    return {
-        space: {
-            key: _row([found[key] for found, _ in pairs], [control[key] for _, control in pairs]) for key in MEASURES
-        }
-        for space, pairs in spaces.items()
-    }
+    rows = {}
+    for space, pairs in spaces.items():
+        found, control = (pd.DataFrame(side).to_dict("list") for side in zip(*pairs, strict=True))
+        rows[space] = {key: _row(found[key], control[key]) for key in MEASURES}
+    return rows
 
 
 def factor_numbers(specs: list[RunSpec], records: list[RunRecord], corpus: Corpus) -> dict:
@@ -164,15 +148,12 @@ def factor_numbers(specs: list[RunSpec], records: list[RunRecord], corpus: Corpu
             train, test = (representations.extract(record, spec, split, trained) for split in ("train", "test"))
             for name, values in cases.items():
                 found[name].append(factors.factor_r2(train, values, test, truth["test"]))
-    contrasts = {
-        name: [factors.factor_contrasts(train.groups, r2, list(FACTORS)) for r2 in matrices]
-        for name, matrices in found.items()
-    }
-    rows = {
-        key: _row([c[key] for c in contrasts["r2"]], [c[key] for c in contrasts["control"]])
-        | {"untrained": float(np.mean([c[key] for c in contrasts["untrained"]]))}
-        for key in contrasts["r2"][0]
-    }
+    contrasts = {}
+    for name, matrices in found.items():
+        lines = [factors.factor_contrasts(train.groups, r2, list(FACTORS)) for r2 in matrices]
+        contrasts[name] = pd.DataFrame(lines).to_dict("list")
+    rows = {key: _row(values, contrasts["control"][key]) for key, values in contrasts["r2"].items()}
+    rows = {key: row | {"untrained": float(np.mean(contrasts["untrained"][key]))} for key, row in rows.items()}
     return {"names": list(FACTORS), **{k: np.mean(v, 0).round(4).tolist() for k, v in found.items()}, "contrasts": rows}
 
 
@@ -189,10 +170,6 @@ def _row(values: list[float], control: list[float]) -> dict:
     difference, _ = significance.paired(values, control)
     beyond = None
     if difference.low is not None and math.isfinite(difference.mean):
-        beyond = "no"
-        if difference.low > 0:
-            beyond = "above"
-        elif difference.high < 0:
-            beyond = "below"
+        beyond = "above" if difference.low > 0 else "below" if difference.high < 0 else "no"
     row = asdict(significance.interval(values)) | {"control": float(np.mean(control)), "beyond_control": beyond}
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

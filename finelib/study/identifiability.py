@@ -27,7 +27,7 @@ from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, digest
 from finelib.study import equal_optima, factors
 from finelib.study.factorcl import make_factorcl
-from finelib.study.representations import Representations, features_of, model_of
+from finelib.study.representations import Groups, Representations, features_of, model_of
 from finelib.study.seeding import seeded
 
 SCORES = ("shared_in_str", "unique_in_utr", "noise_in_neither")
@@ -35,9 +35,6 @@ COMPARED = {"FINE": "FINE", "MISA-style": "w/o FTRE + MISA", "none": "w/o FTRE"}
 BETA, BATCH, SWEEP_SEEDS = (0.0, 0.1, 2.0), (32, 128), 2
 MARGIN = 0.1  # of a score: less is no factorisation
 FACTORCL_SIZES = {"smoke": (200, 60, 200), "demo": (800, 200, 1000), "paper": (4000, 500, 2000)}
-
-
-# ---------------------------------------------------------------------------------------------------- runs
 
 
 def run_specs(options: Options) -> dict[str, list[RunSpec]]:
@@ -51,27 +48,17 @@ def run_specs(options: Options) -> dict[str, list[RunSpec]]:
     rows = {name: every[name] for name in COMPARED.values()}
     rows |= {name: every[name][:1] for name in printed if name not in rows}
     rows["concat critics"] = every["concat critics"][:SWEEP_SEEDS]
-    for beta in BETA:
-        name = f"beta_mi = {beta:g}"
-        rows[name] = [
-            replace(spec, name=f"FINE, {name}", model_config=replace(spec.model_config, beta_mi=beta))
-            for spec in every["FINE"][:SWEEP_SEEDS]
-        ]
-    for size in BATCH:
-        name = f"batch of {size}"
-        rows[name] = [
-            replace(spec, name=f"FINE, {name}", train=replace(spec.train, batch_size=size))
-            for spec in every["FINE"][:SWEEP_SEEDS]
-        ]
+    sweeps = {f"beta_mi = {beta:g}": ("model_config", {"beta_mi": beta}) for beta in BETA}
+    sweeps |= {f"batch of {size}": ("train", {"batch_size": size}) for size in BATCH}
+    for name, (part, change) in sweeps.items():
+        fine = [replace(spec, name=f"FINE, {name}") for spec in every["FINE"][:SWEEP_SEEDS]]
+        rows[name] = [replace(spec, **{part: replace(getattr(spec, part), **change)}) for spec in fine]
     return rows
 
 
 def specs(options: Options) -> list[RunSpec]:
     """Every run that ``measure_identifiability`` needs."""
     return [spec for group in run_specs(options).values() for spec in group]
-
-
-# -------------------------------------------------------------------------------------------------- probes
 
 
 @dataclass(frozen=True)
@@ -99,11 +86,10 @@ def probe(
     return replace(_rate(groups, factors.factor_r2(*given), names), mlp=nonlinear)
 
 
-def _rate(groups: tuple[tuple[str, str], ...], r2: Float[np.ndarray, "G F"], names: tuple[str, ...]) -> Probed:
-    scores = factors.factor_scores(groups, r2.clip(min=0), list(names), {m: factors.roles(m) for m in SEEN})
-    return Probed(
-        r2, {s: scores[s] | {"score": scores[s]["right"] - scores[s]["wrong"]} for s in SCORES if s in scores}
-    )
+def _rate(groups: Groups, r2: Float[np.ndarray, "G F"], names: tuple[str, ...]) -> Probed:
+    parts = factors.factor_scores(groups, r2.clip(min=0), list(names), {m: factors.roles(m) for m in SEEN})
+    parts.pop("noise")
+    return Probed(r2, {name: p | {"score": p["right"] - p["wrong"]} for name, p in parts.items()})
 
 
 def probe_run(record: RunRecord, spec: RunSpec, mlp: bool = False, trained: bool = True) -> Probed:
@@ -118,8 +104,7 @@ def _features(model: nn.Module, corpus: Corpus) -> dict[str, Representations]:
 
 def ends_of_the_scale(corpus: Corpus, seed: int) -> dict[str, Probed]:
     """The scores' 1 and 0: features built by hand from the factors, and features that know nothing."""
-    rng, groups = np.random.default_rng(seed), equal_optima.GROUPS
-    perfect, chance = {}, {}
+    rng, groups, perfect, chance = np.random.default_rng(seed), equal_optima.GROUPS, {}, {}
     for part in ("train", "test"):
         split = corpus.splits[part]
         values = np.zeros((len(groups), len(split), 4), dtype=np.float32)
@@ -143,9 +128,6 @@ def probe_on_factorcl(options: Options) -> dict[str, list[Probed]]:
                 training.fit(model, corpus, train, seed)
             found[name].append(probe(_features(model.eval(), corpus), corpus))
     return found
-
-
-# -------------------------------------------------------------------------------------------------- results
 
 
 def measure_identifiability(options: Options) -> dict:
@@ -209,12 +191,9 @@ def solve_closed_forms(corpus: Corpus) -> dict[str, dict]:
             part: equal_optima.make_features(solution, corpus.splits[part].factors, corpus.splits[part].label, seed)
             for seed, part in enumerate(("train", "test"))
         }
-        terms, scores = equal_optima.term_values(solution), probe(parts, corpus).scores
-        solved[name] = {
-            "terms": terms,
-            "objective": equal_optima.objective(terms),
-            "scores": {score: value["score"] for score, value in scores.items()},
-        }
+        terms = equal_optima.term_values(solution)
+        scores = {score: value["score"] for score, value in probe(parts, corpus).scores.items()}
+        solved[name] = {"terms": terms, "objective": equal_optima.objective(terms), "scores": scores}
     return solved
 
 
@@ -249,19 +228,10 @@ def _values(group: list[Probed], chosen: tuple[str, ...], part: str = "score") -
 
 
 def _finding(interval: Interval, above: float, runs: list[str], says: str) -> dict:
-    low, high = interval.low, interval.high
-    holds, spread = None, ""
+    mean, low, high = interval.mean, interval.low, interval.high
+    holds, says = None, f"{says}: {mean:.2f}"
     if low is not None:
-        spread = f" [{low:.2f}, {high:.2f}]"
-        if low > above:
-            holds = True
-        elif high < MARGIN:
-            holds = False
-    return {
-        "value": interval.mean,
-        "low": low,
-        "high": high,
-        "holds": holds,
-        "runs": runs,
-        "says": f"{says}: {interval.mean:.2f}{spread}",
-    }
+        says += f" [{low:.2f}, {high:.2f}]"
+        if low > above or high < MARGIN:
+            holds = low > above
+    return {"value": mean, "low": low, "high": high, "holds": holds, "runs": runs, "says": says}

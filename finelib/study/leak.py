@@ -28,7 +28,6 @@ def leak_of_video_features() -> pd.DataFrame:
         x, y, groups = leak.values[rows], leak.label[rows], videos[rows]
         guess = cross_val_predict(RidgeCV(PENALTIES), x, y, groups=groups, cv=GroupKFold(FOLDS))
         scores = metrics.score("mosi", guess, y)
-        count = len(set(groups))
-        name = f"the {count} videos they were learned on" if inside else "the other videos"
+        name = f"the {len(set(groups))} videos they were learned on" if inside else "the other videos"
         lines[name] = {"ACC-2": scores["acc2_nonzero"], "Corr": scores["corr"], "utterances": int(rows.sum())}
     return pd.DataFrame(lines).T.astype({"utterances": int})

@@ -7,7 +7,9 @@ on each, in any space; ``controls`` gives the same numbers where there is nothin
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -34,6 +36,8 @@ KINDS = ("STR", "UTR")
 SAMPLE = 1000  # utterances on which spaces are measured
 ALPHAS = np.logspace(-2, 4, 7)
 FOLDS = 5
+Groups = tuple[tuple[str, str], ...]  # modality and kind of each
+Points, Values, Label = Float[np.ndarray, "N D"], Float[np.ndarray, "G N w"], Float[np.ndarray, "N"]
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ class Representations:
         label: (N,).
     """
 
-    groups: tuple[tuple[str, str], ...]
-    values: Float[np.ndarray, "G N w"]
-    label: Float[np.ndarray, "N"]
+    groups: Groups
+    values: Values
+    label: Label
 
     @property
     def joined(self) -> Float[np.ndarray, "N Gw"]:
@@ -106,15 +110,7 @@ def sentiment_class(label: np.ndarray) -> np.ndarray:
     return np.sign(label).astype(int)
 
 
-# ----------------------------------------------------------------------------------------------- measures
-
-
-def measure(
-    joined: Float[np.ndarray, "N D"],
-    groups: tuple[tuple[str, str], ...],
-    values: Float[np.ndarray, "G N w"],
-    label: Float[np.ndarray, "N"],
-) -> dict[str, float]:
+def measure(joined: Points, groups: Groups, values: Values, label: Label) -> dict[str, float]:
     """Every number of Figure 5 in one space: the features themselves, or a projection of them.
 
     Args:
@@ -124,28 +120,18 @@ def measure(
     return sentiment(joined, label) | neutral_between(joined, label) | separation(groups, values) | density(values)
 
 
-def controls(
-    joined: Float[np.ndarray, "N D"],
-    groups: tuple[tuple[str, str], ...],
-    values: Float[np.ndarray, "G N w"],
-    label: Float[np.ndarray, "N"],
-    seed: int = 0,
-) -> dict[str, float]:
+def controls(joined: Points, groups: Groups, values: Values, label: Label, seed: int = 0) -> dict[str, float]:
     """``measure`` where there is nothing to find: labels shuffled over utterances, group names shuffled within each
     utterance, and for the density every feature shuffled over the points of its group."""
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(label)
     mixed = rng.permuted(np.arange(len(values))[:, None].repeat(values.shape[1], 1), axis=0)
     mixed = np.take_along_axis(values, mixed[..., None], 0)
-    return (
-        sentiment(joined, shuffled)
-        | neutral_between(joined, shuffled)
-        | separation(groups, mixed)
-        | density(rng.permuted(values, axis=1))
-    )
+    found = sentiment(joined, shuffled) | neutral_between(joined, shuffled) | separation(groups, mixed)
+    return found | density(rng.permuted(values, axis=1))
 
 
-def sentiment(points: Float[np.ndarray, "N D"], label: Float[np.ndarray, "N"]) -> dict[str, float]:
+def sentiment(points: Points, label: Label) -> dict[str, float]:
     """``spearman``: the largest rank correlation (absolute) of the label with one of the first three principal axes;
     ``label_r2``: R2 of a cross-validated linear probe."""
     axes = PCA(min(3, *points.shape), random_state=0).fit_transform(points)
@@ -155,7 +141,7 @@ def sentiment(points: Float[np.ndarray, "N D"], label: Float[np.ndarray, "N"]) -
     return {"spearman": float(rank), "label_r2": float(cross_val_score(probe, points, label, cv=folds).mean())}
 
 
-def neutral_between(points: Float[np.ndarray, "N D"], label: Float[np.ndarray, "N"]) -> dict[str, float]:
+def neutral_between(points: Points, label: Label) -> dict[str, float]:
     """``neutral_between``, ``others_between``: the share of neutral, and of other, points between the centroids of the
     negative and the positive ones. NaN where a class is missing.
 
@@ -164,18 +150,16 @@ def neutral_between(points: Float[np.ndarray, "N D"], label: Float[np.ndarray, "
     """
     classes = sentiment_class(label)
     if set(classes) != {-1, 0, 1}:
-        return {"neutral_between": float("nan"), "others_between": float("nan")}
+        return {"neutral_between": math.nan, "others_between": math.nan}
     low, high = points[classes < 0].mean(0), points[classes > 0].mean(0)
     along = (points - low) @ (high - low) / max(float((high - low) @ (high - low)), 1e-12)
     off = np.linalg.norm(points - low - along[:, None] * (high - low), axis=1)
     between = (along > 0) & (along < 1) & (off <= np.quantile(off[classes != 0], 0.95))
-    return {
-        "neutral_between": float(between[classes == 0].mean()),
-        "others_between": float(between[classes != 0].mean()),
-    }
+    neutral, others = between[classes == 0].mean(), between[classes != 0].mean()
+    return {"neutral_between": float(neutral), "others_between": float(others)}
 
 
-def separation(groups: tuple[tuple[str, str], ...], values: Float[np.ndarray, "G N w"]) -> dict[str, float]:
+def separation(groups: Groups, values: Values) -> dict[str, float]:
     """Whether modalities are apart, and STR and UTR of one modality alike.
 
     ``modality_silhouette`` and ``modality_accuracy`` (cross-validated linear probe, folds by utterance) are of all
@@ -187,23 +171,22 @@ def separation(groups: tuple[tuple[str, str], ...], values: Float[np.ndarray, "G
     utterance = np.tile(np.arange(size), len(groups))
     modality, kind = (np.repeat([group[i] for group in groups], size) for i in (0, 1))
     points = values.reshape(-1, values.shape[-1])
-    several = len(set(modality)) > 1
-    found = {
-        "modality_silhouette": _silhouette(points, modality) if several else float("nan"),
-        "modality_accuracy": _accuracy(points, modality, utterance) if several else float("nan"),
-    }
+    found = dict.fromkeys(("modality_silhouette", "modality_accuracy"), math.nan)
+    if len(set(modality)) > 1:
+        found["modality_silhouette"] = _silhouette(points, modality)
+        found["modality_accuracy"] = _accuracy(points, modality, utterance)
     here = [modality == m for m in dict.fromkeys(modality)]
     found["kind_silhouette"] = float(np.mean([_silhouette(points[i], kind[i]) for i in here]))
     found["kind_accuracy"] = float(np.mean([_accuracy(points[i], kind[i], utterance[i]) for i in here]))
     alike = cka_matrix(values)
-    same = np.array([[a[0] == b[0] for b in groups] for a in groups])
-    upper = np.triu(np.ones_like(same), 1).astype(bool)
-    found["cka_within"] = float(alike[same & upper].mean())
-    found["cka_across"] = float(alike[~same & upper].mean()) if several else float("nan")
-    return found
+    pairs = {True: [], False: []}  # of one modality, of two
+    for a, b in combinations(range(len(groups)), 2):
+        pairs[groups[a][0] == groups[b][0]].append(alike[a, b])
+    within, across = (float(np.mean(pairs[same])) if pairs[same] else math.nan for same in (True, False))
+    return found | {"cka_within": within, "cka_across": across}
 
 
-def cka_matrix(values: Float[np.ndarray, "G N w"]) -> Float[np.ndarray, "G G"]:
+def cka_matrix(values: Values) -> Float[np.ndarray, "G G"]:
     """Linear CKA of every two groups (Kornblith et al. 2019): 1 for the same cloud up to rotation and scale.
 
     ||X'Y||_F^2 / (||X'X||_F ||Y'Y||_F) of centred X and Y.
@@ -214,7 +197,7 @@ def cka_matrix(values: Float[np.ndarray, "G N w"]) -> Float[np.ndarray, "G G"]:
     return cross / np.maximum(own[:, None] * own, 1e-12)
 
 
-def density(values: Float[np.ndarray, "G N w"]) -> dict[str, float]:
+def density(values: Values) -> dict[str, float]:
     """Averages over groups: ``participation``, the participation ratio (tr C)^2 / tr C^2 of the covariance, the number
     of directions a cloud fills; ``neighbour_distance``, the mean distance to the nearest point of the same group
     over the root mean squared distance of two points."""

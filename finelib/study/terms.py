@@ -147,10 +147,7 @@ def _contrastive(model: FINE, train: dict[str, Tensor], valid: dict[str, Tensor]
     counts = torch.bincount(train["classes"], minlength=len(model.info.class_edges) + 1).clamp(min=1)
     queue = DynamicContrastiveQueue(counts.tolist(), train["z"].shape[1])
     queue.enqueue(train["z"], train["label"], train["classes"])
-    settings = {
-        "label_range": model.info.label_high - model.info.label_low,
-        "tau": model.config.tau,
-        "compensate": model.config.contrast == "accon",
-    }
+    label_range, compensate = model.info.label_high - model.info.label_low, model.config.contrast == "accon"
+    settings = {"label_range": label_range, "tau": model.config.tau, "compensate": compensate}
     alone = zip(valid["z"].split(1), valid["label"].split(1), valid["classes"].split(1), strict=True)
     return torch.stack([contrastive_loss(*utterance, queue, **settings) for utterance in alone]).mean()

@@ -22,13 +22,8 @@ VERDICTS = {ON: ("o", BLUE), OFF: ("X", ORANGE), SILENT: ("o", "none")}  # marke
 
 def write_audit(options: Options) -> dict[str, pd.DataFrame]:
     """cells, summary, false_alarms, gaps; written to figures/audit.{json,png,pdf} below ``options.out``."""
-    cells = lattice()
-    found = {
-        "cells": cells,
-        "summary": lattice_summary(cells),
-        "false_alarms": false_alarms(DRAWS[options.preset]),
-        "gaps": gaps(),
-    }
+    cells, alarms = lattice(), false_alarms(DRAWS[options.preset])
+    found = {"cells": cells, "summary": lattice_summary(cells), "false_alarms": alarms, "gaps": gaps()}
     style.save(overview(found), "audit", options.figures)
     content = {name: json.loads(frame.to_json(orient="records")) for name, frame in found.items()}
     write_atomically(options.figures / "audit.json", json.dumps(content, indent=1))
@@ -40,9 +35,8 @@ def overview(found: dict[str, pd.DataFrame]) -> Figure:
     cells = found["cells"]
     own = cells[(cells.row == "FINE") | (cells.table >= 5)]
     names = list(dict.fromkeys(f"{t}: {r}" for t, r in zip(own.table, own.row, strict=True)))
-    sheet, (left, right) = plt.subplots(
-        1, 2, figsize=(8.6, 0.9 + 0.235 * len(names)), layout="constrained", sharey=True, width_ratios=[1, 2]
-    )
+    size = (8.6, 0.9 + 0.235 * len(names))
+    sheet, (left, right) = plt.subplots(1, 2, figsize=size, layout="constrained", sharey=True, width_ratios=[1, 2])
     for cell in own.itertuples():
         marker, colour = VERDICTS[cell.verdict]
         column = (cell.metric != "ACC-2") + 0.22 * (cell.n == 3290)  # two test splits side by side

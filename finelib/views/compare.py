@@ -31,40 +31,23 @@ PLACES = sorted(
     key=lambda place: (abs(place[0]) + abs(place[1]), -place[0]),
 )
 
-# -------------------------------------------------------------------------------------------------- tables
-
 
 def frame(records: list[RunRecord]) -> pd.DataFrame:
     """One line per run: system, seed, its test metrics, parameters, training seconds, epochs, samples per second."""
-    return pd.DataFrame(
-        [
-            {
-                "system": record.name,
-                "seed": record.seed,
-                **record.test,
-                "parameters": record.parameters,
-                "seconds": record.timing["seconds"],
-                "epochs": len(record.curves),
-                "samples per second": record.timing["samples_per_second"],
-            }
-            for record in records
-        ]
-    )
+    lines = []
+    for record in records:
+        seconds, speed = record.timing["seconds"], record.timing["samples_per_second"]
+        cost = {"parameters": record.parameters, "seconds": seconds, "epochs": len(record.curves)}
+        lines.append({"system": record.name, "seed": record.seed} | record.test | cost | {"samples per second": speed})
+    return pd.DataFrame(lines)
 
 
 def summary(runs: pd.DataFrame, metric: str = "corr") -> pd.DataFrame:
     """Mean and standard deviation over seeds of a metric, median cost; best system first."""
-    grouped = runs.groupby("system", sort=False)
-    table = pd.DataFrame(
-        {
-            metric: grouped[metric].mean(),
-            "sd": grouped[metric].std(),
-            "seeds": grouped.size(),
-            "parameters": grouped["parameters"].first(),
-            "seconds": grouped["seconds"].median(),
-            "samples per second": grouped["samples per second"].median(),
-        }
-    )
+    columns = {metric: (metric, "mean"), "sd": (metric, "std"), "seeds": (metric, "size")}
+    columns |= {"parameters": ("parameters", "first"), "seconds": ("seconds", "median")}
+    columns |= {"samples per second": ("samples per second", "median")}
+    table = runs.groupby("system", sort=False).agg(**columns)
     return table.sort_values(metric, ascending=metric == "mae")
 
 
@@ -93,9 +76,8 @@ def minus_references(
     for reference, scores in reference_scores(corpus).items():
         for metric in names:
             gap = significance.interval([record.test[metric] - scores[metric] for record in records])
-            line = {"reference": reference, "metric": metric, "mean": gap.mean, "low": gap.low, "high": gap.high}
-            lines.append(line)
-    return pd.DataFrame(lines)
+            lines.append((reference, metric, gap.mean, gap.low, gap.high))
+    return pd.DataFrame(lines, columns=["reference", "metric", "mean", "low", "high"])
 
 
 def tuning_log(options: Options, corpus: str = "mosi") -> pd.DataFrame | None:
@@ -105,9 +87,6 @@ def tuning_log(options: Options, corpus: str = "mosi") -> pd.DataFrame | None:
     tried = json.loads((options.figures / "tuning.json").read_text())[f"{corpus}, {options.source}"]
     parts = {system: pd.DataFrame(lines).drop(columns="run").sort_values("dev_mae") for system, lines in tried.items()}
     return pd.concat(parts, names=["system", None]).reset_index("system").reset_index(drop=True)
-
-
-# ------------------------------------------------------------------------------------------------ pictures
 
 
 def against_cost(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Figure:
@@ -159,16 +138,10 @@ def _name_points(axis: Axes, cost: pd.Series, score: pd.Series, spread: pd.Serie
     taken = [Bbox([a - 5, b + 5]) for a, b in zip(low, high, strict=True)]
     taken += [text.get_window_extent() for text in axis.texts]
     for name in score.sort_values(ascending=False).index:
+        point = (cost[name], score[name])
         for offset in PLACES:
-            text = axis.annotate(
-                name,
-                (cost[name], score[name]),
-                xytext=offset,
-                textcoords="offset points",
-                ha="left" if offset[0] > 0 else "right",
-                va="center",
-                fontsize=9,
-            )
+            look = {"ha": "left" if offset[0] > 0 else "right", "va": "center", "fontsize": 9}
+            text = axis.annotate(name, point, offset, textcoords="offset points", **look)
             box = text.get_window_extent()
             free = box.count_overlaps(taken) == 0 and axis.bbox.containsx(box.x0) and axis.bbox.containsx(box.x1)
             if free or offset == PLACES[-1]:
@@ -176,7 +149,7 @@ def _name_points(axis: Axes, cost: pd.Series, score: pd.Series, spread: pd.Serie
                 break
             text.remove()
         if abs(offset[0]) + abs(offset[1]) > 20:  # far away: a line leads to the point
-            axis.annotate("", (cost[name], score[name]), offset, textcoords="offset points", arrowprops=LEADER)
+            axis.annotate("", point, offset, textcoords="offset points", arrowprops=LEADER)
 
 
 def _draw_references(axis: Axes, corpus: Corpus, metric: str, horizontal: bool) -> None:

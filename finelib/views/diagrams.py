@@ -15,25 +15,16 @@ from finelib.data import planted
 from finelib.data.features import Batch, Corpus, Frames
 from finelib.fine import FINE, FineOutput
 from finelib.paper import significance
-from finelib.views.style import BLUE, COLOURS, GREEN, GREY, NAMES, ORANGE, PURPLE, tint
+from finelib.views.style import BLUE, COLOURS, GREEN, GREY, NAMES, ORANGE, PURPLE, finish, tint
 
 STAGES = {"input": tint(GREY), "moq": tint(BLUE), "ftre": tint(GREEN), "fusion": tint(ORANGE), "loss": tint(PURPLE)}
 
 
-# ------------------------------------------------------------------------------------------------ Figure 1
-
-
 def utterance(corpus: Corpus, row: int = 0, split: str = "test") -> tuple[Figure, str]:
     """One utterance as FINE sees it: how much each frame stands out, and on planted data what made its label."""
-    part = corpus.splits[split]
-    count = len(corpus.modalities)
-    figure, axes = plt.subplots(
-        count + bool(part.factors),
-        1,
-        figsize=(7.2, 1.15 * count + (1.7 if part.factors else 0)),
-        layout="constrained",
-        squeeze=False,
-    )
+    part, count = corpus.splits[split], len(corpus.modalities)
+    rows, size = count + bool(part.factors), (7.2, 1.15 * count + 1.7 * bool(part.factors))
+    figure, axes = plt.subplots(rows, 1, figsize=size, layout="constrained", squeeze=False)
     for axis, m in zip(axes[:, 0], corpus.modalities, strict=False):
         frames = part.frames[m]
         values = np.asarray(frames.values[frames.start[row] : frames.start[row] + frames.length[row]])
@@ -64,17 +55,12 @@ def _mean_direction(frames: Frames) -> np.ndarray:
 
 
 def _factor_bars(axis, values: dict[str, np.ndarray], row: int) -> None:
-    weight = planted.DESIGNS["corpus"].weight
-    named = {f: w * values[f][row] for f, w in weight.items()}
-    colours = [COLOURS.get(f.upper(), "0.55") for f in named]
-    axis.bar(list(named), list(named.values()), color=colours)
+    named = {f: w * values[f][row] for f, w in planted.DESIGNS["corpus"].weight.items()}
+    axis.bar(list(named), list(named.values()), color=[COLOURS.get(f.upper(), "0.55") for f in named])
     axis.axhline(0, color="black", linewidth=0.6)
     axis.set_ylabel("adds to the label", fontsize=8)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-# ------------------------------------------------------------------------------------------------ Figure 2
 
 
 def architecture(model: FINE, batch: Batch) -> tuple[Figure, str]:
@@ -90,31 +76,25 @@ def architecture(model: FINE, batch: Batch) -> tuple[Figure, str]:
         _box(axis, x, 0.03, w, 0.09, f"{NAMES[m]} frames\n{_shape(batch.features[m])}", "input")
         experts = f"MoQ: {c.experts} Q-Formers of {c.queries} queries,\ntop {c.top_k} by the router"
         _box(axis, x, 0.19, w, 0.13, f"{experts}\n{_shape(out.moq[m].tokens)}", "moq")
-        _box(axis, x, 0.39, w / 2 - 0.005, 0.09, f"shared\n{_shape(out.features.shared[m])}", "ftre")
-        _box(axis, x + w / 2 + 0.005, 0.39, w / 2 - 0.005, 0.09, f"unique\n{_shape(out.features.unique[m])}", "ftre")
-        _box(axis, x, 0.54, w / 2 - 0.005, 0.09, f"STR\n{_shape(out.features.str_[m])}", "ftre")
-        _box(axis, x + w / 2 + 0.005, 0.54, w / 2 - 0.005, 0.09, f"UTR\n{_shape(out.features.utr[m])}", "ftre")
+        right, half = x + w / 2 + 0.005, w / 2 - 0.005
+        _box(axis, x, 0.39, half, 0.09, f"shared\n{_shape(out.features.shared[m])}", "ftre")
+        _box(axis, right, 0.39, half, 0.09, f"unique\n{_shape(out.features.unique[m])}", "ftre")
+        _box(axis, x, 0.54, half, 0.09, f"STR\n{_shape(out.features.str_[m])}", "ftre")
+        _box(axis, right, 0.54, half, 0.09, f"UTR\n{_shape(out.features.utr[m])}", "ftre")
         _arrow(axis, x + w / 2, 0.12, x + w / 2, 0.19)
         for side in (x + w / 4, x + 3 * w / 4):
             _arrow(axis, side, 0.32, side, 0.39)
             _arrow(axis, side, 0.48, side, 0.54)
             _arrow(axis, side, 0.63, side, 0.70)
-    groups = 2 * len(ms)
-    _box(
-        axis,
-        0.01,
-        0.70,
-        0.74,
-        0.09,
-        f"Transformer, {c.fusion_layers} layer{'s' if c.fusion_layers > 1 else ''}: "
-        f"{len(ms)} [CLS] and {groups} groups of {c.queries} tokens → [CLS] {_shape(out.cls)}",
-        "fusion",
-    )
+    fusion = f"Transformer, {c.fusion_layers} layer{'s' if c.fusion_layers > 1 else ''}"
+    tokens = f"{len(ms)} [CLS] and {2 * len(ms)} groups of {c.queries} tokens → [CLS] {_shape(out.cls)}"
+    _box(axis, 0.01, 0.70, 0.74, 0.09, f"{fusion}: {tokens}", "fusion")
     _arrow(axis, 0.38, 0.79, 0.38, 0.86)
     _box(axis, 0.2, 0.86, 0.36, 0.09, f"head → prediction {_shape(out.prediction)}", "fusion")
+    queue = "none" if model.queue is None else f"{len(model.queue.filled)} vectors"
     for y, text in (
         (0.905, f"L_MP  ({c.loss.upper()})"),
-        (0.745, f"L_CL  {c.contrast}, queue of\n{_queue(model)}"),
+        (0.745, f"L_CL  {c.contrast}, queue of\n{queue}"),
         (0.585, "L_UP  from each\nmodality's STR, UTR"),
         (0.435, "L_MI  (Figure 4)"),
         (0.255, "L_aux  load balance"),
@@ -122,19 +102,11 @@ def architecture(model: FINE, batch: Batch) -> tuple[Figure, str]:
         _box(axis, 0.79, y - 0.045, 0.2, 0.09, text, "loss")
         _arrow(axis, 0.56 if y > 0.86 else 0.752, y, 0.79, y, dashed=True)
     total = sum(p.numel() for p in model.parameters())
-    caption = (
+    return figure, (
         f"**Figure 2.** FINE as it runs here, with the shapes of one batch of {len(batch)} utterances of "
         f"{model.info.title}: {total:,} parameters. Dashed: used in training only; nothing of it feeds back into "
         "the prediction."
     )
-    return figure, caption
-
-
-def _queue(model: FINE) -> str:
-    return "none" if model.queue is None else f"{len(model.queue.filled)} vectors"
-
-
-# ------------------------------------------------------------------------------------------------ Figure 4
 
 
 def factorised_encoder(model: FINE, output: FineOutput) -> tuple[Figure, str]:
@@ -153,23 +125,21 @@ def factorised_encoder(model: FINE, output: FineOutput) -> tuple[Figure, str]:
     _box(axis, 0.49, 0.2, 0.15, 0.15, f"UTR  E^utr\n{_shape(f.utr[m])}", "ftre")
     _box(axis, 0.49, 0.44, 0.15, 0.13, f"label encoders\n1 → {c.label_width}: one shared,\n{count} unique", "input")
     critic = f"{c.critic}, {pairs} pairs"
-    estimates = (
+    for y, text, x0, y0 in (
         (0.86, f"I_sha  InfoNCE ↑\n{critic}", 0.315, 0.81),
         (0.66, f"I_str  NCE-CLUB ↓ given Y\n{critic}", 0.64, 0.735),
         (0.2, f"I_utr  InfoNCE ↑ with Y\n{c.critic}, {count} modalities", 0.64, 0.275),
         (0.0, f"I_uni  NCE-CLUB ↓\n{critic}", 0.315, 0.2),
-    )
-    for y, text, x0, y0 in estimates:
+    ):
         _box(axis, 0.74, y, 0.25, 0.12, text, "loss")
         _arrow(axis, x0, y0, 0.74, y + 0.06, dashed=True)
     _arrow(axis, 0.64, 0.54, 0.74, 0.68, dashed=True)
     _arrow(axis, 0.64, 0.47, 0.74, 0.3, dashed=True)
-    caption = (
+    return figure, (
         f"**Figure 4.** The factorised task-relevant encoder of one modality ({NAMES[m]}) with the shapes of one "
         "batch, and the four estimates of L_MI (Eq. 7, 8, 10, 11): ↑ raised, ↓ lowered. Tokens are averaged "
         "before they are scored. Dashed: used in training only."
     )
-    return figure, caption
 
 
 def factorisation(values: dict[str, dict[str, list[float]]], title: str) -> tuple[Figure, str]:
@@ -182,35 +152,23 @@ def factorisation(values: dict[str, dict[str, list[float]]], title: str) -> tupl
         spans = [significance.interval(by_part[part]) for part in parts]
         half = [0 if s.low is None else s.mean - s.low for s in spans]
         place = np.arange(len(parts)) + (i - (len(sources) - 1) / 2) * width
-        axis.bar(
-            place,
-            [s.mean for s in spans],
-            width,
-            color=colours[source],
-            label=source,
-            yerr=half if any(half) else None,
-            error_kw={"linewidth": 0.8},
-        )
+        look = {"color": colours[source], "label": source, "error_kw": {"linewidth": 0.8}}
+        axis.bar(place, [s.mean for s in spans], width, yerr=half if any(half) else None, **look)
     axis.axhline(0, color="black", linewidth=0.6)
     axis.set_xticks(range(len(parts)), parts, rotation=30, ha="right", fontsize=8)
-    axis.set(ylabel="nats")
+    axis.set_ylabel("nats")
     axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
-    plt.close(figure)
+    finish(figure)
     whole = parts[0]
     said = "; ".join(f"{source} {np.mean(by_part[whole]):.2f}" for source, by_part in values.items())
     runs = max(len(by_part[whole]) for by_part in values.values())
-    caption = (
+    return figure, (
         f"**Figure 3.** Where the information about the label lies, {title}: mean over {runs} runs with 95 % t "
         f"intervals, in nats. {whole}: {said}. I(m;Y|rest) is what one modality has to itself, I(i;j;Y) what two "
         "tell alike; a negative co-information says that they tell more together than one by one. Values are "
         "-½ ln(1 - R²) of a linear probe on the test split (of the best prediction, for the true factors), so "
         "lower bounds."
     )
-    return figure, caption
-
-
-# ------------------------------------------------------------------------------------------------- drawing
 
 
 def _canvas(width: float, height: float):
@@ -222,17 +180,8 @@ def _canvas(width: float, height: float):
 
 
 def _box(axis, x: float, y: float, width: float, height: float, text: str, stage: str) -> None:
-    axis.add_patch(
-        FancyBboxPatch(
-            (x, y),
-            width,
-            height,
-            boxstyle="round,pad=0,rounding_size=0.012",
-            facecolor=STAGES[stage],
-            edgecolor="0.35",
-            linewidth=0.7,
-        )
-    )
+    look = {"facecolor": STAGES[stage], "edgecolor": "0.35", "linewidth": 0.7}
+    axis.add_patch(FancyBboxPatch((x, y), width, height, "round,pad=0,rounding_size=0.012", **look))
     axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=6.5, linespacing=1.35)
 
 

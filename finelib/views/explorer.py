@@ -58,10 +58,9 @@ def look(model: FINE, batch: Batch, muted: tuple[str, ...] = ()) -> Look:
     model.eval()
     for m in muted:
         batch = mute(batch, m)
-    inputs = model.inputs(batch)
+    inputs, output = model.inputs(batch), model(batch)
     frames = {m: inputs[m][0] for m in model.modalities}  # each (1, T, d)
     attention = model.moq.attention(frames, {m: inputs[m][1] for m in model.modalities})  # each (1, E, l, T)
-    output = model(batch)
     kinds = {"STR": output.features.str_, "UTR": output.features.utr}
     return Look(
         {m: x[0] for m, x in frames.items()},
@@ -82,17 +81,15 @@ def draw(seen: Look, label: float, low: float, high: float, queries: int) -> Fig
     for row, m in zip(axes, seen.frames, strict=True):
         frames, experts = seen.frames[m].T, len(seen.router[m])
         row[0].imshow(frames, aspect="auto", cmap="RdBu_r", vmin=-3, vmax=3, interpolation="nearest")
-        row[0].set(ylabel=NAMES[m], yticks=[], title="features over time" if m == list(seen.frames)[0] else "")
+        row[0].set(ylabel=NAMES[m], yticks=[])
         row[1].imshow(seen.attention[m], aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
-        row[1].set(
-            yticks=np.arange(experts) * queries + (queries - 1) / 2,
-            yticklabels=[f"expert {e}" for e in range(experts)],
-            title="attention of each expert's queries" if m == list(seen.frames)[0] else "",
-        )
-        for axis in row:
+        middles = np.arange(experts) * queries + (queries - 1) / 2
+        row[1].set_yticks(middles, [f"expert {e}" for e in range(experts)])
+    for column, title in zip(axes.T, ("features over time", "attention of each expert's queries"), strict=True):
+        column[0].set_title(title)
+        column[-1].set_xlabel("frame")
+        for axis in column:
             axis.tick_params(labelsize=7)
-    axes[-1, 0].set_xlabel("frame")
-    axes[-1, 1].set_xlabel("frame")
     _summary(bottom.subplots(1, 3, width_ratios=[1, 1.2, 1.4]), seen, label, low, high)
     plt.close(figure)
     return figure
@@ -128,17 +125,15 @@ def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBo
         model: with Q-Formers.
     """
     part = corpus.splits[split]
-    which = ipywidgets.Dropdown(
-        options=[(f"{i}: {name}", i) for i, name in enumerate(part.ids)], description="utterance"
-    )
+    named = [(f"{i}: {name}", i) for i, name in enumerate(part.ids)]
+    which = ipywidgets.Dropdown(options=named, description="utterance")
     muted = ipywidgets.ToggleButtons(options=[EVERYTHING, *(NAMES[m] for m in model.modalities)], description="mute")
     said, picture = ipywidgets.Label(), ipywidgets.Image(format="png", layout={"max_width": "100%"})
 
     def show(_change: object = None) -> None:
         chosen = tuple(m for m in model.modalities if NAMES[m] == muted.value)
         seen = look(model, corpus.batch([which.value], split, model.modalities), chosen)
-        label = float(part.label[which.value])
-        text = shortened(part.text[which.value])
+        label, text = float(part.label[which.value]), shortened(part.text[which.value])
         said.value = f"{text} label {label:+.2f}, prediction {seen.prediction:+.2f}".strip()
         picture.value = png(draw(seen, label, corpus.info.label_low, corpus.info.label_high, model.config.queries), 90)
 

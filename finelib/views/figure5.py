@@ -26,7 +26,7 @@ from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, write_atomically
 from finelib.study import representations
 from finelib.study.figure5 import CLASSES, MEASURES, SEED, Projection, measure_figure5, pca, project, thinned, umap
-from finelib.study.representations import Representations
+from finelib.study.representations import Groups, Representations
 from finelib.views import style
 from finelib.views.style import COLOURS, NAMES, SENTIMENT, shortened
 
@@ -75,17 +75,16 @@ class Figure5:
         return draw(self)
 
 
+@dataclass(frozen=True)
 class Page:
     """A self-contained page that shows itself in a notebook, in a frame of its own."""
 
-    def __init__(self, html: str, height: int = 640):
-        self.html, self.height = html, height
+    html: str
+    height: int = 640
 
     def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{escape(self.html)}" style="width: 100%; height: {self.height}px; border: 0" '
-            'title="interactive Figure 5"></iframe>'
-        )
+        style = f"width: 100%; height: {self.height}px; border: 0"
+        return f'<iframe srcdoc="{escape(self.html)}" style="{style}" title="interactive Figure 5"></iframe>'
 
 
 def make_figure5(options: Options) -> Figure5:
@@ -112,9 +111,6 @@ def write_figure5(figure: Figure5, folder: Path) -> None:
     write_atomically(folder / "figure5b.html", figure.page_b.html)
 
 
-# ----------------------------------------------------------------------------------------- printed panels
-
-
 def draw(figure: Figure5) -> Figure:
     """Panels (a) by class and by label, (b) by group, the PCA check below them, and the factors of planted data."""
     planted, label = "factors" in figure.numbers, figure.features.label
@@ -131,17 +127,9 @@ def draw(figure: Figure5) -> Figure:
         _draw_groups(row[2], projection.groups, figure.features.groups)
     bar = parts[0].colorbar(mappable, ax=axes[:, 1], orientation="horizontal", shrink=0.8, aspect=25, pad=0.02)
     bar.ax.tick_params(labelsize=6)
+    look = {"fontsize": 6, "frameon": False, "ncols": 3, "handletextpad": 0.1, "columnspacing": 0.8}
     for above, below in zip(axes[0, ::2], axes[1, ::2], strict=True):
-        below.legend(
-            *above.get_legend_handles_labels(),
-            fontsize=6,
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0.02),
-            frameon=False,
-            ncols=3,
-            handletextpad=0.1,
-            columnspacing=0.8,
-        )
+        below.legend(*above.get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0.02), **look)
     if planted:
         _draw_factors(parts[1], figure.numbers)
     plt.close(sheet)
@@ -156,12 +144,17 @@ def _draw_classes(axis: Axes3D, points: Float[np.ndarray, "N 3"], label: Float[n
 
 
 def _draw_labels(axis: Axes3D, points: Float[np.ndarray, "N 3"], label: Float[np.ndarray, "N"], corpus: Corpus):
-    bound = max(abs(corpus.info.label_low), abs(corpus.info.label_high))
+    bound = _bound(corpus)
     look = {"c": label, "cmap": SENTIMENT_SCALE, "vmin": -bound, "vmax": bound, "alpha": 0.9, "linewidths": 0}
     return axis.scatter(*points.T, s=_size(len(points)), depthshade=False, **look)
 
 
-def _draw_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: tuple[tuple[str, str], ...]) -> None:
+def _bound(corpus: Corpus) -> float:
+    """The largest label, either way."""
+    return max(abs(corpus.info.label_low), abs(corpus.info.label_high))
+
+
+def _draw_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: Groups) -> None:
     for cloud, (m, kind) in zip(points, groups, strict=True):
         face = COLOURS[m] if kind == "STR" else "none"
         look = {"facecolors": face, "edgecolors": COLOURS[m], "marker": MODALITY_MARKERS[m], "linewidths": 0.5}
@@ -170,32 +163,23 @@ def _draw_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: tuple
     _name_groups(axis, points, groups)
 
 
-def _name_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: tuple[tuple[str, str], ...]) -> None:
+def _name_groups(axis: Axes3D, points: Float[np.ndarray, "G N 3"], groups: Groups) -> None:
     """Names at both sides of the axes, in the order of the clouds, each with a line to its cloud's outermost point.
 
     Where points lie dense, a hollow marker cannot be told from a filled one, so the legend is not enough.
     """
-    flat = np.stack(
-        [np.stack(proj3d.proj_transform(*cloud.T, axis.get_proj())[:2], 1) for cloud in points]
-    )  # (G, N, 2)
+    clouds = [proj3d.proj_transform(*cloud.T, axis.get_proj())[:2] for cloud in points]
+    flat = np.stack(clouds).transpose(0, 2, 1)  # (G, N, 2)
     far = np.linalg.norm(flat - flat.mean((0, 1)), axis=-1).argmax(1)
     ends = flat[np.arange(len(flat)), far]  # (G, 2), in the plane of the page
     by_side = np.argsort(ends[:, 0], kind="stable")
     half = len(by_side) // 2
-    for side, places in ((0.0, by_side[:half]), (1.0, by_side[half:])):
+    line = {"arrowstyle": "-", "linewidth": 0.4, "color": "0.4", "shrinkA": 1, "shrinkB": 0}
+    look = {"textcoords": "axes fraction", "va": "center", "fontsize": 5.5, "zorder": 5, "arrowprops": line}
+    for side, places, align in ((0.0, by_side[:half], "left"), (1.0, by_side[half:], "right")):
         heights = np.linspace(0.92, 0.12, len(places)) if len(places) > 1 else [0.5]
         for place, height in zip(sorted(places, key=lambda g: -ends[g, 1]), heights, strict=True):
-            axis.annotate(
-                " ".join(groups[place]),
-                ends[place],
-                (side, height),
-                textcoords="axes fraction",
-                ha="left" if side == 0 else "right",
-                va="center",
-                fontsize=5.5,
-                zorder=5,
-                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.4", "shrinkA": 1, "shrinkB": 0},
-            )
+            axis.annotate(" ".join(groups[place]), ends[place], (side, height), ha=align, **look)
 
 
 def _draw_factors(sheet: SubFigure, numbers: dict) -> None:
@@ -224,21 +208,17 @@ def _strip(axis: Axes3D) -> None:
     axis.set_box_aspect(None, zoom=1.15)
 
 
-# -------------------------------------------------------------------------------------- interactive pages
-
-
 def page(figure: Figure5, panel: str) -> str:
     """Panel "a" or "b" as one self-contained page."""
-    rows = thinned(len(figure.features.label), DRAWN)
-    test, arrays = figure.corpus.splits["test"], figure.record.predictions()
-    clouds = _clouds(figure, panel, rows)
+    rows, corpus = thinned(len(figure.features.label), DRAWN), figure.corpus
+    test, arrays, clouds = corpus.splits["test"], figure.record.predictions(), _clouds(figure, panel, rows)
     content = {
         "panel": panel,
         "ids": [shortened(str(test.ids[i]), SHOWN) for i in rows],
         "text": [shortened(test.text[i], SHOWN) for i in rows],
         "label": arrays["test_label"][rows].astype(float).round(3).tolist(),
         "prediction": arrays["test"][rows].astype(float).round(3).tolist(),
-        "bound": max(abs(figure.corpus.info.label_low), abs(figure.corpus.info.label_high)),
+        "bound": _bound(corpus),
         "scale": [[(value + 1) / 2, colour] for value, colour in SENTIMENT.items()],
         "classes": [{"value": value, "name": name, "colour": SENTIMENT[value]} for value, name in CLASSES.items()],
         "clouds": clouds,
@@ -249,17 +229,10 @@ def page(figure: Figure5, panel: str) -> str:
         ],
     }
     shown = f"{len(rows)} of {len(test)} test utterances"
-    return style.render(
-        "figure5.html",
-        panel=panel,
-        corpus=figure.corpus,
-        run=figure.record.id,
-        shown=shown if len(rows) == len(test) else f"{shown}, chosen with seed {SEED}",
-        plotly=get_plotlyjs(),
-        poster=_poster(figure, panel),
-        content=content,
-        tsne=min(TSNE_POINTS, len(rows)),
-    )
+    shown += "" if len(rows) == len(test) else f", chosen with seed {SEED}"
+    about = {"panel": panel, "corpus": corpus, "run": figure.record.id, "shown": shown, "content": content}
+    scripts = {"plotly": get_plotlyjs(), "poster": _poster(figure, panel), "tsne": min(TSNE_POINTS, len(rows))}
+    return style.render("figure5.html", **about, **scripts)
 
 
 def _poster(figure: Figure5, panel: str) -> str:
@@ -278,8 +251,7 @@ def _poster(figure: Figure5, panel: str) -> str:
 
 
 def _clouds(figure: Figure5, panel: str, rows: np.ndarray) -> dict[str, list]:
-    """projection -> one list of x, y, z for (a), one for each group for (b); t-SNE of panel (a) has a subsample, None
-    elsewhere."""
+    """projection -> lists of x, y, z: one for (a), one a group for (b); t-SNE in (a) is of a subsample, else None."""
     found = {}
     for name, projection in figure.projections.items():
         clouds = projection.joined[None, rows] if panel == "a" else projection.groups[:, rows]

@@ -31,12 +31,7 @@ TERMS = {
     "L_recon": "reconstruction",
     "critic": "NCE-CLUB critics",
 }
-ESTIMATES = {
-    "I_sha": "I_sha (raised)",
-    "I_uni": "I_uni (lowered)",
-    "I_str": "I_str (lowered)",
-    "I_utr": "I_utr (raised)",
-}
+ESTIMATES = {term: f"{term} ({'raised' if RAISES[term] else 'lowered'})" for term in RAISES if term.startswith("I_")}
 CLASS_NAMES = {  # of each kind of metrics
     "mosi": [f"{value:+d}" if value else "0" for value in range(-3, 4)],
     "sims": ["neg.", "weakly neg.", "neutral", "weakly pos.", "pos."],
@@ -46,12 +41,12 @@ CLASS_NAMES = {  # of each kind of metrics
 
 def training_curves(records: list[RunRecord]) -> Figure:
     """Every loss term on train and the dev MAE, one line per seed; a dot marks the selected epoch."""
-    return _curves(records, {**TERMS, "dev_mae": "dev MAE", "dev_corr": "dev Corr"}, columns=4)
+    return _curves(records, {**TERMS, "dev_mae": "dev MAE", "dev_corr": "dev Corr"})
 
 
 def mi_estimates(records: list[RunRecord]) -> Figure:
     """The four mutual-information estimates on train, in nats; InfoNCE cannot exceed log of the batch size."""
-    figure = _curves(records, ESTIMATES, columns=4)
+    figure = _curves(records, ESTIMATES)
     bound = math.log(records[0].config["train"]["batch_size"])
     for axis, name in zip(figure.axes, ESTIMATES, strict=False):
         if name in ("I_sha", "I_utr"):
@@ -61,16 +56,15 @@ def mi_estimates(records: list[RunRecord]) -> Figure:
     return figure
 
 
-def _curves(records: list[RunRecord], names: dict[str, str], columns: int) -> Figure:
+def _curves(records: list[RunRecord], names: dict[str, str], columns: int = 4) -> Figure:
     rows = math.ceil(len(names) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 2.4 * rows), layout="constrained", squeeze=False)
     for axis, (name, title) in zip(axes.flat, names.items(), strict=False):
         for record in records:
             values = [curve[name] for curve in record.curves]
-            epochs = np.arange(1, len(values) + 1)
+            (line,) = axis.plot(range(1, len(values) + 1), values, linewidth=1.3, alpha=0.8)
             chosen = record.selected_epoch
-            (line,) = axis.plot(epochs, values, linewidth=1.3, alpha=0.8)
-            axis.plot(epochs[chosen], values[chosen], "o", color=line.get_color(), markersize=4)
+            axis.plot(chosen + 1, values[chosen], "o", color=line.get_color(), markersize=4)
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
     for axis in axes.flat[len(names) :]:
@@ -82,10 +76,9 @@ def router_load(outputs: dict[str, MoQOutput], top_k: int) -> Figure:
     """Mean router probability of each expert, and the share of utterances that have it among their top k."""
     figure, axes = panels(len(outputs), 3.2, 2.6, sharey=False)
     for axis, (m, out) in zip(axes, outputs.items(), strict=True):
-        probability = out.router.detach()
+        probability, places = out.router.detach(), np.arange(out.router.shape[1])
         chosen = probability.topk(top_k).indices
-        share = [(chosen == e).any(1).float().mean().item() for e in range(probability.shape[1])]
-        places = np.arange(probability.shape[1])
+        share = [(chosen == e).any(1).float().mean().item() for e in places]
         axis.bar(places - 0.2, probability.mean(0), 0.4, color=COLOURS[m], label="mean probability")
         axis.bar(places + 0.2, share, 0.4, color=COLOURS[m], alpha=0.4, label=f"share in top {top_k}")
         axis.axhline(1 / len(places), color="grey", linestyle="--", linewidth=1)
@@ -99,13 +92,11 @@ def confusion(info: CorpusInfo, prediction: np.ndarray, label: np.ndarray) -> Fi
     """Confusion of the corpus's classes (ACC-7 of CMU-MOSI, ACC-5 of CH-SIMS, two of UR-FUNNY): counts, coloured by
     the share of the true class."""
     names = CLASS_NAMES[info.metrics]
-    predicted, true = (_accuracy_class(info, values) for values in (prediction, label))
-    counts = confusion_matrix(true, predicted, labels=range(len(names)))
+    counts = confusion_matrix(*(_accuracy_class(info, v) for v in (label, prediction)), labels=range(len(names)))
     counts = pd.DataFrame(counts, pd.Index(names, name="true"), pd.Index(names, name="predicted"))
     share = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    side = 1.6 + 0.55 * len(names)
+    side, bar = 1.6 + 0.55 * len(names), {"label": "share of the true class"}
     figure, axis = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
-    bar = {"label": "share of the true class"}
     sns.heatmap(share, annot=counts, fmt="d", cmap="Blues", vmin=0, vmax=1, cbar_kws=bar, ax=axis)
     return finish(figure)
 
@@ -131,18 +122,12 @@ def scatter(prediction: np.ndarray, label: np.ndarray) -> Figure:
 
 def worst_errors(record: RunRecord, corpus: Corpus, count: int = 8) -> pd.DataFrame:
     """The test utterances with the largest errors; the text column is left out where the source has no text."""
-    arrays = record.predictions()
-    error = np.abs(arrays["test"] - arrays["test_label"])
-    rows = np.argsort(-error)[:count]
-    table = pd.DataFrame(
-        {
-            "id": arrays["test_ids"][rows],
-            "text": [shortened(corpus.splits["test"].text[i]) for i in rows],
-            "label": arrays["test_label"][rows].round(2),
-            "prediction": arrays["test"][rows].round(2),
-            "error": error[rows].round(2),
-        }
-    )
+    arrays, text = record.predictions(), corpus.splits["test"].text
+    table = pd.DataFrame({"id": arrays["test_ids"], "text": [shortened(t) for t in text]})
+    table = table.assign(label=arrays["test_label"], prediction=arrays["test"])
+    error = (table["prediction"] - table["label"]).abs()
+    rows = np.argsort(-error.to_numpy())[:count]
+    table = table.assign(error=error).iloc[rows].reset_index(drop=True).round(2)
     return table if table["text"].any() else table.drop(columns="text")
 
 
@@ -176,8 +161,7 @@ def target_angles() -> Figure:
     theta = torch.linspace(0, math.pi, 200)
     for share, colour in zip((0.1, 0.3, 0.6, 1.0), sns.color_palette("crest", 4), strict=True):
         similarity = angle_compensated_cosine(theta.cos(), torch.full_like(theta, share), 1.0)
-        name = f"d = {share:g} L" + (" (SupCon)" if share == 1 else "")
-        axis.plot(theta / math.pi, similarity, color=colour, label=name)
+        axis.plot(theta / math.pi, similarity, color=colour, label=f"d = {share:g} L" + " (SupCon)" * (share == 1))
         axis.plot(share, -1, "o", color=colour)
     axis.set(xlabel="angle between the two / π", ylabel="cos of the compensated angle", ylim=(-1.1, 1.05))
     legend_beside([axis])
@@ -191,8 +175,8 @@ def control_effects(effects: dict[str, list[tuple[float, float]]]) -> Figure:
         for with_term, without in pairs:
             moved = (with_term > without) == RAISES[term]
             axis.plot([0, 1], [without, with_term], "o-", color=BLUE if moved else ORANGE)
-        axis.set(title=f"{term} {'↑' if RAISES[term] else '↓'}", xticks=[0, 1], xlim=(-0.3, 1.3))
-        axis.set_xticklabels(["without", "with"])
+        axis.set(title=f"{term} {'↑' if RAISES[term] else '↓'}", xlim=(-0.3, 1.3))
+        axis.set_xticks([0, 1], ["without", "with"])
     axes[0].set_ylabel("measured value")
     return finish(figure)
 
@@ -208,10 +192,8 @@ def effects_table(effects: dict[str, list[tuple[float, float]]]) -> pd.DataFrame
 def score_matrix(scores: Float[Tensor | np.ndarray, "N N"], left: str = "text", right: str = "audio") -> Figure:
     """A critic's scores of every utterance of one modality with every one of another; pairs are on the diagonal."""
     figure, axis = plt.subplots(figsize=(3.6, 3), layout="constrained")
-    image = axis.imshow(torch.as_tensor(scores).detach().numpy(), cmap="viridis")
-    title = f"scores of {left} with {right}"
-    axis.set(title=title, xlabel=f"{right} of utterance", ylabel=f"{left} of utterance")
-    figure.colorbar(image)
+    figure.colorbar(axis.imshow(torch.as_tensor(scores).detach().numpy(), cmap="viridis"))
+    axis.set(title=f"scores of {left} with {right}", xlabel=f"{right} of utterance", ylabel=f"{left} of utterance")
     plt.close(figure)
     return figure
 
@@ -224,9 +206,8 @@ def factor_bars(corpus: Corpus) -> Figure:
     """
     train = corpus.splits["train"]
     if not train.factors:
-        raise ValueError(
-            f"{corpus.info.title}: found {corpus.kind} data, expected planted data, whose factors are known"
-        )
+        found = f"{corpus.info.title}: found {corpus.kind} data"
+        raise ValueError(f"{found}, expected planted data, whose factors are known")
     found = {f: abs(correlation(values, train.label)) for f, values in train.factors.items() if f != "oracle"}
     figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
     axis.bar(list(found), list(found.values()), color="grey")

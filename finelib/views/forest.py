@@ -42,9 +42,7 @@ def forest(rows: list[Row], printed: list[Row] = ()) -> Figure:
     marks = [("o", BLUE, BLUE, "differs, p (Holm) < .05"), ("o", BLUE, "white", "not shown to differ")]
     if gaps:
         marks.append(("D", ORANGE, "none", "gap printed in the paper"))
-    handles = [
-        Line2D([], [], linestyle="", marker=m, color=c, markerfacecolor=f, label=text) for m, c, f, text in marks
-    ]
+    handles = [Line2D([], [], ls="", marker=m, color=c, markerfacecolor=f, label=text) for m, c, f, text in marks]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize="small")
     return style.finish(figure)
 
@@ -57,62 +55,37 @@ def forest_interactive(rows: list[Row], printed: list[Row] = ()) -> plotly.graph
     for column, (metric, factor, title) in enumerate(FOREST, 1):
         found = [row.differences[metric] for row in rows]
         up, down = ([_half(f, side, factor) for f in found] for side in ("high", "low"))
-        figure.add_scatter(
-            x=[factor * f["mean"] for f in found],
-            y=names,
-            mode="markers",
-            marker={"color": BLUE, "size": 8},
-            name=title,
-            error_x={"type": "data", "array": up, "arrayminus": down},
-            text=[
-                f"p (Holm) {comparisons.p_text(f['p_holm'])}, {f['seeds']} seeds, {f['utterances']} utterances"
-                for f in found
-            ],
-            row=1,
-            col=column,
-        )
-        figure.add_vline(0, line_color="grey", line_width=1, row=1, col=column)
-        figure.update_xaxes(title=title, row=1, col=column)
+        look = {"marker": {"color": BLUE, "size": 8}, "error_x": {"type": "data", "array": up, "arrayminus": down}}
+        tested = [comparisons.p_text(f["p_holm"]) for f in found]
+        counts = [f"{f['seeds']} seeds, {f['utterances']} utterances" for f in found]
+        look["text"] = [f"p (Holm) {p}, {n}" for p, n in zip(tested, counts, strict=True)]
+        means, place = [factor * f["mean"] for f in found], {"row": 1, "col": column}
+        figure.add_scatter(x=means, y=names, mode="markers", name=title, **look, **place)
+        figure.add_vline(0, line_color="grey", line_width=1, **place)
+        figure.update_xaxes(title=title, **place)
     shown = [name for name in names if name in gaps]
     if shown:
-        figure.add_scatter(
-            x=[gaps[name] for name in shown],
-            y=shown,
-            mode="markers",
-            marker={"symbol": "diamond-open", "color": ORANGE, "size": 8},
-            name="gap printed in the paper",
-            row=1,
-            col=2,
-        )
-    return figure.update_layout(
-        template="plotly_white", height=160 + 26 * len(rows), showlegend=False, margin={"t": 20}, hovermode="closest"
-    )
+        look = {"marker": {"symbol": "diamond-open", "color": ORANGE, "size": 8}, "name": "gap printed in the paper"}
+        figure.add_scatter(x=[gaps[name] for name in shown], y=shown, mode="markers", row=1, col=2, **look)
+    figure.update_layout(template="plotly_white", showlegend=False, margin={"t": 20}, hovermode="closest")
+    return figure.update_layout(height=160 + 26 * len(rows))
 
 
 def table_forest(table: Table, folder: Path) -> Figure | None:
-    """The forest of Table 5 or 6: its first measured block, with the printed gaps; folder/tableN_forest.*.
-
-    None where nothing was measured.
-    """
-    printed = [row for row in table.rows if row.data == "printed"]
-    return save_forest(first_block(table), f"table{table.number}_forest", folder, printed)
+    """The forest of Table 5 or 6: its first measured block, with the printed gaps; folder/tableN_forest.*, or None."""
+    return save_forest(first_block(table), f"table{table.number}_forest", folder, table.printed)
 
 
 def component_forest(table: Table, folder: Path) -> Figure | None:
-    """Table 6's blocks on planted data made for one component each; folder/table6_components.*.
-
-    None where nothing was measured.
-    """
-    first = first_block(table)
-    rest = [row for row in table.rows if row.measured and row not in first]
-    named = [replace(row, name=f"{row.name}: {tables.design_of(row)}") for row in rest if row.differences]
+    """Table 6's blocks on planted data made for one component each; folder/table6_components.*, or None."""
+    rest = [row for block in table.measured[1:] for row in block if row.differences]
+    named = [replace(row, name=f"{row.name}: {tables.design_of(row)}") for row in rest]
     return save_forest(named, "table6_components", folder)
 
 
 def first_block(table: Table) -> list[Row]:
     """The measured rows of the first block that has any."""
-    measured = [row for row in table.rows if row.measured]
-    return [row for row in measured if row.block == measured[0].block]
+    return next(iter(table.measured), [])
 
 
 def save_forest(rows: list[Row], name: str, folder: Path, printed: list[Row] = ()) -> Figure | None:

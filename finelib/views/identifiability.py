@@ -45,21 +45,12 @@ def leakage(content: dict, which: str = "leakage") -> Figure:
     names = [n for n in ORDER if n in content[which]][:4]
     figure, axes = panels(len(names), 3, 2.7, beside=0.8)
     relevant = sum(not f.startswith("r") for f in content["names"])
+    look = {"vmin": 0, "vmax": 1, "cmap": "Blues", "linewidths": 0.4, "cbar_kws": {"label": "R2"}}
     for axis, name in zip(axes, names, strict=True):
-        sns.heatmap(
-            np.clip(content[which][name], 0, 1),
-            vmin=0,
-            vmax=1,
-            cmap="Blues",
-            ax=axis,
-            linewidths=0.4,
-            xticklabels=content["names"],
-            yticklabels=content["groups"],
-            cbar=name == names[-1],
-            cbar_kws={"label": "R2"},
-        )
+        r2 = pd.DataFrame(np.clip(content[which][name], 0, 1), content["groups"], content["names"])
+        sns.heatmap(r2, ax=axis, cbar=name == names[-1], **look)
         axis.axvline(relevant, color="black", linewidth=1)
-        axis.set(title=name)
+        axis.set_title(name)
         axis.tick_params(axis="x", rotation=0, labelsize="small")
         axis.tick_params(axis="y", rotation=0)
     return finish(figure)
@@ -83,9 +74,8 @@ def sweeps(rows: dict[str, dict]) -> Figure:
         axis.set(xlabel=title, ylim=(-0.3, 1.02))
         axis.set_xticks(range(len(points)), points)
     axes[0].set_ylabel("difference of R2")
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize="small"
-    )
+    shown = axes[0].get_legend_handles_labels()
+    figure.legend(*shown, loc="outside upper center", ncols=3, frameon=False, fontsize="small")
     return finish(figure)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -15,53 +16,34 @@ from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, git_revision, read_record, versions, write_atomically
 from finelib.views import figures, style
 
-# picture -> title, what it shows (None: the text beside it), and its interactive pages
-PICTURES = {
-    "figure1": ("Figure 1: one utterance", None, {}),
-    "figure2": ("Figure 2: FINE, with the shapes of one batch", None, {}),
-    "figure3": ("Figure 3: the factorisation, measured", None, {}),
-    "figure4": ("Figure 4: the factorised task-relevant encoder", None, {}),
-    "figure5": (
-        "Figure 5: STR and UTR features",
-        None,
-        {"figure5a": "turn panel (a) in the browser", "figure5b": "turn panel (b) in the browser"},
-    ),
-    "table5_forest": (
-        "Table 5: differences to all modalities",
-        "Each row minus FINE with everything its block has; 95 % intervals over seeds and utterances.",
-        {"table5_forest": "with numbers under the pointer"},
-    ),
-    "table6_components": (
-        "Table 6: where a component should matter",
-        "Planted data made for one component each: FINE without it, minus FINE.",
-        {"table6_components": "with numbers under the pointer"},
-    ),
-    "table6_forest": (
-        "Table 6: differences to FINE",
-        "Each row minus FINE of the same block; 95 % intervals over seeds and utterances.",
-        {"table6_forest": "with numbers under the pointer"},
-    ),
-    "estimators": (
-        "The estimators against known answers",
-        "InfoNCE and NCE-CLUB on distributions whose mutual information is known; notebook 10_mutual_information.",
-        {},
-    ),
-    "estimators_conditional": (
-        "Conditional estimators",
-        "The label beside both sides: negatives from the batch, and from the same label.",
-        {},
-    ),
-    "identifiability": (
-        "Does the factorisation find the factors?",
-        "Probes for the factors of planted data, in the features of several models; notebook 11_identifiability.",
-        {},
-    ),
-    "audit": (
-        "The printed numbers, audited",
-        "Which printed accuracies can be counts of utterances, and gaps in standard errors; notebook 12_audit.",
-        {},
-    ),
+TITLES = {
+    "figure1": "Figure 1: one utterance",
+    "figure2": "Figure 2: FINE, with the shapes of one batch",
+    "figure3": "Figure 3: the factorisation, measured",
+    "figure4": "Figure 4: the factorised task-relevant encoder",
+    "figure5": "Figure 5: STR and UTR features",
+    "table5_forest": "Table 5: differences to all modalities",
+    "table6_components": "Table 6: where a component should matter",
+    "table6_forest": "Table 6: differences to FINE",
+    "estimators": "The estimators against known answers",
+    "estimators_conditional": "Conditional estimators",
+    "identifiability": "Does the factorisation find the factors?",
+    "audit": "The printed numbers, audited",
 }
+SAID = {  # what a picture without a caption of its own shows
+    "table5_forest": "Each row minus FINE with everything its block has; 95 % intervals over seeds and utterances.",
+    "table6_components": "Planted data made for one component each: FINE without it, minus FINE.",
+    "table6_forest": "Each row minus FINE of the same block; 95 % intervals over seeds and utterances.",
+    "estimators": "InfoNCE and NCE-CLUB on distributions whose mutual information is known; "
+    "notebook 10_mutual_information.",
+    "estimators_conditional": "The label beside both sides: negatives from the batch, and from the same label.",
+    "identifiability": "Probes for the factors of planted data, in the features of several models; "
+    "notebook 11_identifiability.",
+    "audit": "Which printed accuracies can be counts of utterances, and gaps in standard errors; notebook 12_audit.",
+}
+# picture -> its interactive pages
+PAGES = {name: {name: "with numbers under the pointer"} for name in SAID if name.startswith("table")}
+PAGES["figure5"] = {f"figure5{panel}": f"turn panel ({panel}) in the browser" for panel in "ab"}
 
 
 @dataclass(frozen=True)
@@ -88,22 +70,23 @@ def write_report(options: Options) -> Path:
     folder = options.figures
     tables = [read(path) for n in COLUMNS if (path := folder / f"table{n}.json").exists()]
     records = _records(tables, options)
+    claims, notebooks = folder / "claims.json", sorted((Path(options.out) / "runs" / "notebooks").glob("*.ipynb"))
     text = style.render(
         "report.html",
         options=options,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         revision=git_revision(),
         versions=versions(),
-        tables=[_table(table, records) for table in tables],
+        tables=[(table, heads(table), _blocks_of(table, records)) for table in tables],
         pictures=_pictures(folder),
         curves=_curves(tables, records),
         runs=[_run(record, folder) for record in records.values()],
         blocks=_blocks(tables),
-        claims=_claims(folder),
-        notebooks=_notebooks(options),
+        claims=json.loads(claims.read_text()) if claims.exists() else None,
+        notebooks={path.stem: _link(path, folder) for path in notebooks},
     )
-    path = folder / "report.html"
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "report.html"
     write_atomically(path, text)
     return path
 
@@ -115,47 +98,30 @@ def _records(tables: list[Table], options: Options) -> dict[str, RunRecord]:
     return {run: read_record(f) for run, f in folders.items() if (f / "record.json").exists()}
 
 
-def _table(table: Table, records: dict[str, RunRecord]) -> dict:
+def _blocks_of(table: Table, records: dict[str, RunRecord]) -> dict[str, list[dict]]:
+    """Title of a block -> its rows as ``cells`` gives them, with the places of their runs in the list of runs."""
     places = {run: i for i, run in enumerate(records)}
-    blocks = []
-    for block in dict.fromkeys(row.block for row in table.rows):
-        rows = cells(table, block)
-        for row in rows:
-            row["runs"] = [places[run] for run in row["runs"] if run in places]
-        blocks.append({"title": block, "rows": rows})
-    return {
-        "number": table.number,
-        "title": table.title,
-        "heads": heads(table),
-        "blocks": blocks,
-        "text_columns": table.text_columns,
-        "notes": table.notes,
-    }
+    blocks = {block: cells(table, block) for block in table.blocks}
+    for row in chain.from_iterable(blocks.values()):
+        row["runs"] = [places[run] for run in row["runs"] if run in places]
+    return blocks
 
 
 def _run(record: RunRecord, folder: Path) -> dict:
     """What the page says of a run, and a link to its record."""
-    return {
-        "id": record.id,
-        "name": record.name,
-        "seed": record.seed,
-        "corpus": record.corpus,
-        "data": record.data,
-        "encoder": record.encoder,
+    plain = ("id", "name", "seed", "corpus", "data", "encoder", "parameters")
+    hashes = ("config_hash", "data_hash", "code_hash", "git_revision")
+    return {name: getattr(record, name) for name in plain} | {
         "modalities": " + ".join(record.modalities),
-        "parameters": record.parameters,
         "corr": round(record.test["corr"], 4),
         "mae": round(record.test["mae"], 4),
         "epoch": record.selected_epoch + 1,
         "seconds": round(record.timing["seconds"], 1),
         "finished": record.timing["finished"],
         "device": record.timing["device"],
-        "config_hash": record.config_hash[:12],
-        "data_hash": record.data_hash[:12],
-        "code_hash": record.code_hash[:12],
-        "git_revision": record.git_revision[:12],
+        **{name: getattr(record, name)[:12] for name in hashes},
         "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items()),
-        "record": Path(os.path.relpath(record.folder / "record.json", folder)).as_posix(),
+        "record": _link(record.folder / "record.json", folder),
     }
 
 
@@ -163,20 +129,20 @@ def _blocks(tables: list[Table]) -> list[dict]:
     """What was measured: table, block, systems, seeds."""
     found = []
     for table in tables:
-        measured = [row for row in table.rows if row.runs]
-        for block in dict.fromkeys(row.block for row in measured):
-            runs = [row.runs for row in measured if row.block == block]
-            found.append({"table": table.number, "block": block, "systems": len(runs), "seeds": max(map(len, runs))})
+        for block, rows in table.blocks.items():
+            seeds = [len(row.runs) for row in rows if row.runs]
+            if seeds:
+                found.append({"table": table.number, "block": block, "systems": len(seeds), "seeds": max(seeds)})
     return found
 
 
 def _curves(tables: list[Table], records: dict[str, RunRecord]) -> list[Picture]:
     """Training curves of FINE in each measured block of Tables 1 to 4."""
     found = []
-    for table in (table for table in tables if table.number <= 4):
+    for table in tables:
         for place, row in enumerate(row for row in table.rows if row.name.startswith("FINE")):
             runs = [records[run] for run in row.runs if run in records]
-            if runs:
+            if runs and table.number <= 4:
                 title = f"Table {table.number}, {row.block}"
                 picture = style.png(figures.training_curves(runs))
                 alt = f"Loss terms on train, MAE and Corr on dev over epochs, one line for each of {len(runs)} seeds."
@@ -186,24 +152,17 @@ def _curves(tables: list[Table], records: dict[str, RunRecord]) -> list[Picture]
 
 def _pictures(folder: Path) -> list[Picture]:
     found = []
-    for name, (title, said, pages) in PICTURES.items():
+    for name, title in TITLES.items():
         if (folder / f"{name}.png").exists():
-            caption = said or (folder / f"{name}.md").read_text()
+            caption = SAID[name] if name in SAID else (folder / f"{name}.md").read_text()
             html = MarkdownIt("commonmark", {"html": False}).enable("table").render(caption)
-            links = {f"{page}.html": text for page, text in pages.items() if (folder / f"{page}.html").exists()}
+            pages = {f"{page}.html": text for page, text in PAGES.get(name, {}).items()}
+            links = {page: text for page, text in pages.items() if (folder / page).exists()}
             uri = style.data_uri((folder / f"{name}.png").read_bytes())
             found.append(Picture(name, title, uri, f"{title}; the text below says what it shows.", html, links))
     return found
 
 
-def _claims(folder: Path) -> dict | None:
-    """The content of claims.json, None if it has not been made."""
-    path = folder / "claims.json"
-    return json.loads(path.read_text()) if path.exists() else None
-
-
-def _notebooks(options: Options) -> dict[str, str]:
-    """Executed notebooks: name -> link."""
-    folder = Path(options.out) / "runs" / "notebooks"
-    found = sorted(folder.glob("*.ipynb"))
-    return {path.stem: Path(os.path.relpath(path, options.figures)).as_posix() for path in found}
+def _link(path: Path, folder: Path) -> str:
+    """From a page in ``folder``."""
+    return Path(os.path.relpath(path, folder)).as_posix()
