@@ -23,7 +23,6 @@ class Config(Settings):
     """Defaults: MMSA 2.2.1, config_regression.json, lmf on CMU-MOSI.
 
     Attributes:
-        modalities: any subset of {T, A, V}; the product is over those.
         hidden: width of each embedding network, for T, A, V.
         text_out: width of the text embedding.
         rank: r.

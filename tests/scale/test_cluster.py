@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
-from finelib.runs import experiment
+from finelib.runs import checkpoint, experiment
 from finelib.runs.options import ROOT
 from finelib.scale import cluster, processes
 
