@@ -121,10 +121,12 @@ def jeffreys_divergence(c: Float[np.ndarray, "v v"], x: list[int], y: list[int],
     return float((np.trace(np.linalg.solve(joint, product)) - len(joint)) / 2)
 
 
-def make_features(solution: Solution, factors: dict[str, np.ndarray], label: np.ndarray, seed: int) -> Representations:
+def make_features(
+    solution: Solution, factors: dict[str, np.ndarray], label: np.ndarray, seed: int, noise: float = NOISE
+) -> Representations:
     """STR and UTR features that hold what the solution says, zeros beside it to a common width."""
     rng, n = np.random.default_rng(seed), len(label)
-    observed = {(m, f): factors[f] + NOISE * rng.standard_normal(n) for m, f in OBSERVED}
+    observed = {(m, f): factors[f] + noise * rng.standard_normal(n) for m, f in OBSERVED}
     values = np.zeros((len(GROUPS), n, max(map(len, SEEN.values()))), dtype=np.float32)
     for g, (m, kind) in enumerate(GROUPS):
         for j, f in enumerate((solution.str_ if kind == "STR" else solution.utr)[m]):
@@ -137,10 +139,7 @@ def judge_objective(solved: dict[str, dict], margin: float) -> dict[str, dict]:
 
     ``objective_identifies`` holds if no two solutions have the same value of every term and a score that differs by
     ``margin``; ``objective_prefers_perfect`` if none with a lower objective than the perfect one has a score lower by
-    ``margin``.
-
-    Args:
-        solved: name -> "terms", "objective" and "scores" of a solution.
+    ``margin``. ``solved`` has the "terms", "objective" and "scores" of each solution by its name.
     """
 
     def lost(a: str, b: str) -> float:

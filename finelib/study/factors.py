@@ -52,10 +52,8 @@ def mlp_r2(
     held-out tenth of the training split is kept."""
     target, wanted = (np.stack(list(side.values()), 1).astype(np.float32) for side in (factors, truth))
     scaled = [StandardScaler().fit(x) for x in train.values]
-    x, held_out = (
-        torch.from_numpy(np.stack([s.transform(v) for s, v in zip(scaled, side.values, strict=True)])).float()
-        for side in (train, test)
-    )
+    sides = ([s.transform(v) for s, v in zip(scaled, side.values, strict=True)] for side in (train, test))
+    x, held_out = (torch.from_numpy(np.stack(side)).float() for side in sides)
     y = torch.from_numpy(target).expand(len(x), -1, -1)
     cut = max(1, len(target) // 10)
     with seeded(0):
@@ -104,10 +102,7 @@ def factor_scores(
 
     ``shared_in_str``: shared factors in STR and in UTR; ``unique_in_utr``: own factors in UTR and in STR;
     ``noise_in_neither``: the label's factors and the irrelevant ones, in the better of STR and UTR. "noise" is the mean
-    R2 of irrelevant factors in both.
-
-    Args:
-        role: modality -> "shared", "own" and "noise" factors that it sees (``roles``).
+    R2 of irrelevant factors in both. ``role`` says which factors of a modality are what (``roles``).
     """
     parts: dict[str, list[tuple[float, float]]] = {}
     noise = []

@@ -73,13 +73,8 @@ class Probed:
 def probe(
     parts: dict[str, Representations], corpus: Corpus, names: tuple[str, ...] = FACTORS, mlp: bool = False
 ) -> Probed:
-    """Probes fitted on the features of the training split, scored on the test split.
-
-    Args:
-        parts: "train" and "test" -> features of that split.
-        names: the planted factors that are probed for.
-        mlp: also by probes of one hidden layer.
-    """
+    """Probes for the planted factors ``names``, fitted on the features of "train", scored on those of "test"; with
+    ``mlp`` also probes of one hidden layer."""
     known, truth = ({f: corpus.splits[part].factors[f] for f in names} for part in ("train", "test"))
     given, groups = (parts["train"], known, parts["test"], truth), parts["train"].groups
     nonlinear = _rate(groups, factors.mlp_r2(*given), names) if mlp else None
@@ -107,11 +102,8 @@ def ends_of_the_scale(corpus: Corpus, seed: int) -> dict[str, Probed]:
     rng, groups, perfect, chance = np.random.default_rng(seed), equal_optima.GROUPS, {}, {}
     for part in ("train", "test"):
         split = corpus.splits[part]
-        values = np.zeros((len(groups), len(split), 4), dtype=np.float32)
-        for g, (m, kind) in enumerate(groups):
-            for j, f in enumerate(factors.roles(m)["shared" if kind == "STR" else "own"]):
-                values[g, :, j] = split.factors[f]
-        perfect[part] = Representations(groups, values, split.label)
+        known = (equal_optima.perfect(), split.factors, split.label)
+        perfect[part] = equal_optima.make_features(*known, seed=0, noise=0.0)
         noise = rng.standard_normal((len(groups), len(split), 16)).astype(np.float32)
         chance[part] = Representations(groups, noise, split.label)
     return {"perfect": probe(perfect, corpus), "chance": probe(chance, corpus)}
@@ -143,10 +135,9 @@ def measure_identifiability(options: Options) -> dict:
 
 def _content(runs: dict[str, list[tuple[RunRecord, RunSpec]]], options: Options) -> dict:
     corpus = experiment.load_corpus(runs["FINE"][0][1].data)
-    rows = {
-        name: [probe_run(record, spec, mlp=name in COMPARED.values()) for record, spec in group]
-        for name, group in tqdm(runs.items(), desc="probing", unit="row")
-    }
+    rows = {}
+    for name, group in tqdm(runs.items(), desc="probing", unit="row"):
+        rows[name] = [probe_run(record, spec, mlp=name in COMPARED.values()) for record, spec in group]
     compared = {name: rows[row] for name, row in COMPARED.items()}
     compared["untrained"] = [probe_run(record, spec, mlp=True, trained=False) for record, spec in runs["FINE"]]
     ends = [ends_of_the_scale(corpus, seed) for seed in options.seed_list]
@@ -187,10 +178,10 @@ def solve_closed_forms(corpus: Corpus) -> dict[str, dict]:
     """Solution -> terms of the objective, the objective, and scores of features made as the solution says."""
     solved = {}
     for name, solution in equal_optima.solutions().items():
-        parts = {
-            part: equal_optima.make_features(solution, corpus.splits[part].factors, corpus.splits[part].label, seed)
-            for seed, part in enumerate(("train", "test"))
-        }
+        parts = {}
+        for seed, part in enumerate(("train", "test")):
+            split = corpus.splits[part]
+            parts[part] = equal_optima.make_features(solution, split.factors, split.label, seed)
         terms = equal_optima.term_values(solution)
         scores = {score: value["score"] for score, value in probe(parts, corpus).scores.items()}
         solved[name] = {"terms": terms, "objective": equal_optima.objective(terms), "scores": scores}

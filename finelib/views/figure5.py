@@ -41,19 +41,13 @@ GRID = {"grid.color": "0.88", "grid.linewidth": 0.4}
 
 @dataclass(frozen=True)
 class Figure5:
-    """The best run's features and projections, and the numbers of all runs.
-
-    Attributes:
-        record: the run whose features are drawn: smallest dev MAE.
-        projections: "UMAP" and "PCA" -> Projection of every test utterance.
-        numbers: what figure5.json holds.
-    """
+    """The best run's features and projections, and the numbers of all runs."""
 
     corpus: Corpus
-    record: RunRecord
+    record: RunRecord  # of the run whose features are drawn: smallest dev MAE
     features: Representations
-    projections: dict[str, Projection]
-    numbers: dict
+    projections: dict[str, Projection]  # "UMAP" and "PCA", of every test utterance
+    numbers: dict  # what figure5.json holds
 
     @cached_property
     def page_a(self) -> Page:
