@@ -36,13 +36,10 @@ class Solution:
 
 def perfect() -> Solution:
     """Shared: all that others see too. Unique: the rest. STR and UTR: of these what the label needs."""
-    role = {m: roles(m) for m in SEEN}
-    return Solution(
-        {m: (*role[m]["shared"], "r") for m in SEEN},
-        {m: (*role[m]["own"], "r" + m.lower()) for m in SEEN},
-        {m: role[m]["shared"] for m in SEEN},
-        {m: role[m]["own"] for m in SEEN},
-    )
+    str_, utr = ({m: roles(m)[kind] for m in SEEN} for kind in ("shared", "own"))
+    shared = {m: (*names, "r") for m, names in str_.items()}
+    unique = {m: (*names, "r" + m.lower()) for m, names in utr.items()}
+    return Solution(shared, unique, str_, utr)
 
 
 def solutions() -> dict[str, Solution]:

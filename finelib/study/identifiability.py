@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -35,6 +34,7 @@ COMPARED = {"FINE": "FINE", "MISA-style": "w/o FTRE + MISA", "none": "w/o FTRE"}
 BETA, BATCH, SWEEP_SEEDS = (0.0, 0.1, 2.0), (32, 128), 2
 MARGIN = 0.1  # of a score: less is no factorisation
 FACTORCL_SIZES = {"smoke": (200, 60, 200), "demo": (800, 200, 1000), "paper": (4000, 500, 2000)}
+Parts = dict[str, Representations]  # "train", "test" -> features of that split
 
 
 def run_specs(options: Options) -> dict[str, list[RunSpec]]:
@@ -65,14 +65,12 @@ def specs(options: Options) -> list[RunSpec]:
 class Probed:
     """One model's probe matrices (G, F) and scores: score -> {"right", "wrong", "score"}; those of the MLP."""
 
-    r2: Float[np.ndarray, "G F"]
+    r2: factors.R2
     scores: dict[str, dict[str, float]]
     mlp: Probed | None = None
 
 
-def probe(
-    parts: dict[str, Representations], corpus: Corpus, names: tuple[str, ...] = FACTORS, mlp: bool = False
-) -> Probed:
+def probe(parts: Parts, corpus: Corpus, names: tuple[str, ...] = FACTORS, mlp: bool = False) -> Probed:
     """Probes for the planted factors ``names``, fitted on the features of "train", scored on those of "test"; with
     ``mlp`` also probes of one hidden layer."""
     known, truth = ({f: corpus.splits[part].factors[f] for f in names} for part in ("train", "test"))
@@ -81,7 +79,7 @@ def probe(
     return replace(_rate(groups, factors.factor_r2(*given), names), mlp=nonlinear)
 
 
-def _rate(groups: Groups, r2: Float[np.ndarray, "G F"], names: tuple[str, ...]) -> Probed:
+def _rate(groups: Groups, r2: factors.R2, names: tuple[str, ...]) -> Probed:
     parts = factors.factor_scores(groups, r2.clip(min=0), list(names), {m: factors.roles(m) for m in SEEN})
     parts.pop("noise")
     return Probed(r2, {name: p | {"score": p["right"] - p["wrong"]} for name, p in parts.items()})
@@ -93,7 +91,7 @@ def probe_run(record: RunRecord, spec: RunSpec, mlp: bool = False, trained: bool
     return probe(_features(model_of(record, spec, trained), corpus), corpus, mlp=mlp)
 
 
-def _features(model: nn.Module, corpus: Corpus) -> dict[str, Representations]:
+def _features(model: nn.Module, corpus: Corpus) -> Parts:
     return {part: features_of(model, corpus.splits[part], one_for_both=True) for part in ("train", "test")}
 
 

@@ -59,11 +59,7 @@ class Representations:
 
 
 def extract(record: RunRecord, spec: RunSpec, split: str = "test", trained: bool = True) -> Representations:
-    """STR and UTR features of a split by a run's model, or by the same model before training.
-
-    Raises:
-        ValueError: the model has no STR and UTR features.
-    """
+    """STR and UTR features of a split by a run's model, or by the same model before training (``features_of``)."""
     return features_of(model_of(record, spec, trained), experiment.load_corpus(spec.data).splits[split])
 
 
