@@ -222,5 +222,5 @@ def _finding(interval: Interval, above: float, runs: list[str], says: str) -> di
     if low is not None:
         says += f" [{low:.2f}, {high:.2f}]"
         if low > above or high < MARGIN:
-            holds = low > above
+            holds = bool(low > above)
     return {"value": mean, "low": low, "high": high, "holds": holds, "runs": runs, "says": says}
