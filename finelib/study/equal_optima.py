@@ -36,13 +36,10 @@ class Solution:
 
 def perfect() -> Solution:
     """Shared: all that others see too. Unique: the rest. STR and UTR: of these what the label needs."""
-    role = {m: roles(m) for m in SEEN}
-    return Solution(
-        {m: (*role[m]["shared"], "r") for m in SEEN},
-        {m: (*role[m]["own"], "r" + m.lower()) for m in SEEN},
-        {m: role[m]["shared"] for m in SEEN},
-        {m: role[m]["own"] for m in SEEN},
-    )
+    str_, utr = ({m: roles(m)[kind] for m in SEEN} for kind in ("shared", "own"))
+    shared = {m: (*names, "r") for m, names in str_.items()}
+    unique = {m: (*names, "r" + m.lower()) for m, names in utr.items()}
+    return Solution(shared, unique, str_, utr)
 
 
 def solutions() -> dict[str, Solution]:
@@ -121,10 +118,12 @@ def jeffreys_divergence(c: Float[np.ndarray, "v v"], x: list[int], y: list[int],
     return float((np.trace(np.linalg.solve(joint, product)) - len(joint)) / 2)
 
 
-def make_features(solution: Solution, factors: dict[str, np.ndarray], label: np.ndarray, seed: int) -> Representations:
+def make_features(
+    solution: Solution, factors: dict[str, np.ndarray], label: np.ndarray, seed: int, noise: float = NOISE
+) -> Representations:
     """STR and UTR features that hold what the solution says, zeros beside it to a common width."""
     rng, n = np.random.default_rng(seed), len(label)
-    observed = {(m, f): factors[f] + NOISE * rng.standard_normal(n) for m, f in OBSERVED}
+    observed = {(m, f): factors[f] + noise * rng.standard_normal(n) for m, f in OBSERVED}
     values = np.zeros((len(GROUPS), n, max(map(len, SEEN.values()))), dtype=np.float32)
     for g, (m, kind) in enumerate(GROUPS):
         for j, f in enumerate((solution.str_ if kind == "STR" else solution.utr)[m]):
@@ -137,10 +136,7 @@ def judge_objective(solved: dict[str, dict], margin: float) -> dict[str, dict]:
 
     ``objective_identifies`` holds if no two solutions have the same value of every term and a score that differs by
     ``margin``; ``objective_prefers_perfect`` if none with a lower objective than the perfect one has a score lower by
-    ``margin``.
-
-    Args:
-        solved: name -> "terms", "objective" and "scores" of a solution.
+    ``margin``. ``solved`` has the "terms", "objective" and "scores" of each solution by its name.
     """
 
     def lost(a: str, b: str) -> float:

@@ -139,11 +139,7 @@ def train_critic(
 ) -> Iterator[tuple[int, dict[str, Float[Tensor, "P b"]]]]:
     """Train critics by InfoNCE on fresh batches; at some steps (``marks``) measure both estimators on new ones.
 
-    Args:
-        draw: gives x, y of P problems and the candidates, or None for the whole batch.
-        kind: "dot" or "concat".
-        widths: dx and dy.
-        stack: P.
+    ``draw`` gives x, y of P = ``stack`` problems, ``widths`` dx and dy wide, and the candidates, None for the batch.
 
     Yields:
         The step, and estimator -> one estimate for each problem and batch.
@@ -189,13 +185,7 @@ def measure_estimators(options: Options) -> tuple[pd.DataFrame, dict[str, dict]]
     return pd.DataFrame(content["lines"]), content["findings"]
 
 
-def _content(settings: Settings) -> dict:
-    lines = pd.DataFrame(_all_lines(settings))
-    content = {"data": "planted", "settings": asdict(settings), "findings": judge_estimators(lines)}
-    return content | {"lines": json.loads(lines.to_json(orient="records"))}
-
-
-def _all_lines(s: Settings) -> list[dict]:
+def _content(s: Settings) -> dict:
     jobs = [partial(with_optimal_critic, d, s.truths, s.batch, s.batches) for d in s.dimensions]
     jobs += [partial(with_optimal_critic, 20, (2.0, 6.0), n, s.batches, seed=1) for n in s.sizes if n != s.batch]
     for d, kind, cubic in product(s.learned, CRITICS, (False, True)):
@@ -203,7 +193,9 @@ def _all_lines(s: Settings) -> list[dict]:
             jobs.append(partial(with_learned_critic, d, s.truths, kind, cubic, s))
     jobs += [partial(with_labels, same_label, s) for same_label in (False, True)]
     jobs += [partial(with_tables, s), partial(referee, s)]
-    return [line for job in tqdm(jobs, desc="estimators", unit="setting") for line in job()]
+    lines = pd.DataFrame([line for job in tqdm(jobs, desc="estimators", unit="setting") for line in job()])
+    content = {"data": "planted", "settings": asdict(s), "findings": judge_estimators(lines)}
+    return content | {"lines": json.loads(lines.to_json(orient="records"))}
 
 
 def judge_estimators(lines: pd.DataFrame) -> dict[str, dict]:

@@ -27,11 +27,11 @@ from finelib.study.seeding import seeded
 
 HIDDEN = 64  # of the probe of one hidden layer
 Factors = dict[str, np.ndarray]  # name -> (N,)
+Subset = tuple[str, ...]  # of modalities
+R2 = Float[np.ndarray, "G F"]
 
 
-def factor_r2(
-    train: Representations, factors: Factors, test: Representations, truth: Factors
-) -> Float[np.ndarray, "G F"]:
+def factor_r2(train: Representations, factors: Factors, test: Representations, truth: Factors) -> R2:
     """R2 on the test split of a linear probe fitted on the training split, for every group and factor.
 
     A negative R2 (worse than the mean) is reported as it is.
@@ -45,17 +45,13 @@ def factor_r2(
     return np.stack(rows)
 
 
-def mlp_r2(
-    train: Representations, factors: Factors, test: Representations, truth: Factors, steps: int = 200
-) -> Float[np.ndarray, "G F"]:
+def mlp_r2(train: Representations, factors: Factors, test: Representations, truth: Factors, steps: int = 200) -> R2:
     """As ``factor_r2`` with a probe of one hidden layer, all groups side by side; the step that is best on a
     held-out tenth of the training split is kept."""
     target, wanted = (np.stack(list(side.values()), 1).astype(np.float32) for side in (factors, truth))
     scaled = [StandardScaler().fit(x) for x in train.values]
-    x, held_out = (
-        torch.from_numpy(np.stack([s.transform(v) for s, v in zip(scaled, side.values, strict=True)])).float()
-        for side in (train, test)
-    )
+    sides = ([s.transform(v) for s, v in zip(scaled, side.values, strict=True)] for side in (train, test))
+    x, held_out = (torch.from_numpy(np.stack(side)).float() for side in sides)
     y = torch.from_numpy(target).expand(len(x), -1, -1)
     cut = max(1, len(target) // 10)
     with seeded(0):
@@ -76,7 +72,7 @@ def mlp_r2(
     return 1 - error / ((wanted - wanted.mean(0)) ** 2).sum(0)
 
 
-def factor_contrasts(groups: Groups, r2: Float[np.ndarray, "G F"], names: list[str]) -> dict:
+def factor_contrasts(groups: Groups, r2: R2, names: list[str]) -> dict:
     """What the paper's claim is about, as differences of R2 averaged over modalities.
 
     ``shared_in_str``: factors of the label that a modality shares, in its STR minus in its UTR; ``unique_in_utr``: the
@@ -96,18 +92,13 @@ def roles(modality: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-def factor_scores(
-    groups: Groups, r2: Float[np.ndarray, "G F"], names: list[str], role: dict[str, dict]
-) -> dict[str, dict[str, float] | float]:
+def factor_scores(groups: Groups, r2: R2, names: list[str], role: dict[str, dict]) -> dict[str, dict | float]:
     """score -> {"right", "wrong"}: R2 where the factors belong and where they do not, averaged over modalities; the
     score is their difference, 1 for a perfect factorisation and 0 for features that know nothing.
 
     ``shared_in_str``: shared factors in STR and in UTR; ``unique_in_utr``: own factors in UTR and in STR;
     ``noise_in_neither``: the label's factors and the irrelevant ones, in the better of STR and UTR. "noise" is the mean
-    R2 of irrelevant factors in both.
-
-    Args:
-        role: modality -> "shared", "own" and "noise" factors that it sees (``roles``).
+    R2 of irrelevant factors in both. ``role`` says which factors of a modality are what (``roles``).
     """
     parts: dict[str, list[tuple[float, float]]] = {}
     noise = []
@@ -127,9 +118,7 @@ def factor_scores(
     return found | {"noise": float(np.mean(noise))}
 
 
-def label_information(
-    train: Representations, test: Representations, kinds: tuple[str, ...] = KINDS
-) -> dict[tuple[str, ...], float]:
+def label_information(train: Representations, test: Representations, kinds: Subset = KINDS) -> dict[Subset, float]:
     """Subset of modalities -> nats about the label that a linear probe reads from their groups of these kinds.
 
     -0.5 ln(1 - R2) with R2 on the test split: the mutual information if errors were Gaussian, else a lower bound.
@@ -144,7 +133,7 @@ def label_information(
     return found
 
 
-def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+def subsets(names: Subset) -> list[Subset]:
     """All non-empty ones, small ones first."""
     return [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
 
@@ -154,7 +143,7 @@ def nats(r2: float) -> float:
     return float(-0.5 * np.log1p(-min(max(r2, 0.0), 1 - 1e-9)))
 
 
-def information_parts(information: dict[tuple[str, ...], float]) -> dict[str, float]:
+def information_parts(information: dict[Subset, float]) -> dict[str, float]:
     """Figure 3 in numbers: the whole, what each modality adds to the others, and co-information.
 
     ``I(T;Y|A,V)`` is what T alone has; ``I(T;A;Y)`` = I(T;Y) + I(A;Y) - I(T,A;Y) is what both tell, negative where

@@ -89,10 +89,7 @@ def pca(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
 def measure_figure5(specs: list[RunSpec], records: list[RunRecord], best: int, corpus: Corpus) -> dict:
     """What figure5.json holds: every measure in the feature space and in the projections, and where it comes from.
 
-    A measure is an interval over seeds beside its control and the untrained model.
-
-    Args:
-        best: place of the run that is drawn.
+    A measure is an interval over seeds beside its control and the untrained model. The run in place ``best`` is drawn.
     """
     test, drawn = corpus.splits["test"], records[best]
     classes = representations.sentiment_class(test.label)

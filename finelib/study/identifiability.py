@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -35,6 +34,7 @@ COMPARED = {"FINE": "FINE", "MISA-style": "w/o FTRE + MISA", "none": "w/o FTRE"}
 BETA, BATCH, SWEEP_SEEDS = (0.0, 0.1, 2.0), (32, 128), 2
 MARGIN = 0.1  # of a score: less is no factorisation
 FACTORCL_SIZES = {"smoke": (200, 60, 200), "demo": (800, 200, 1000), "paper": (4000, 500, 2000)}
+Parts = dict[str, Representations]  # "train", "test" -> features of that split
 
 
 def run_specs(options: Options) -> dict[str, list[RunSpec]]:
@@ -65,28 +65,21 @@ def specs(options: Options) -> list[RunSpec]:
 class Probed:
     """One model's probe matrices (G, F) and scores: score -> {"right", "wrong", "score"}; those of the MLP."""
 
-    r2: Float[np.ndarray, "G F"]
+    r2: factors.R2
     scores: dict[str, dict[str, float]]
     mlp: Probed | None = None
 
 
-def probe(
-    parts: dict[str, Representations], corpus: Corpus, names: tuple[str, ...] = FACTORS, mlp: bool = False
-) -> Probed:
-    """Probes fitted on the features of the training split, scored on the test split.
-
-    Args:
-        parts: "train" and "test" -> features of that split.
-        names: the planted factors that are probed for.
-        mlp: also by probes of one hidden layer.
-    """
+def probe(parts: Parts, corpus: Corpus, names: tuple[str, ...] = FACTORS, mlp: bool = False) -> Probed:
+    """Probes for the planted factors ``names``, fitted on the features of "train", scored on those of "test"; with
+    ``mlp`` also probes of one hidden layer."""
     known, truth = ({f: corpus.splits[part].factors[f] for f in names} for part in ("train", "test"))
     given, groups = (parts["train"], known, parts["test"], truth), parts["train"].groups
     nonlinear = _rate(groups, factors.mlp_r2(*given), names) if mlp else None
     return replace(_rate(groups, factors.factor_r2(*given), names), mlp=nonlinear)
 
 
-def _rate(groups: Groups, r2: Float[np.ndarray, "G F"], names: tuple[str, ...]) -> Probed:
+def _rate(groups: Groups, r2: factors.R2, names: tuple[str, ...]) -> Probed:
     parts = factors.factor_scores(groups, r2.clip(min=0), list(names), {m: factors.roles(m) for m in SEEN})
     parts.pop("noise")
     return Probed(r2, {name: p | {"score": p["right"] - p["wrong"]} for name, p in parts.items()})
@@ -98,7 +91,7 @@ def probe_run(record: RunRecord, spec: RunSpec, mlp: bool = False, trained: bool
     return probe(_features(model_of(record, spec, trained), corpus), corpus, mlp=mlp)
 
 
-def _features(model: nn.Module, corpus: Corpus) -> dict[str, Representations]:
+def _features(model: nn.Module, corpus: Corpus) -> Parts:
     return {part: features_of(model, corpus.splits[part], one_for_both=True) for part in ("train", "test")}
 
 
@@ -107,11 +100,8 @@ def ends_of_the_scale(corpus: Corpus, seed: int) -> dict[str, Probed]:
     rng, groups, perfect, chance = np.random.default_rng(seed), equal_optima.GROUPS, {}, {}
     for part in ("train", "test"):
         split = corpus.splits[part]
-        values = np.zeros((len(groups), len(split), 4), dtype=np.float32)
-        for g, (m, kind) in enumerate(groups):
-            for j, f in enumerate(factors.roles(m)["shared" if kind == "STR" else "own"]):
-                values[g, :, j] = split.factors[f]
-        perfect[part] = Representations(groups, values, split.label)
+        known = (equal_optima.perfect(), split.factors, split.label)
+        perfect[part] = equal_optima.make_features(*known, seed=0, noise=0.0)
         noise = rng.standard_normal((len(groups), len(split), 16)).astype(np.float32)
         chance[part] = Representations(groups, noise, split.label)
     return {"perfect": probe(perfect, corpus), "chance": probe(chance, corpus)}
@@ -143,10 +133,9 @@ def measure_identifiability(options: Options) -> dict:
 
 def _content(runs: dict[str, list[tuple[RunRecord, RunSpec]]], options: Options) -> dict:
     corpus = experiment.load_corpus(runs["FINE"][0][1].data)
-    rows = {
-        name: [probe_run(record, spec, mlp=name in COMPARED.values()) for record, spec in group]
-        for name, group in tqdm(runs.items(), desc="probing", unit="row")
-    }
+    rows = {}
+    for name, group in tqdm(runs.items(), desc="probing", unit="row"):
+        rows[name] = [probe_run(record, spec, mlp=name in COMPARED.values()) for record, spec in group]
     compared = {name: rows[row] for name, row in COMPARED.items()}
     compared["untrained"] = [probe_run(record, spec, mlp=True, trained=False) for record, spec in runs["FINE"]]
     ends = [ends_of_the_scale(corpus, seed) for seed in options.seed_list]
@@ -187,10 +176,10 @@ def solve_closed_forms(corpus: Corpus) -> dict[str, dict]:
     """Solution -> terms of the objective, the objective, and scores of features made as the solution says."""
     solved = {}
     for name, solution in equal_optima.solutions().items():
-        parts = {
-            part: equal_optima.make_features(solution, corpus.splits[part].factors, corpus.splits[part].label, seed)
-            for seed, part in enumerate(("train", "test"))
-        }
+        parts = {}
+        for seed, part in enumerate(("train", "test")):
+            split = corpus.splits[part]
+            parts[part] = equal_optima.make_features(solution, split.factors, split.label, seed)
         terms = equal_optima.term_values(solution)
         scores = {score: value["score"] for score, value in probe(parts, corpus).scores.items()}
         solved[name] = {"terms": terms, "objective": equal_optima.objective(terms), "scores": scores}
@@ -233,5 +222,5 @@ def _finding(interval: Interval, above: float, runs: list[str], says: str) -> di
     if low is not None:
         says += f" [{low:.2f}, {high:.2f}]"
         if low > above or high < MARGIN:
-            holds = low > above
+            holds = bool(low > above)
     return {"value": mean, "low": low, "high": high, "holds": holds, "runs": runs, "says": says}

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 BINS, SHIFT = 4, 3.0
-Side = Float[Tensor, "P n d"]
+Rho, Side = Float[Tensor, "P"], Float[Tensor, "P n d"]
 
 
 def correlation_of(mi: Float[Tensor, "P"], d: int) -> Float[Tensor, "P"]:
@@ -25,14 +25,14 @@ def correlation_of(mi: Float[Tensor, "P"], d: int) -> Float[Tensor, "P"]:
     return (1 - torch.exp(-2 * mi / d)).sqrt()
 
 
-def gaussian_pairs(rho: Float[Tensor, "P"], d: int, n: int, generator: torch.Generator) -> tuple[Side, Side]:
+def gaussian_pairs(rho: Rho, d: int, n: int, generator: torch.Generator) -> tuple[Side, Side]:
     """n pairs for each of P correlations."""
     x, e = (torch.randn(len(rho), n, d, generator=generator) for _ in range(2))
     rho = rho[:, None, None]
     return x, rho * x + (1 - rho**2).sqrt() * e
 
 
-def gaussian_scores(x: Side, y: Side, rho: Float[Tensor, "P"]) -> Float[Tensor, "P n n"]:
+def gaussian_scores(x: Side, y: Side, rho: Rho) -> Float[Tensor, "P n n"]:
     """The optimal critic log p(y_j | x_i) / p(y_j)."""
     rho = rho[:, None, None]
     rest = 1 - rho**2
@@ -67,9 +67,7 @@ def discrete_scores(table: Float[np.ndarray, "r c"], n: int, batches: int, seed:
     return torch.from_numpy(ratio[x[:, :, None], y[:, None]])
 
 
-def conditional_pairs(
-    rho_e: Float[Tensor, "P"], n: int, generator: torch.Generator
-) -> tuple[Side, Side, Bool[Tensor, "n n"]]:
+def conditional_pairs(rho_e: Rho, n: int, generator: torch.Generator) -> tuple[Side, Side, Bool[Tensor, "n n"]]:
     """[x1; Y], [x2; Y] with one dimension and the one-hot label each, and which pairs of utterances share a label."""
     label = torch.randint(BINS, (n,), generator=generator)
     e1, e2 = gaussian_pairs(rho_e, 1, n, generator)

@@ -36,22 +36,16 @@ KINDS = ("STR", "UTR")
 SAMPLE = 1000  # utterances on which spaces are measured
 ALPHAS = np.logspace(-2, 4, 7)
 FOLDS = 5
-Groups = tuple[tuple[str, str], ...]  # modality and kind of each
+Groups = tuple[tuple[str, str], ...]  # modality and kind of each, as ("T", "STR")
 Points, Values, Label = Float[np.ndarray, "N D"], Float[np.ndarray, "G N w"], Float[np.ndarray, "N"]
 
 
 @dataclass(frozen=True)
 class Representations:
-    """Features of N utterances in G groups, one for each modality and kind.
-
-    Attributes:
-        groups: (modality, kind) of each group, as ("T", "STR").
-        values: (G, N, w) float32, averaged over tokens.
-        label: (N,).
-    """
+    """Features of N utterances in G groups, one for each modality and kind."""
 
     groups: Groups
-    values: Values
+    values: Values  # float32, averaged over tokens
     label: Label
 
     @property
@@ -65,11 +59,7 @@ class Representations:
 
 
 def extract(record: RunRecord, spec: RunSpec, split: str = "test", trained: bool = True) -> Representations:
-    """STR and UTR features of a split by a run's model, or by the same model before training.
-
-    Raises:
-        ValueError: the model has no STR and UTR features.
-    """
+    """STR and UTR features of a split by a run's model, or by the same model before training (``features_of``)."""
     return features_of(model_of(record, spec, trained), experiment.load_corpus(spec.data).splits[split])
 
 
@@ -83,10 +73,7 @@ def model_of(record: RunRecord, spec: RunSpec, trained: bool = True) -> nn.Modul
 
 @torch.no_grad()
 def features_of(model: nn.Module, part: Split, one_for_both: bool = False) -> Representations:
-    """STR and UTR features of a split by a model.
-
-    Args:
-        one_for_both: a model with one kind of features only shows it as both.
+    """STR and UTR features of a split by a model; with ``one_for_both``, one that has a single kind shows it as both.
 
     Raises:
         ValueError: the model has none.
@@ -111,12 +98,8 @@ def sentiment_class(label: np.ndarray) -> np.ndarray:
 
 
 def measure(joined: Points, groups: Groups, values: Values, label: Label) -> dict[str, float]:
-    """Every number of Figure 5 in one space: the features themselves, or a projection of them.
-
-    Args:
-        joined: points of panel (a), one for each utterance.
-        values: points of panel (b), one for each utterance and group.
-    """
+    """Every number of Figure 5 in one space, the features' own or a projection: of panel (a)'s points, ``joined``, and
+    of panel (b)'s, ``values``."""
     return sentiment(joined, label) | neutral_between(joined, label) | separation(groups, values) | density(values)
 
 

@@ -7,7 +7,6 @@ critics it was trained with.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import combinations
 
 import torch
@@ -49,11 +48,11 @@ def term_effects(options: Options) -> dict[str, list[tuple[float, float]]]:
 
 def _values(terms: tuple[str, ...], record: RunRecord, spec: RunSpec) -> dict[str, float]:
     key = digest({"run": record.id, "terms": terms, "code": code_hash("finelib.study.terms")})
-    return kept(record.folder / "terms.json", key, partial(_measure_run, terms, record, spec))
 
+    def measure() -> dict[str, float]:
+        return measure_terms(terms, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
 
-def _measure_run(terms: Sequence[str], record: RunRecord, spec: RunSpec) -> dict[str, float]:
-    return measure_terms(terms, experiment.load_model(record, spec), experiment.load_corpus(spec.data))
+    return kept(record.folder / "terms.json", key, measure)
 
 
 def measure_terms(terms: Sequence[str], model: FINE, corpus: Corpus) -> dict[str, float]:

@@ -62,10 +62,10 @@ def reference_scores(corpus: Corpus, record: RunRecord | None = None) -> dict[st
 
 def reference_table(corpora: Iterable[Corpus], metric: str = "corr") -> pd.DataFrame:
     """A metric of every reference (rows) on the test split of every corpus (columns)."""
-    columns = {corpus.info.title: reference_scores(corpus) for corpus in corpora}
-    return pd.DataFrame(
-        {title: {name: found[metric] for name, found in scores.items()} for title, scores in columns.items()}
-    )
+    columns = {}
+    for corpus in corpora:
+        columns[corpus.info.title] = {name: found[metric] for name, found in reference_scores(corpus).items()}
+    return pd.DataFrame(columns)
 
 
 def minus_references(

@@ -15,7 +15,7 @@ from finelib.data import planted
 from finelib.data.features import Batch, Corpus, Frames
 from finelib.fine import FINE, FineOutput
 from finelib.paper import significance
-from finelib.views.style import BLUE, COLOURS, GREEN, GREY, NAMES, ORANGE, PURPLE, finish, tint
+from finelib.views.style import BLUE, COLOURS, GREEN, GREY, NAMES, ORANGE, PURPLE, finish, render, tint
 
 STAGES = {"input": tint(GREY), "moq": tint(BLUE), "ftre": tint(GREEN), "fusion": tint(ORANGE), "loss": tint(PURPLE)}
 
@@ -34,18 +34,10 @@ def utterance(corpus: Corpus, row: int = 0, split: str = "test") -> tuple[Figure
             axis.set_title(f"{len(values)} frames of {frames.width} numbers", fontsize=7, loc="right", pad=2)
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right", "left"]].set_visible(False)
-    caption = (
-        f"**Figure 1.** Utterance `{part.ids[row]}` of {corpus.info.title}, {corpus.kind} data: how far each frame "
-        f"goes along the corpus's mean direction, over time. Label {part.label[row]:.2f}."
-    )
     if part.factors:
         _factor_bars(axes[-1, 0], part.factors, row)
-        caption += (
-            " That direction is the cues' marker, so the tall bars are the cues; they lie at other times in every "
-            "modality. Below, what each planted factor adds to the response that the label is made of."
-        )
     plt.close(figure)
-    return figure, caption
+    return figure, render("figure1.md", corpus=corpus, part=part, row=row)
 
 
 def _mean_direction(frames: Frames) -> np.ndarray:
@@ -102,11 +94,7 @@ def architecture(model: FINE, batch: Batch) -> tuple[Figure, str]:
         _box(axis, 0.79, y - 0.045, 0.2, 0.09, text, "loss")
         _arrow(axis, 0.56 if y > 0.86 else 0.752, y, 0.79, y, dashed=True)
     total = sum(p.numel() for p in model.parameters())
-    return figure, (
-        f"**Figure 2.** FINE as it runs here, with the shapes of one batch of {len(batch)} utterances of "
-        f"{model.info.title}: {total:,} parameters. Dashed: used in training only; nothing of it feeds back into "
-        "the prediction."
-    )
+    return figure, render("figure2.md", size=len(batch), title=model.info.title, total=total)
 
 
 def factorised_encoder(model: FINE, output: FineOutput) -> tuple[Figure, str]:
@@ -135,11 +123,7 @@ def factorised_encoder(model: FINE, output: FineOutput) -> tuple[Figure, str]:
         _arrow(axis, x0, y0, 0.74, y + 0.06, dashed=True)
     _arrow(axis, 0.64, 0.54, 0.74, 0.68, dashed=True)
     _arrow(axis, 0.64, 0.47, 0.74, 0.3, dashed=True)
-    return figure, (
-        f"**Figure 4.** The factorised task-relevant encoder of one modality ({NAMES[m]}) with the shapes of one "
-        "batch, and the four estimates of L_MI (Eq. 7, 8, 10, 11): ↑ raised, ↓ lowered. Tokens are averaged "
-        "before they are scored. Dashed: used in training only."
-    )
+    return figure, render("figure4.md", modality=NAMES[m])
 
 
 def factorisation(values: dict[str, dict[str, list[float]]], title: str) -> tuple[Figure, str]:
@@ -159,16 +143,10 @@ def factorisation(values: dict[str, dict[str, list[float]]], title: str) -> tupl
     axis.set_ylabel("nats")
     axis.legend(frameon=False, fontsize=8)
     finish(figure)
-    whole = parts[0]
-    said = "; ".join(f"{source} {np.mean(by_part[whole]):.2f}" for source, by_part in values.items())
-    runs = max(len(by_part[whole]) for by_part in values.values())
-    return figure, (
-        f"**Figure 3.** Where the information about the label lies, {title}: mean over {runs} runs with 95 % t "
-        f"intervals, in nats. {whole}: {said}. I(m;Y|rest) is what one modality has to itself, I(i;j;Y) what two "
-        "tell alike; a negative co-information says that they tell more together than one by one. Values are "
-        "-½ ln(1 - R²) of a linear probe on the test split (of the best prediction, for the true factors), so "
-        "lower bounds."
-    )
+    wholes = {source: by_part[parts[0]] for source, by_part in values.items()}
+    said = "; ".join(f"{source} {np.mean(whole):.2f}" for source, whole in wholes.items())
+    runs = max(map(len, wholes.values()))
+    return figure, render("figure3.md", title=title, runs=runs, whole=parts[0], said=said)
 
 
 def _canvas(width: float, height: float):

@@ -21,23 +21,14 @@ EVERYTHING = "nothing muted"
 
 @dataclass(frozen=True)
 class Look:
-    """One utterance through the model.
+    """One utterance through the model."""
 
-    Attributes:
-        frames: modality -> (T, d), standardised.
-        attention: modality -> (E * l, T), rows by expert, then query.
-        router: modality -> (E,) probabilities.
-        norms: "T STR" and so on -> norm of the averaged features.
-        prediction: with everything that is not muted.
-        without: modality -> prediction when that one is muted too.
-    """
-
-    frames: dict[str, Float[Tensor, "T d"]]
-    attention: dict[str, Float[Tensor, "R T"]]
-    router: dict[str, Float[Tensor, "E"]]
-    norms: dict[str, float]
-    prediction: float
-    without: dict[str, float]
+    frames: dict[str, Float[Tensor, "T d"]]  # of each modality, standardised
+    attention: dict[str, Float[Tensor, "R T"]]  # of each modality, R = E * l rows by expert, then query
+    router: dict[str, Float[Tensor, "E"]]  # probabilities of each modality
+    norms: dict[str, float]  # "T STR" and so on -> norm of the averaged features
+    prediction: float  # with everything that is not muted
+    without: dict[str, float]  # modality -> prediction when that one is muted too
 
 
 def mute(batch: Batch, m: str) -> Batch:
@@ -119,11 +110,7 @@ def _summary(axes, seen: Look, label: float, low: float, high: float) -> None:
 
 
 def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBox:
-    """Choose an utterance and mute a modality; the picture below follows.
-
-    Args:
-        model: with Q-Formers.
-    """
+    """Choose an utterance and mute a modality of a model with Q-Formers; the picture below follows."""
     part = corpus.splits[split]
     named = [(f"{i}: {name}", i) for i, name in enumerate(part.ids)]
     which = ipywidgets.Dropdown(options=named, description="utterance")

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,19 +40,13 @@ GRID = {"grid.color": "0.88", "grid.linewidth": 0.4}
 
 @dataclass(frozen=True)
 class Figure5:
-    """The best run's features and projections, and the numbers of all runs.
-
-    Attributes:
-        record: the run whose features are drawn: smallest dev MAE.
-        projections: "UMAP" and "PCA" -> Projection of every test utterance.
-        numbers: what figure5.json holds.
-    """
+    """The best run's features and projections, and the numbers of all runs."""
 
     corpus: Corpus
-    record: RunRecord
+    record: RunRecord  # of the run whose features are drawn: smallest dev MAE
     features: Representations
-    projections: dict[str, Projection]
-    numbers: dict
+    projections: dict[str, Projection]  # "UMAP" and "PCA", of every test utterance
+    numbers: dict  # what figure5.json holds
 
     @cached_property
     def page_a(self) -> Page:
@@ -88,7 +81,7 @@ class Page:
 
 
 def make_figure5(options: Options) -> Figure5:
-    """Measure every seed's features, project the best run's, write figure5* below ``options.out``/figures.
+    """Measure every seed's features, project the best run's, write figure5.{png,pdf,json,md} and figure5{a,b}.html.
 
     Nothing is trained if the records are there.
     """
@@ -99,16 +92,12 @@ def make_figure5(options: Options) -> Figure5:
     features = representations.extract(records[best], specs[best])
     projections = {"UMAP": project(features, umap), "PCA": project(features, pca)}
     figure = Figure5(corpus, records[best], features, projections, measure_figure5(specs, records, best, corpus))
-    write_figure5(figure, options.figures)
-    return figure
-
-
-def write_figure5(figure: Figure5, folder: Path) -> None:
-    """figure5.png, .pdf, .json, .md, figure5a.html and figure5b.html."""
+    folder = options.figures
     style.save(figure.static(), "figure5", folder, figure.caption, dpi=200)
     write_atomically(folder / "figure5.json", json.dumps(figure.numbers, indent=1))
     write_atomically(folder / "figure5a.html", figure.page_a.html)
     write_atomically(folder / "figure5b.html", figure.page_b.html)
+    return figure
 
 
 def draw(figure: Figure5) -> Figure:

@@ -59,10 +59,7 @@ class Picture:
 
 
 def write_report(options: Options) -> Path:
-    """Write ``options.out``/figures/report.html from what lies there; nothing is trained.
-
-    Returns:
-        The page.
+    """Write ``options.out``/figures/report.html from what lies there, and return its path; nothing is trained.
 
     Raises:
         ValueError: a table or a run record that cannot be read.
