@@ -1,7 +1,5 @@
 """``run_all.sh``'s work: train what has no record, execute the notebooks, rebuild the tables."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

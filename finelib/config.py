@@ -3,8 +3,6 @@
 Symbols are the paper's. Where the paper is silent the value is our choice; README lists those choices.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -9,8 +9,6 @@ feeds nothing back into the prediction. ``plain.py`` writes the same model with 
 Sizes in the comments: B utterances, l tokens, M modalities, w the task width, c outputs of a head.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

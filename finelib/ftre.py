@@ -6,8 +6,6 @@ critics, label encoders and the terms of L_MI. ``plain.py`` writes the same with
 Sizes in the comments: B utterances, l tokens, M modalities, P pairs of modalities.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from itertools import combinations
 

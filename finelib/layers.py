@@ -4,8 +4,6 @@ FINE runs the same little networks for every expert, modality and pair. Stacked 
 batched product instead of a dozen small ones, which on small batches is most of the time; the numbers are the same.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -4,8 +4,6 @@ The definitions follow the evaluation code that the compared papers share; every
 percentage. ACC-2 exists in two forms on CMU-MOSI and CMU-MOSEI, and both are given.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import Float
 from sklearn.metrics import f1_score

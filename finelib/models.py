@@ -5,8 +5,6 @@ terms = model.losses(output, batch)     # name -> scalar; "total" is minimised
 model.inputs                            # what is done to a batch's frames first (inputs.Inputs)
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

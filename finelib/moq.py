@@ -13,8 +13,6 @@ Sizes in the comments: B utterances, T frames of f features, M modalities of one
 l queries, H heads of width c, d = H * c.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ others stand in for the product of the marginals. Everything is in nats. A leadi
 problems (pairs of modalities) that are scored side by side.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

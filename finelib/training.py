@@ -1,7 +1,5 @@
 """One training loop for every model. It touches no disk, signal or other process: runs/ and scale/ stand around it."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import time

@@ -8,8 +8,6 @@ attend to each other; two gates, made of the pair's pooled vectors, weigh what i
 and a discriminator that must tell h_x from h_y keeps the modalities' feature spaces apart.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """What the compared systems share: their inputs, recurrent states at an utterance's true end, the prediction loss."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any

@@ -12,8 +12,6 @@ Each positive pair's loss is NT-Xent against the negatives of its anchor. All fe
 and each on its own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

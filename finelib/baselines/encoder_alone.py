@@ -1,10 +1,9 @@
 """The text encoder alone: masked mean pool and a linear head. What FINE adds is measured against it."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from finelib.baselines.common import Baseline, Output
+from finelib.baselines.common import Output
 from finelib.config import EncoderConfig
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs

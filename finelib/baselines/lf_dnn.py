@@ -3,8 +3,6 @@
 Each modality is embedded on its own, the embeddings are concatenated, two hidden layers predict.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -5,8 +5,6 @@ TFN's outer product, multiplied by a weight tensor of rank r per output, without
     h = sum_i w_i * prod_m W_m^(i) [z_m; 1] + b
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

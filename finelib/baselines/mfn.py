@@ -9,8 +9,6 @@ hold only what depends on the step before. What padding does to the states after
 Public versions feed MFN audio and video averaged over all time.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

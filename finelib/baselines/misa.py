@@ -4,8 +4,6 @@ One shared encoder for all modalities and a private one for each; the six vector
 fusion. Loss: prediction + alpha * difference + beta * similarity (CMD) + gamma * reconstruction.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations

@@ -6,8 +6,6 @@ concatenated and passed through a self-attention stack, whose last real frame is
     Z^[0] = own frames;  Z^[i] = Z^[i-1] + CM(LN Z^[i-1] -> LN other frames);  Z^[i] += FF(LN Z^[i])
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import permutations
 from math import sqrt

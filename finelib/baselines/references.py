@@ -1,7 +1,5 @@
 """Reference rows that every table shows: what is possible, what is trivial, what a linear model does."""
 
-from __future__ import annotations
-
 import numpy as np
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler

@@ -10,8 +10,6 @@ features do (Unimodal Label Generation Module, from the second epoch on):
     loss    = |p_m - y_m| + sum_s tanh|y_s - y_m| |p_s - y_s|
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -5,8 +5,6 @@
 then a network on the flattened tensor, and a sigmoid stretched to the label range.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import prod
 

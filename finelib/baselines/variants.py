@@ -4,8 +4,6 @@ Each variant is a subclass of FINE that overrides one method. ``VARIANTS`` names
 for one by ``VariantConfig(variant=ROW)``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch.nn.functional as F

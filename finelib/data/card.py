@@ -1,7 +1,5 @@
 """The data card: what a corpus holds, in numbers that a reader of the results should see."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The checks that every reader makes of a field. ``where`` names file, split and field in the sentence."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

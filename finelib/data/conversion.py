@@ -5,8 +5,6 @@ nest so deeply that the interpreter crashes. That ends the reading process alone
 offers none of these bounds and macOS none on memory; there the process is separate and no more.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

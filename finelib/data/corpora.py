@@ -1,7 +1,5 @@
 """What each corpus is: sizes, label range, classes, published files. Facts only."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches

@@ -1,7 +1,5 @@
 """Public files: downloaded once, or taken from a folder, and never used unless their checksum is the pinned one."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile

@@ -3,8 +3,6 @@
 The format is that of github.com/thuiar/MMSA: {"train" | "valid" | "test": fields}, padded arrays of N rows.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

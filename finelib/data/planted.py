@@ -13,8 +13,6 @@ marker finds it. The label is a saturating function of the relevant factors with
 put on the corpus's annotation scale. Sizes, widths and lengths are those of the real corpus.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, field, replace
 

@@ -5,8 +5,6 @@ ids; the rows of ``text_*.csv`` say which row of ``transcripts.csv`` each of the
 Audio and transcripts: Poria et al., ACL 2017 (MIT licence).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ The columns are facts of that repository's ``test_mosi.py``. Its X files could n
 written, so everything about them is checked here and not assumed: which end is padded is found from the data.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import h5py

@@ -5,8 +5,6 @@ load("mosi", "public")          real CMU-MOSI features that anybody may download
 load("mosi", FILE_OR_FOLDER)    the licensed feature files
 """
 
-from __future__ import annotations
-
 import os
 from functools import partial
 from pathlib import Path

@@ -5,8 +5,6 @@ that name only when it is whole, so a conversion that was interrupted is never r
 damaged later.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -4,8 +4,6 @@ The paper fine-tunes BERT. The default here for raw text is all-MiniLM-L6-v2, 38
 inside a PyPI package, so no model hub is needed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import logging

@@ -4,8 +4,6 @@ The format is that of github.com/ROC-HCI/UR-FUNNY. Features are averaged per wor
 an utterance have as many frames as it has words.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -3,8 +3,6 @@
 A row is FINE with a few settings changed (``MODALITY_ROWS``, ``COMPONENT_ROWS``). To add one, add a line there.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 
 from finelib.baselines.variants import VARIANTS, VariantConfig

@@ -5,8 +5,6 @@ of its last printed digit (it is *off the lattice* of n) is not that. A mean ove
 place of rounding, or a typing error explain it as well as anything else; and a number may be on the lattice by chance.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -3,8 +3,6 @@
 ``data/claims.csv`` holds the claims, ``RULES`` how each is tested; to add one, add a line to both.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

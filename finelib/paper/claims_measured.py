@@ -5,8 +5,6 @@ the interval lies below ``MARGIN``, which is less than anyone would claim, and e
 comparisons all must hold, and one that does not decides.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

@@ -4,8 +4,6 @@ Printed numbers have no spread. A rule compares them as they stand, or allows fo
 as far as it can be known.
 """
 
-from __future__ import annotations
-
 from itertools import permutations
 
 from finelib.paper import ablations, audit, printed

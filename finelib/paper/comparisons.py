@@ -1,7 +1,5 @@
 """Rows compared by their run records: the differences that a table shows next to the scores."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What must be known to read a table: the sentences below it."""
 
-from __future__ import annotations
-
 from finelib.baselines import SYSTEMS
 from finelib.paper.table import Row
 

@@ -1,7 +1,5 @@
 """How large a difference our seeds and test utterances can show, and what that says of the paper's gaps."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The paper's printed tables: the one place that reads ``paper/data``, and what its tables and columns are called."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from functools import cache

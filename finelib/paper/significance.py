@@ -12,8 +12,6 @@ called different too often. FINE, or whichever system all rows are compared with
 error in it would move all rows at once. ``simulate`` counts false positives and coverage.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple

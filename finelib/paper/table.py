@@ -1,7 +1,5 @@
 """What a table is, and its forms: JSON, CSV, Markdown, LaTeX, HTML."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

@@ -3,8 +3,6 @@
 Tables 1-4 compare FINE with other systems on one corpus each; 5 and 6 are FINE's own variants (``ablations.py``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import NamedTuple, TypeVar

@@ -1,7 +1,5 @@
 """A verdict on a claim of the paper."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 HOLDS, DOES_NOT, OPEN, NOT_RUN = VERDICTS = ("holds", "does not hold", "cannot be told", "not run")

@@ -1,7 +1,5 @@
 """A training that can be interrupted: its state on disk now and then, whole or noticed as damaged."""
 
-from __future__ import annotations
-
 import io
 import logging
 import os

@@ -1,7 +1,5 @@
 """What a result's code is: the modules that it imports, parsed, so that comments and docstrings do not count."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """From a RunSpec to a run record on disk, trained once and never again while nothing under it changes."""
 
-from __future__ import annotations
-
 import dataclasses
 import platform
 import sys

@@ -1,7 +1,5 @@
 """What took long to measure is kept in a file, and measured again when what it was made of has changed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One run, or several that differ in the seed alone: trained, and its folder written."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Which runs a preset asks for: the options of ``run_all.sh`` turned into RunSpecs."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

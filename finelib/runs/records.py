@@ -1,7 +1,5 @@
 """Run records: what tells a run from others, what it leaves on disk, and how that is written and read."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

@@ -4,8 +4,6 @@ The first setting is the one without tuning; the others are drawn from the syste
 same N gives the same settings. The test split takes no part.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from dataclasses import replace

@@ -3,8 +3,6 @@
 All machines of the cluster must see the same files under the same paths: this checkout, the output folder, FINE_CACHE.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import secrets

@@ -1,7 +1,5 @@
 """Many tasks: one after another here, in processes of this machine, or on a Ray cluster."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import joblib

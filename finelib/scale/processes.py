@@ -1,7 +1,5 @@
 """Many tasks in a few processes that report progress, stop between two steps when asked, and end with their parent."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import queue

@@ -7,8 +7,6 @@ same training, since all seeds draw from one generator. A seed that is done is n
 on.
 """
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Callable, Iterator

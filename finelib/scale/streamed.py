@@ -8,8 +8,6 @@ What this cannot mix: rows of one chunk stay within one window (two at a border)
 a batch is a sample of its window's 16 chunks, not of the corpus.
 """
 
-from __future__ import annotations
-
 import logging
 import mmap
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ noise of its own; a solution says which observations its shared, unique, STR and
 its optimum, the mutual information, and NCE-CLUB at its own, the Jeffreys divergence (see ``known_answers.py``).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from itertools import combinations
 

@@ -4,8 +4,6 @@ What is measured is a list of lines: one line for each setting (pairs, dimension
 critic, its training steps) and estimator, with the mean over batches. All information is in nats.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterator

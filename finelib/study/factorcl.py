@@ -1,7 +1,5 @@
 """FactorCL's synthetic design, a second planted world that this project did not think of."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from itertools import combinations

@@ -3,8 +3,6 @@
 A probe is fitted on the training split and scored on the test split; G groups of features, F factors.
 """
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np

@@ -3,8 +3,6 @@
 What is drawn of it stands in ``views/figure5.py``.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable

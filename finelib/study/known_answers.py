@@ -6,8 +6,6 @@ Conditional pairs: x_k = shift(Y) + e_k with Y uniform on ``BINS`` values, so th
 All information is in nats. A leading axis P holds problems that differ in rho.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The leak in the public video features of CMU-MOSI: what a ridge regression reads from them, seen and unseen."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import RidgeCV

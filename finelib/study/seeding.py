@@ -1,7 +1,5 @@
 """Draws by a seed of their own, beside the caller's."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -4,8 +4,6 @@ Mutual information is estimated anew, by fresh critics on frozen features, so th
 critics it was trained with.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 

@@ -1,7 +1,5 @@
 """The audit of the printed numbers as pictures, and its files (notebook ``12_audit``)."""
 
-from __future__ import annotations
-
 import json
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Systems and references side by side: score against size and training time, over seeds, and as tables."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 

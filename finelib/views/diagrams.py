@@ -3,8 +3,6 @@
 Boxes carry the shapes of a real batch and the sizes of a real configuration; nothing in them is typed by hand.
 """
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch

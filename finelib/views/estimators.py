@@ -1,7 +1,5 @@
 """The estimators of mutual information against known answers (notebook ``10_mutual_information``)."""
 
-from __future__ import annotations
-
 import math
 
 import matplotlib.pyplot as plt

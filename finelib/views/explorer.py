@@ -1,7 +1,5 @@
 """An explorer for one utterance at a time, for notebooks: what FINE sees, where it looks, what a modality is worth."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import ipywidgets

@@ -1,7 +1,5 @@
 """Pictures and tables of runs, predictions, corpora and findings, for notebooks; nothing is trained."""
 
-from __future__ import annotations
-
 import math
 
 import matplotlib.pyplot as plt

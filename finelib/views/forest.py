@@ -1,7 +1,5 @@
 """Differences to FINE with their intervals: the forests beside Tables 5 and 6."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

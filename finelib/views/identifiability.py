@@ -1,7 +1,5 @@
 """What the factorisation finds: scores, probe matrices, sweeps, and solutions with equal losses."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -1,7 +1,5 @@
 """figures/report.html: one page with every table, figure, claim and run that lies below an output folder."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import dataclass

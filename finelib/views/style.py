@@ -1,7 +1,5 @@
 """What all pictures have in common: one palette, one way to save, names of the modalities, the pages' templates."""
 
-from __future__ import annotations
-
 import base64
 import io
 from pathlib import Path
