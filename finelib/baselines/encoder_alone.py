@@ -3,7 +3,6 @@
 from torch import nn
 
 from finelib.baselines.common import Baseline, Output
-from finelib.baselines.common import Output
 from finelib.config import EncoderConfig
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
