@@ -41,12 +41,13 @@ def ray():
 
 
 def killed_in_the_middle(spec, folder, advance, stop):
-    """``_train_where_shared``, but the first attempt at seed 1 kills its own process after an epoch."""
+    """``_train_where_shared``, but the first attempt at seed 1 kills its own process once its state is saved."""
     (folder / f"attempt {os.getpid()}").write_text(f"{experiment.__file__} {(folder / 'checkpoint.pt').exists()}")
 
     def advance_and_die(count):
         advance(count)
-        if spec.seed == 1 and len(list(folder.glob("attempt *"))) == 1:
+        first = len(list(folder.glob("attempt *"))) == 1
+        if spec.seed == 1 and first and (folder / "checkpoint.pt").exists():
             os.kill(os.getpid(), signal.SIGKILL)
 
     checkpoint.CHECKPOINT_SECONDS = -1  # the state is saved after each step
