@@ -42,12 +42,7 @@ def begun(folder: Path) -> bool:
     return (folder / CHECKPOINT).exists()
 
 
-def never() -> bool:
-    """Train to the end."""
-    return False
-
-
-def train_one(spec: RunSpec, corpus: Corpus, folder: Path, on_progress: Advance, stop: Stop = never) -> None:
+def train_one(spec: RunSpec, corpus: Corpus, folder: Path, on_progress: Advance, stop: Stop = lambda: False) -> None:
     """Train a spec and write its record; at most one process at a time does so for a folder.
 
     An interrupted run goes on from its last checkpoint.
@@ -95,7 +90,7 @@ class Watch:
         return self.asked()
 
 
-def train_group(group: dict[Path, RunSpec], corpus: Corpus, advance: Advance, stop: Stop = never) -> None:
+def train_group(group: dict[Path, RunSpec], corpus: Corpus, advance: Advance, stop: Stop = lambda: False) -> None:
     """``train_one`` for runs that differ in the seed alone, all at once; an interrupted group begins anew.
 
     Args:

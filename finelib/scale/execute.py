@@ -15,10 +15,6 @@ def execute(
 
     Args:
         jobs: tasks at a time; 1 is in this process.
-
-    Raises:
-        processes.Killed: a worker died.
-        Exception: whatever ``work`` raises.
     """
     if ray:
         cluster.run(work, tasks, cpus, ray, jobs, advance, stop)
