@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from finelib.config import FineConfig
@@ -22,7 +22,7 @@ from finelib.data.corpora import CorpusInfo
 from finelib.data.features import MODALITIES, Batch
 from finelib.ftre import FTRE, FTREOutput
 from finelib.inputs import Inputs
-from finelib.layers import mlp, stacked_mlp
+from finelib.layers import FastDropout, mlp, stacked_mlp
 from finelib.moq import QUERY_SD, MoQ, MoQOutput
 
 
@@ -67,7 +67,7 @@ class Fusion(nn.Module):
             for _ in range(layers)
         )
         for layer in self.layers:
-            layer.dropout1, layer.dropout2 = nn.Dropout(dropout), nn.Dropout(dropout)
+            layer.dropout1, layer.dropout2 = FastDropout(dropout), FastDropout(dropout)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, features: FTREOutput) -> Float[Tensor, "B M w"]:
@@ -158,7 +158,7 @@ class FINE(nn.Module):
 
         "total" also holds "critic", the NCE-CLUB critics' own loss, whose gradient reaches nothing else.
         """
-        c, label, classes = self.config, batch.label, self.classes(batch.label)
+        c, label, classes = self.config, batch.label, self.info.class_of(batch.label)
         terms = self.information(output.features, label, classes)
         terms["L_MP"] = self.prediction_loss(output.logits, label)
         own_label = batch.unimodal_labels or dict.fromkeys(self.modalities, label)
@@ -185,14 +185,10 @@ class FINE(nn.Module):
             return F.normalize(output.cls.flatten(1), dim=-1)
         return F.normalize(torch.cat(list(task_vectors(output.features)), -1), dim=-1)
 
-    def classes(self, label: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
-        """Class of each label (``CorpusInfo.class_of``)."""
-        return self.info.class_of(label)
-
     def prediction_loss(self, logits: Float[Tensor, "B c"], label: Float[Tensor, "B"]) -> Float[Tensor, ""]:
         """L_MP and L_UP: squared error (the paper), absolute error, or cross-entropy."""
         if self.config.loss == "cross_entropy":
-            return F.cross_entropy(logits, self.classes(label))
+            return F.cross_entropy(logits, self.info.class_of(label))
         return (F.l1_loss if self.config.loss == "l1" else F.mse_loss)(logits[:, 0], label)
 
     def critic_parameters(self) -> list[nn.Parameter]:

@@ -54,11 +54,6 @@ class Inputs(nn.Module):
         self.standardise = nn.ModuleDict(standardise or {})
         self.text_encoder, self.frames = text_encoder, frames
 
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """The modalities that are used, in the order T, A, V."""
-        return tuple(self.widths)
-
     def forward(self, batch: Batch) -> Sequences:
         """modality -> (x (B, T_m, d_m), mask (B, T_m)); x is 0 on padding."""
         return {m: self.sequence(batch.features[m], batch.mask[m], m) for m in self.widths}

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from finelib.config import FineConfig
-from finelib.layers import StackedLayerNorm, StackedLinear, masked_mean, stacked_mlp, uniform_parameter
+from finelib.layers import FastDropout, StackedLayerNorm, StackedLinear, masked_mean, stacked_mlp, uniform_parameter
 
 FramesOf = dict[str, Float[Tensor, "B T f"]]
 MaskOf = dict[str, Bool[Tensor, "B T"]]
@@ -58,7 +58,7 @@ class QFormerLayer(nn.Module):
         self.cross_out = StackedLinear(stack, width, width)
         self.feed_forward = stacked_mlp(stack, width, 4 * width, width)
         self.norms = nn.ModuleList(StackedLayerNorm(stack, width) for _ in range(3))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = FastDropout(config.dropout)
 
     def forward(self, tokens: Float[Tensor, "S n d"], frames: FramesOf, bias: FramesOf) -> Float[Tensor, "S m d"]:
         """Tokens (S, b*l, d) with b = 1 or B -> tokens (S, B*l, d)."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from finelib.baselines.common import Attention, Baseline, BothWays, Convolution, Mask, Settings, aligned, perceptron
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
-from finelib.layers import masked_mean
+from finelib.layers import FastDropout, masked_mean
 
 Frames = Float[Tensor, "B n d"]
 
@@ -68,8 +68,9 @@ class Gated(nn.Module):
         self.attention = Attention(c.width, c.heads)
         self.retain, self.compound = nn.Linear(2 * c.width, c.width), nn.Linear(2 * c.width, c.width)
         self.norm, self.norm_ff = nn.LayerNorm(c.width), nn.LayerNorm(c.width)
-        self.feed_forward = perceptron(c.width, 4 * c.width, c.width, dropout=c.relu_dropout)
-        self.dropout = nn.Dropout(c.dropout)
+        wide, narrow = nn.Linear(c.width, 4 * c.width), nn.Linear(4 * c.width, c.width)
+        self.feed_forward = nn.Sequential(wide, nn.ReLU(), FastDropout(c.relu_dropout), narrow)
+        self.dropout = FastDropout(c.dropout)
 
     def forward(self, x: Frames, y: Frames, control: Float[Tensor, "B 2d"], mask: Mask) -> Frames:
         new = self.dropout(self.attention(self.norm(x), self.norm(y), mask))

@@ -47,7 +47,7 @@ class Baseline(nn.Module):
     def __init__(self, config: Any, inputs: Inputs, corpus: Corpus):
         super().__init__()
         self.config, self.inputs, self.info = config, inputs, corpus.info
-        self.modalities = inputs.modalities
+        self.modalities = tuple(inputs.widths)
 
     def prediction_loss(self, prediction: Float[Tensor, "B"], label: Float[Tensor, "B"]) -> Float[Tensor, ""]:
         """Mean absolute or squared error."""

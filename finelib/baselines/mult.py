@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from finelib.baselines.common import Attention, Baseline, Convolution, Mask, Output, Settings, at_end, perceptron
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
-from finelib.layers import positions
+from finelib.layers import FastDropout, positions
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Block(nn.Module):
         self.attention = Attention(width, heads)
         self.norm, self.norm_ff = nn.LayerNorm(width), nn.LayerNorm(width)
         self.feed_forward = perceptron(width, 4 * width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = FastDropout(dropout)
 
     def forward(self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B q d"]:
         normed = self.norm(x)
@@ -74,7 +74,7 @@ class Stack(nn.Module):
     def __init__(self, width: int, config: Config, layers: int):
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, config.heads, config.residual_dropout) for _ in range(layers))
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(config.embed_dropout)
+        self.norm, self.dropout = nn.LayerNorm(width), FastDropout(config.embed_dropout)
 
     def forward(self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B q d"]:
         """x attending to keys."""
@@ -103,7 +103,7 @@ class Model(Baseline):
         width, kernel, pairs = config.width, config.kernel, list(permutations(self.modalities, 2))
         received = max(1, len(self.modalities) - 1) * width  # from all others, side by side
         combined = len(self.modalities) * received
-        self.text_dropout = nn.Dropout(config.text_dropout)
+        self.text_dropout = FastDropout(config.text_dropout)
         self.convolve = nn.ModuleDict({m: Convolution(d, width, kernel) for m, d in inputs.widths.items()})
         self.cross = nn.ModuleDict({m + n: Stack(width, config, config.layers) for m, n in pairs})
         depth = config.memory_layers or max(config.layers, 3)

@@ -10,11 +10,12 @@ from math import prod
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from finelib.baselines.common import Baseline, Output, Settings, perceptron, unimodal_nets
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
+from finelib.layers import FastDropout
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Model(Baseline):
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
         self.nets = unimodal_nets(inputs, config)
-        self.dropout = nn.Dropout(config.post_dropout)
+        self.dropout = FastDropout(config.post_dropout)
         fused = prod(net.width + 1 for net in self.nets.values())
         self.head = perceptron(fused, config.post_fusion, config.post_fusion, 1)
 

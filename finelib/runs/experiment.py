@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 from torch import nn
 from tqdm.auto import tqdm
@@ -163,10 +162,3 @@ def load_model(record: RunRecord, spec: RunSpec) -> nn.Module:
     model = build(spec.model_config, load_corpus(spec.data))
     model.load_state_dict(load_file(record.file(WEIGHTS)))
     return model.eval()
-
-
-def untrained_model(spec: RunSpec) -> nn.Module:
-    """A spec's model as its seed draws it, in evaluation mode; the caller's random generator is left as it is."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        return build(spec.model_config, load_corpus(spec.data)).eval()

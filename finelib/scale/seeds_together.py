@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from finelib.config import TrainConfig
 from finelib.data.features import Batch, Corpus
 from finelib.fine import FINE
+from finelib.layers import FastDropout
 from finelib.training import Diverged, History, Trainer, cpu_threads, resolve_device
 
 WARM_UP, MEASURED = 3, 5  # updates
@@ -137,6 +138,9 @@ class SeedsTogether(Trainer):
         for group in self.optimiser.param_groups:
             group["params"] = [self.parameters[names[id(p)]] for p in group["params"]]
         self.model = copy.deepcopy(objectives[0]).to("meta")  # its weights are given anew at each call
+        for name, module in list(self.model.named_modules()):
+            if isinstance(module, FastDropout):  # draws in a way that vmap has no rule for
+                self.model.set_submodule(name, nn.Dropout(module.p))
         stacked = {name: value.detach() for name, value in (self.parameters | self.buffers).items()}
         for s, (trainer, objective) in enumerate(zip(self.trainers, objectives, strict=True)):
             trainer.optimiser = self.optimiser

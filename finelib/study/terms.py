@@ -131,7 +131,7 @@ def _features(model: FINE, corpus: Corpus, name: str) -> dict[str, Tensor]:
         batch = split.batch(rows)
         out = model(batch)
         found = {kind: model.information.pool(getattr(out.features, kind)) for kind in KIND.values()}
-        found |= {"z": model.contrast_vector(out), "label": batch.label, "classes": model.classes(batch.label)}
+        found |= {"z": model.contrast_vector(out), "label": batch.label, "classes": model.info.class_of(batch.label)}
         found["load_balance"] = torch.stack([m.load_balance for m in out.moq.values()]).mean().expand(len(rows))
         for key, value in found.items():
             parts.setdefault(key, []).append(value)

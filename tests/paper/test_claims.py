@@ -53,7 +53,7 @@ def test_every_rule_is_used_by_a_claim(rules):
     known = {
         f
         for name, f in inspect.getmembers(rules, inspect.isfunction)
-        if not name.startswith("_") and f.__module__ == rules.__name__ and f.__annotations__["return"] == "Verdict"
+        if not name.startswith("_") and f.__module__ == rules.__name__ and f.__annotations__["return"] is Verdict
     }
     assert len(known) > 5 and known <= used
 
