@@ -146,7 +146,7 @@ def test_results_are_kept_until_settings_change(tmp_path, monkeypatch):
     lines, found = estimators.measure_estimators(options)
     path = options.figures / "estimators.json"
     assert json.loads(path.read_text())["data"] == "planted" and len(lines) and "infonce_lower_bound" in found
-    monkeypatch.setattr(estimators, "_all_lines", lambda s: pytest.fail("computed again"))
+    monkeypatch.setattr(estimators, "_content", lambda s: pytest.fail("computed again"))
     assert len(estimators.measure_estimators(options)[0]) == len(lines)
     monkeypatch.setitem(estimators.SETTINGS, "smoke", replace(small, batches=4))
     with pytest.raises(pytest.fail.Exception):

@@ -62,10 +62,12 @@ def test_terms_measured_together_are_what_each_is_alone():
 
 def test_values_are_kept_until_run_terms_or_code_change(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(terms, "_measure_run", lambda names, *_: made.append(names) or dict.fromkeys(names, 1.0))
+    monkeypatch.setattr(terms, "measure_terms", lambda names, *_: made.append(names) or dict.fromkeys(names, 1.0))
+    for name in ("load_model", "load_corpus"):
+        monkeypatch.setattr(terms.experiment, name, lambda *_: None)
 
     def values(names, run="a"):
-        return terms._values(names, SimpleNamespace(id=run, folder=tmp_path), None)
+        return terms._values(names, SimpleNamespace(id=run, folder=tmp_path), SimpleNamespace(data=None))
 
     assert values(("I_sha",)) == values(("I_sha",)) == {"I_sha": 1.0} and len(made) == 1
     assert set(values(("I_sha", "L_CL"))) == {"I_sha", "L_CL"} and len(made) == 2
