@@ -17,11 +17,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from finelib.data.corpora import CorpusInfo
+from finelib.data.moments import moments
 
 MODALITIES = ("T", "A", "V")
 SPLITS = ("train", "valid", "test")
 POOL_BATCHES = 16  # batches that are cut from one pool of random utterances, sorted by length
-MOMENTS_FRAMES, MOMENTS_COLUMNS = 200_000, 64
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,8 @@ class Frames:
 
     @cached_property
     def moments(self) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d"]]:
-        """Mean and standard deviation per feature (1 of a constant one), over at most 200,000 evenly spaced frames."""
-        step = max(1, len(self.values) // MOMENTS_FRAMES)
-        sample = np.ascontiguousarray(_never_empty(self.values)[::step])
-        mean, sd = np.empty(self.width), np.empty(self.width)
-        # MOMENTS_COLUMNS at a time: in float64 a whole sample of wide features would take 1.2 GB
-        for columns in np.array_split(np.arange(self.width), max(1, self.width // MOMENTS_COLUMNS)):
-            block = sample[:, columns].astype(np.float64)
-            mean[columns], sd[columns] = block.mean(0), block.std(0)
-        sd[sd == 0] = 1.0
-        return mean.astype(np.float32), sd.astype(np.float32)
+        """Mean and standard deviation per feature, float32 (``moments.moments``)."""
+        return moments(_never_empty(self.values))
 
 
 @dataclass(frozen=True)
