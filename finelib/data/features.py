@@ -139,10 +139,12 @@ class Corpus:
     def batch(
         self, rows: Iterable[int], split: str = "test", modalities: tuple[str, ...] | None = None, device: str = "cpu"
     ) -> Batch:
-        """The utterances ``rows`` of a split as a model reads them; default modalities are all that the source has."""
+        """The utterances ``rows`` of a split as a model reads them; default modalities are all that the split has."""
         wanted = torch.tensor(list(rows))
         part = self.splits[split].take(wanted.numpy())  # so that a large split is not moved as a whole
-        batch = ResidentSplit(part, modalities or self.modalities, torch.device(device)).batch(torch.arange(len(part)))
+        batch = ResidentSplit(part, modalities or tuple(part.frames), torch.device(device)).batch(
+            torch.arange(len(part))
+        )
         return replace(batch, index=wanted.to(device))
 
 
