@@ -38,6 +38,10 @@ class Frames:
     start: np.ndarray
     length: np.ndarray
 
+    def __repr__(self) -> str:
+        kind = f"{self.values.shape[1]} features" if self.values.ndim == 2 else "token ids"
+        return f"Frames({len(self.length)} utterances, {len(self.values)} frames of {kind})"
+
     @classmethod
     def from_lengths(cls, values: np.ndarray, length: np.ndarray) -> Frames:
         """Frames already concatenated in order; ``length`` (N,) sums to ``len(values)``."""
@@ -98,6 +102,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.label)
 
+    def __repr__(self) -> str:
+        frames = [f"{m} {len(f.values)} frames of width {f.width}" for m, f in self.frames.items()]
+        return f"Split({len(self)} utterances: {', '.join(frames) or 'text alone'})"
+
     def take(self, rows: np.ndarray) -> Split:
         """The utterances ``rows`` (n,), copied to ordinary memory."""
         frames = {m: frames.take(rows) for m, frames in self.frames.items()}
@@ -125,6 +133,10 @@ class Corpus:
     sha256: str
     encoder: str
     card: dict = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        splits = "".join(f"\n  {s}: {split!r}" for s, split in self.splits.items())
+        return f"Corpus({self.info.title}, {self.kind}, text: {self.encoder or 'raw'}){splits}"
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -168,6 +180,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def __repr__(self) -> str:
+        shapes = [f"{m} {tuple(x.shape)}" for m, x in self.features.items()]
+        return f"Batch({len(self)} utterances: {', '.join(shapes)})"
 
 
 class ResidentSplit:
