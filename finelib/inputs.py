@@ -55,7 +55,14 @@ class Inputs(nn.Module):
         self.text_encoder, self.frames = text_encoder, frames
 
     def forward(self, batch: Batch) -> Sequences:
-        """modality -> (x (B, T_m, d_m), mask (B, T_m)); x is 0 on padding."""
+        """modality -> (x (B, T_m, d_m), mask (B, T_m)); x is 0 on padding.
+
+        Raises:
+            ValueError: the batch lacks a modality that the model was built for.
+        """
+        if not self.widths.keys() <= batch.features.keys():
+            wanted, found = (", ".join(names) for names in (self.widths, batch.features))
+            raise ValueError(f"batch: found modalities {found}, expected {wanted}, which the model was built for")
         return {m: self.sequence(batch.features[m], batch.mask[m], m) for m in self.widths}
 
     def sequence(

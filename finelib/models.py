@@ -32,20 +32,32 @@ def build(config: Any, corpus: Corpus) -> nn.Module:
 
     Raises:
         TypeError: for any other configuration.
-        ValueError: if the configuration asks for a modality that the corpus does not have.
+        ValueError: if the configuration asks for a modality that a split of the corpus does not have, or leaves one out
+            that the system cannot do without.
     """
-    model = model_class(config)
-    missing = [m for m in config.modalities if m not in corpus.modalities]
-    if missing:
-        raise ValueError(
-            f"{corpus.info.title} ({corpus.kind}): modalities {', '.join(missing)} asked for, "
-            f"found {', '.join(corpus.modalities)}"
-        )
+    model, name = model_class(config), _name_of(config)
+    for s, split in corpus.splits.items():
+        missing = [m for m in config.modalities if m not in split.frames]
+        if missing:
+            found = f"{name} reads modalities {', '.join(missing)}, found {', '.join(split.frames) or 'none'}"
+            raise ValueError(f"{corpus.info.title} ({corpus.kind}), {s}: {found}, expected them in every split")
+    lacking = [m for m in getattr(model, "needs", ()) if m not in config.modalities]
+    if lacking:
+        found = f"cannot do without {', '.join(lacking)}, found modalities {', '.join(config.modalities)}"
+        raise ValueError(f"{name}: {found}, expected {', '.join(lacking)} among them")
     standardise = not isinstance(config, EncoderConfig)
     inputs = make_inputs(corpus, config.modalities, standardise, frames=getattr(config, "frames", 0))
     if isinstance(config, FineConfig):
-        return model(config, corpus.info, inputs, class_counts(corpus))
-    return model(config, inputs, corpus)
+        made = model(config, corpus.info, inputs, class_counts(corpus))
+    else:
+        made = model(config, inputs, corpus)
+    made.name = name
+    return made
+
+
+def _name_of(config: Any) -> str:
+    """The system's name in the tables; a variant's or reference's class."""
+    return next((name for name, s in SYSTEMS.items() if s.Config is type(config)), model_class(config).__name__)
 
 
 def fit(

@@ -237,7 +237,19 @@ def predict(model: nn.Module, split: Split | ResidentSplit) -> Float[np.ndarray,
 
 
 def resident(model: nn.Module, split: Split, device: torch.device) -> ResidentSplit:
-    """A split on a device, with the modalities that the model reads."""
+    """A split on a device, with the modalities that the model reads.
+
+    Raises:
+        ValueError: the split lacks one of them, or holds no frame of one that the model cannot do without.
+    """
+    name, listed = getattr(model, "name", type(model).__name__), ", ".join(split.frames) or "none"
+    missing = [m for m in model.config.modalities if m not in split.frames]
+    if missing:
+        found = f"reads modalities {', '.join(missing)}, found {listed} in the split"
+        raise ValueError(f"{name}: {found}, expected all that it was built for")
+    empty = [m for m in getattr(model, "needs", ()) if not split.frames[m].length.any()]
+    if empty:
+        raise ValueError(f"{name}: cannot do without {', '.join(empty)}, found no frame of it, expected some")
     return ResidentSplit(split, tuple(m for m in split.frames if m in model.config.modalities), device)
 
 

@@ -134,7 +134,6 @@ REFUSED = {
     "PERSID": (b"Pos.mkdir\n.", "outside the file"),
     "BINPERSID": (b"\x80\x02K\x01Q.", "outside the file"),
     "a declared size beyond the file": (b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.", "found"),
-    "not a pickle": (b"id,text,label\n1,a,2\n", "cannot be read"),
-    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "cannot be read"),
+    "not a pickle": (b"\xff\xfe\x00\x01", "cannot be read"),
     "nothing": (b"", "an empty file"),
 }

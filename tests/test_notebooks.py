@@ -1,6 +1,7 @@
 """Notebooks as they are stored: set-up and parameters, prose first, no outputs, short cells."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import nbformat
 import papermill
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
+from make_files import write_mmsa
 
 from finelib.runs.options import PARAMETERS, ROOT, Options, assigned, check_parameter, notebook_options
 
@@ -70,7 +72,7 @@ def test_the_preamble_is_a_folded_cell_and_the_parameters(notebook):
     first, second, *_ = code(notebook)
     assert first == tagged(notebook, "setup") and second == tagged(notebook, "parameters")
     assert first.metadata["jupyter"] == {"source_hidden": True} and "hide-input" in first.metadata["tags"]
-    assert len(first.source.splitlines()) <= 9
+    assert len(first.source.splitlines()) <= 11
 
 
 def test_the_set_up_cell_is_the_same_everywhere():
@@ -158,7 +160,7 @@ def test_results_go_to_the_checkout_or_without_one_to_the_working_directory(monk
 # ------------------------------------------------------------------------------------- set-up, and alone
 
 
-@pytest.mark.parametrize("place", ["notebooks", ".", "runs/notebooks"])
+@pytest.mark.parametrize("place", ["notebooks", ".", "runs/notebooks", "runs/of/my own/thesis"])
 def test_set_up_finds_the_checkout_from_its_folders(place, monkeypatch, tmp_path):
     (tmp_path / "finelib").mkdir()
     (tmp_path / "finelib" / "fine.py").touch()
@@ -167,6 +169,28 @@ def test_set_up_finds_the_checkout_from_its_folders(place, monkeypatch, tmp_path
     monkeypatch.setattr(sys, "path", sys.path.copy())
     set_up(nbformat.read(NOTEBOOKS[0], 4))
     assert sys.path[0] == str(tmp_path)
+
+
+def test_set_up_finds_the_checkout_that_an_opened_notebook_lies_in(monkeypatch, tmp_path):
+    """JupyterLab names the notebook to its kernel, whatever folder that was started in."""
+    (tmp_path / "checkout" / "finelib").mkdir(parents=True)
+    (tmp_path / "checkout" / "finelib" / "fine.py").touch()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "checkout" / "notebooks" / "02_data.ipynb"))
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    set_up(nbformat.read(NOTEBOOKS[0], 4))
+    assert sys.path[0] == str(tmp_path / "checkout")
+
+
+def test_set_up_takes_what_is_installed(monkeypatch, tmp_path):
+    """From a folder that knows nothing of the checkout: ``import finelib`` is enough, and no address is asked for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setattr(sys, "path", [str(ROOT), *(p for p in sys.path if p not in ("", str(ROOT)))])
+    before = sys.path.copy()
+    set_up(nbformat.read(NOTEBOOKS[0], 4))
+    assert sys.path == before
 
 
 def test_the_benchmark_finds_the_checkout_from_its_folders(monkeypatch):
@@ -190,7 +214,7 @@ def test_set_up_installs_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("FINE_REPOSITORY", "https://example.org/fine")
     names = set_up(notebook, get_ipython=lambda: shell)
     assert names["REPOSITORY"] == "https://example.org/fine"
-    assert calls == [("pip", 'install -q "finelib[text,notebooks] @ git+{REPOSITORY}"')]
+    assert calls == [("pip", 'install -q "finelib[text,colab] @ git+{REPOSITORY}"')]
 
 
 def run_papermill(path, target, cwd, *parameters, **environment):
@@ -207,6 +231,20 @@ def test_runs_alone_with_papermill(cwd, tmp_path):
     run = run_papermill(path, tmp_path / "out.ipynb", cwd, "preset", "smoke", "out", str(tmp_path))
     assert run.returncode == 0, run.stderr[-2000:]
     assert (tmp_path / "figures" / "figure2.png").stat().st_size > 10_000
+
+
+def test_the_data_notebook_reads_the_source_that_it_is_given(tmp_path):
+    """From a folder with the files of two corpora, one of them broken, in a working folder outside the checkout."""
+    write_mmsa(tmp_path / "files", "mosi", n=(40, 12, 9))
+    (write_mmsa(tmp_path / "files", "ch_sims")).write_bytes(b"<html>Sign in")
+    path, target, environment = ROOT / "notebooks" / "02_data.ipynb", tmp_path / "out.ipynb", dict(os.environ)
+    environment |= {"FINE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    given = ("preset", "smoke", "source", str(tmp_path / "files"), "out", str(tmp_path))
+    run = run_papermill(path, target, tmp_path, *given, env=environment)
+    assert run.returncode == 0, run.stderr[-2000:]
+    said = json.dumps(nbformat.read(target, 4).cells[-1].outputs)
+    assert "CMU-MOSI, counted on reading" in said and "train.A.inf" in said and "image/png" in said
+    assert "found a web page" in said and "CMU-MOSEI: looked for" in said and "UR-FUNNY: looked in" in said
 
 
 def test_papermill_stops_at_a_misspelt_parameter(tmp_path):

@@ -1,6 +1,7 @@
 """pyproject.toml, the lock and environment.yml say the same; the citation and the licence are what they say."""
 
 import ast
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -56,6 +57,16 @@ def test_extra_of_the_lock_alone_is_locked_within_its_range(name):
 
 def test_conda_environment_has_nothing_else():
     assert set(conda()) - set(DIRECT) == {"pip", "sentence-transformers"}
+
+
+def test_what_colab_installs_leaves_its_kernel_alone():
+    """Another ipykernel or ipython under a running kernel breaks it. All that the notebooks import is there."""
+    extras = PROJECT["optional-dependencies"]
+    (cell,) = {re.search(r"finelib\[([\w,]+)\] @ git", p.read_text())[1] for p in (ROOT / "notebooks").glob("*.ipynb")}
+    asked = by_name(PROJECT["dependencies"] + sum((extras[e] for e in cell.split(",")), []))
+    assert cell == "text,colab" and not asked.keys() & {"ipykernel", "ipython", "jupyterlab", "notebook", "papermill"}
+    kernel = {"ipykernel", "ipython", "jupyterlab", "papermill", "nbformat", "nbconvert"}  # who runs notebooks
+    assert by_name(extras["notebooks"]).keys() - kernel == by_name(extras["colab"]).keys()
 
 
 def test_lock_is_a_lock():

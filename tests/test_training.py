@@ -183,7 +183,7 @@ def test_optimiser_groups(corpus):
 
 def test_build_refuses_a_modality_that_is_not_there(corpus):
     text_only = {name: replace(s, frames={"T": s.frames["T"]}) for name, s in corpus.splits.items()}
-    with pytest.raises(ValueError, match="modalities A, V asked for, found T"):
+    with pytest.raises(ValueError, match="FINE reads modalities A, V, found T, expected them in every split"):
         build(SMALL, replace(corpus, splits=text_only))
 
 

@@ -117,6 +117,8 @@ class Model(Baseline):
         ValueError: for a single modality, which has no pair.
     """
 
+    needs = ("T",)
+
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
         first, *others = self.modalities

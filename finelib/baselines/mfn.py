@@ -102,6 +102,8 @@ class Gates(nn.Module):
 class Model(Baseline):
     """LSTMs with a gated memory of their interactions."""
 
+    needs = ("T",)
+
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
         hidden = {m: h for m, h in zip(MODALITIES, config.hidden, strict=True) if m in self.modalities}

@@ -82,7 +82,7 @@ def lengths(value: object, where: str, count: int, longest: int) -> np.ndarray:
 
 
 def finite(values: np.ndarray, where: str) -> tuple[np.ndarray, dict[str, int]]:
-    """Features (S, d) as float32, NaN and infinities set to 0.
+    """Features (S, d) as float32, NaN and infinities set to 0; what float32 cannot hold becomes its largest number.
 
     Returns:
         a new array, and how many NaN and infinite values there were.
@@ -90,9 +90,14 @@ def finite(values: np.ndarray, where: str) -> tuple[np.ndarray, dict[str, int]]:
     Raises:
         DataError: there are values and none is finite.
     """
-    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite and is counted
+    with np.errstate(over="ignore"):
         clean = np.array(values, dtype=np.float32)
-    nan, inf = int(np.isnan(clean).sum()), int(np.isinf(clean).sum())
+    infinite = np.isinf(clean)
+    if values.dtype == np.float64 and infinite.any():  # ``outliers.clip`` finds those that were finite
+        overflown = infinite & np.isfinite(values)
+        clean[overflown] = np.copysign(np.finfo(np.float32).max, values[overflown])
+        infinite &= ~overflown
+    nan, inf = int(np.isnan(clean).sum()), int(infinite.sum())
     if clean.size and nan + inf == clean.size:
         raise DataError(f"{where}: found no finite value among {clean.size}, expected features")
     clean[~np.isfinite(clean)] = 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from finelib.data import mmsa, store, ur_funny
+from finelib.data import mmsa, outliers, raw_text, store, ur_funny
 from finelib.data.card import compared, describe
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import Corpus
@@ -65,6 +65,8 @@ def _read(corpus: str, paths: list[str], sha256: dict[str, str], name: str, cont
         (splits, notes), encoder = ur_funny.read(first.parent, info, context), "GloVe 840B"
     else:
         (splits, notes), encoder = mmsa.read(first, info), info.bert
+    splits = raw_text.mend(splits, notes)
+    outliers.clip(splits, notes)
     files = [{"name": n, "sha256": digest, "compared": compared(info, digest)} for n, digest in sha256.items()]
     store.write(Path(folder), Corpus(info, "files", splits, name, encoder, describe(info, splits, files, notes)))
 

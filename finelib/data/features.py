@@ -17,11 +17,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from finelib.data.corpora import CorpusInfo
+from finelib.data.moments import moments
 
 MODALITIES = ("T", "A", "V")
 SPLITS = ("train", "valid", "test")
 POOL_BATCHES = 16  # batches that are cut from one pool of random utterances, sorted by length
-MOMENTS_FRAMES, MOMENTS_COLUMNS = 200_000, 64
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class Frames:
     values: np.ndarray
     start: np.ndarray
     length: np.ndarray
+
+    def __repr__(self) -> str:
+        kind = f"{self.values.shape[1]} features" if self.values.ndim == 2 else "token ids"
+        return f"Frames({len(self.length)} utterances, {len(self.values)} frames of {kind})"
 
     @classmethod
     def from_lengths(cls, values: np.ndarray, length: np.ndarray) -> Frames:
@@ -70,16 +74,8 @@ class Frames:
 
     @cached_property
     def moments(self) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d"]]:
-        """Mean and standard deviation per feature (1 of a constant one), over at most 200,000 evenly spaced frames."""
-        step = max(1, len(self.values) // MOMENTS_FRAMES)
-        sample = np.ascontiguousarray(_never_empty(self.values)[::step])
-        mean, sd = np.empty(self.width), np.empty(self.width)
-        # MOMENTS_COLUMNS at a time: in float64 a whole sample of wide features would take 1.2 GB
-        for columns in np.array_split(np.arange(self.width), max(1, self.width // MOMENTS_COLUMNS)):
-            block = sample[:, columns].astype(np.float64)
-            mean[columns], sd[columns] = block.mean(0), block.std(0)
-        sd[sd == 0] = 1.0
-        return mean.astype(np.float32), sd.astype(np.float32)
+        """Mean and standard deviation per feature, float32 (``moments.moments``)."""
+        return moments(_never_empty(self.values))
 
 
 @dataclass(frozen=True)
@@ -105,6 +101,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def __repr__(self) -> str:
+        frames = [f"{m} {len(f.values)} frames of width {f.width}" for m, f in self.frames.items()]
+        return f"Split({len(self)} utterances: {', '.join(frames) or 'text alone'})"
 
     def take(self, rows: np.ndarray) -> Split:
         """The utterances ``rows`` (n,), copied to ordinary memory."""
@@ -134,6 +134,10 @@ class Corpus:
     encoder: str
     card: dict = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        splits = "".join(f"\n  {s}: {split!r}" for s, split in self.splits.items())
+        return f"Corpus({self.info.title}, {self.kind}, text: {self.encoder or 'raw'}){splits}"
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """The modalities this source has, in the order T, A, V."""
@@ -147,10 +151,12 @@ class Corpus:
     def batch(
         self, rows: Iterable[int], split: str = "test", modalities: tuple[str, ...] | None = None, device: str = "cpu"
     ) -> Batch:
-        """The utterances ``rows`` of a split as a model reads them; default modalities are all that the source has."""
+        """The utterances ``rows`` of a split as a model reads them; default modalities are all that the split has."""
         wanted = torch.tensor(list(rows))
         part = self.splits[split].take(wanted.numpy())  # so that a large split is not moved as a whole
-        batch = ResidentSplit(part, modalities or self.modalities, torch.device(device)).batch(torch.arange(len(part)))
+        batch = ResidentSplit(part, modalities or tuple(part.frames), torch.device(device)).batch(
+            torch.arange(len(part))
+        )
         return replace(batch, index=wanted.to(device))
 
 
@@ -174,6 +180,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def __repr__(self) -> str:
+        shapes = [f"{m} {tuple(x.shape)}" for m, x in self.features.items()]
+        return f"Batch({len(self)} utterances: {', '.join(shapes)})"
 
 
 class ResidentSplit:

@@ -18,7 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from finelib.data import foreign
+
 EXPECTED = "a pickle of plain containers and NumPy arrays"
+AGAIN = "download or copy it again"
 _PLAIN_DTYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d+|O\d?|\?)")
 
 
@@ -34,35 +37,54 @@ def load_pickle(path: Path) -> object:
         complex, str, bytes or objects. NumPy scalars come back as Python's, Python 2's strings as Latin-1.
 
     Raises:
-        DataError: the file is empty, truncated, not a pickle, or holds anything else.
+        DataError: the file is empty, truncated, not a pickle, or holds anything else; the sentence names the way out.
         OSError: the file cannot be opened.
     """
-    with Path(path).open("rb") as stream:
+    path = Path(path)
+    with path.open("rb") as stream:
+        start = stream.read(foreign.START)
+        known = foreign.of_start(path, start)
+        if known:
+            raise DataError(_sentence(path, *known))
+        stream.seek(0)
         copyreg.clear_extension_cache()  # an extension code that was loaded before would bypass find_class
         try:
             return _Unpickler(stream, encoding="latin1").load()
         except _Refused as error:
-            found = str(error)
-        except EOFError:
-            found = "an empty file" if stream.tell() == 0 else "a file that ends in the middle"
+            found, way_out = error.args[0], error.args[1] if len(error.args) > 1 else ""
         except Exception as error:  # the unpickler raises almost any class on bytes that are not a pickle
-            truncated = "truncated" in str(error)
-            found = "a file that ends in the middle" if truncated else f"bytes that cannot be read ({_short(error)})"
-    raise DataError(f"{path}: found {found}, expected {EXPECTED}")
+            if not start:
+                found, way_out = "an empty file", AGAIN
+            elif text := foreign.of_text(start, len(start) < foreign.START):
+                found, way_out = text
+            elif isinstance(error, EOFError) or "truncated" in str(error):
+                found, way_out = "a file that ends in the middle", AGAIN
+            else:
+                found, way_out = f"bytes that cannot be read ({_short(error)})", AGAIN
+    raise DataError(_sentence(path, found, way_out))
+
+
+def _sentence(path: Path, found: str, way_out: str) -> str:
+    return f"{path}: found {found}, expected {EXPECTED}" + (f"; {way_out}" if way_out else "")
 
 
 class _Refused(pickle.UnpicklingError):
-    """The message says what was found in the file."""
+    """What was found in the file, and the way out where there is one."""
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> _Allowed:
         found = _ALLOWED.get((module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins"), name))
+        if found is None and not f"{module}.{name}".replace(".", "").isidentifier():
+            raise pickle.UnpicklingError("a name that is none")
         if found is None:
-            raise _Refused(f"the name {_short(f'{module}.{name}')}, which was not looked up")
+            said = f"the name {_short(f'{module}.{name}')}, which was not looked up"
+            raise _Refused(said, foreign.of_name(module))
         return found
 
     def persistent_load(self, pid: object) -> object:
+        if isinstance(pid, str) and "," in pid:
+            raise pickle.UnpicklingError("a text, not a pickle")
         raise _Refused("a reference to something outside the file")
 
 
@@ -187,6 +209,10 @@ def _container(kind: type) -> Callable:
     return make
 
 
+def _default_dict(*_: object) -> dict:
+    return {}  # what it makes of a key that it lacks is of no interest
+
+
 def _short(value: object) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
@@ -202,5 +228,7 @@ _ALLOWED = {
     ("builtins", "bytes"): _Allowed(_empty_bytes),
     ("builtins", "set"): _Allowed(_container(set)),
     ("builtins", "frozenset"): _Allowed(_container(frozenset)),
+    ("builtins", "list"): _Allowed(_container(list)),
     ("collections", "OrderedDict"): _Allowed(_container(dict)),
+    ("collections", "defaultdict"): _Allowed(_default_dict),
 }

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from finelib.data import conversion, store, ur_funny
+from finelib.data import conversion, outliers, raw_text, store, ur_funny
 from finelib.data.card import describe
 from finelib.data.corpora import CORPORA, CorpusInfo, nearest
+from finelib.data.encoders import MINILM
 from finelib.data.features import Corpus
 from finelib.data.safe_pickle import DataError
-from finelib.data.text import MINILM, encode_corpus
+from finelib.data.text import encode_corpus
 
 __all__ = ["DataError", "available", "load", "nearest"]
 
@@ -181,6 +182,8 @@ def _public(info: CorpusInfo, source: str, cache: Path | None) -> Corpus:
     paths = module.paths(cache)
     sha256 = {name: store.file_sha256(path, cache) for name, path in paths.items()}
     splits, notes = module.read(paths, info)
+    splits = raw_text.mend(splits, notes)
+    outliers.clip(splits, notes)
     files = [{"name": name, "sha256": digest, "compared": "pinned"} for name, digest in sha256.items()]
     encoder = "GloVe" if source == "public-mfn" else ""
     return Corpus(info, "public", splits, store.key(source, sha256), encoder, describe(info, splits, files, notes))

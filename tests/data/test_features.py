@@ -1,10 +1,13 @@
 """Frames, splits and the order in which their rows are cut into batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from finelib.data.features import Frames, cut_batches
+from finelib.data.corpora import CORPORA
+from finelib.data.features import SPLITS, Corpus, Frames, Split, cut_batches
 
 
 def test_buckets_hold_every_utterance_once_and_like_lengths(corpus):
@@ -49,3 +52,19 @@ def test_moments_of_some_columns_at_a_time_are_those_of_all(width):
     exact = values.astype(np.float64)
     np.testing.assert_array_equal(mean, exact.mean(0).astype(np.float32))
     np.testing.assert_array_equal(sd, exact.std(0).astype(np.float32))
+
+
+def test_what_is_shown_of_data_is_short():
+    """A notebook's cell that ends with a corpus shows what it is, not its arrays and texts."""
+    length = np.array([2, 0, 3])
+    frames = {"T": Frames.from_lengths(np.arange(5), length), "A": Frames.from_lengths(np.zeros((5, 4)), length)}
+    split = Split(frames, np.zeros(3, np.float32), ["a", "b", "c"], ["a long text"] * 3)
+    corpus = Corpus(CORPORA["mosi"], "files", dict.fromkeys(SPLITS, split), "0" * 64, "bert-base-uncased", {"x": 1})
+    assert repr(frames["T"]) == "Frames(3 utterances, 5 frames of token ids)"
+    assert repr(frames["A"]) == "Frames(3 utterances, 5 frames of 4 features)"
+    assert repr(split) == "Split(3 utterances: T 5 frames of width 1, A 5 frames of width 4)"
+    assert repr(replace(split, frames={})) == "Split(3 utterances: text alone)"
+    first, *others = repr(corpus).splitlines()
+    assert first == "Corpus(CMU-MOSI, files, text: bert-base-uncased)"
+    assert others == [f"  {s}: {split!r}" for s in SPLITS]
+    assert repr(corpus.batch([0, 2])) == "Batch(2 utterances: T (2, 3), A (2, 3, 4))"

@@ -1,10 +1,25 @@
 """The unpickler: what it reads, and that nothing in a file is ever run."""
 
+import bz2
 import copyreg
+import gzip
+import io
+import json
+import lzma
 import pickle
+import re
+import tarfile
+import zipfile
+from collections import Counter, defaultdict
+from datetime import datetime
+from pathlib import Path
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
+import torch
 from hostile_files import CONTENT, HOSTILE, REFUSED
 from make_files import dump
 
@@ -101,3 +116,126 @@ def test_a_real_truncation_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:40_000])
     with pytest.raises(DataError, match="ends in the middle"):
         load_pickle(path)
+
+
+# What a file is that was given for a pickle, and what to do about it
+
+
+def torch_file(zipped):
+    buffer = io.BytesIO()
+    torch.save({"audio": torch.zeros(2, 3)}, buffer, _use_new_zipfile_serialization=zipped)
+    return buffer.getvalue()
+
+
+def numpy_file(save, *arrays):
+    buffer = io.BytesIO()
+    save(buffer, *arrays)
+    return buffer.getvalue()
+
+
+def zipped(name):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(name, b"x")
+    return buffer.getvalue()
+
+
+def tarred():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as file:
+        file.addfile(tarfile.TarInfo("a.pkl"))
+    return buffer.getvalue()
+
+
+def hdf5():
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file["data"] = np.zeros(3)
+    return buffer.getvalue()
+
+
+def table(write):
+    buffer = io.BytesIO()
+    getattr(pd.DataFrame({"id": ["a"], "label": [1.0]}), write)(buffer)
+    return buffer.getvalue()
+
+
+PICKLE = pickle.dumps({"train": np.zeros(3)})
+FOREIGN = {
+    "gzip": (gzip.compress(PICKLE), "a gzip file", "gunzip"),
+    "bzip2": (bz2.compress(PICKLE), "a bzip2 file", "bunzip2"),
+    "xz": (lzma.compress(PICKLE), "an xz file", "xz -dc"),
+    "zip": (zipped("aligned_50.pkl"), "a zip archive", "unpack it"),
+    "half a zip": (zipped("aligned_50.pkl")[:40], "a zip archive that is damaged", "download"),
+    "tar": (tarred(), "a tar archive", "unpack it"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(30), "a 7-Zip archive", "unpack it"),
+    "torch": (torch_file(True), "a file of torch.save,", r"\.numpy\(\)"),
+    "torch, old format": (torch_file(False), "a file of torch.save in its old format", r"\.numpy\(\)"),
+    "HDF5": (hdf5(), "an HDF5 file", r"the \.pkl of the same corpus"),
+    "HDF5 behind a header": (b"MATLAB 7.3 MAT-file".ljust(512) + hdf5(), "an HDF5 file", r"\.pkl"),
+    "HDF5 after 512 bytes": (bytes(512) + hdf5(), "an HDF5 file", r"\.pkl"),
+    "MATLAB": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(128), "a MATLAB file", r"scipy\.io\.loadmat"),
+    "npy": (numpy_file(np.save, np.zeros(3)), "a NumPy array", r"numpy\.load"),
+    "npz": (numpy_file(np.savez, np.zeros(3), np.ones(2)), r"NumPy arrays \(\.npz\)", r"numpy\.load"),
+    "Parquet": (b"PAR1" + bytes(20) + b"PAR1", "a Parquet table", "read_parquet"),
+    "CSV": (b"id,text,label\n1,a,2\n", 'a text that begins with "id,text,label"', r"\.csv"),
+    "CSV, c": (b"clip,text\nx,caf\xc3\xa9\n" * 200, 'begins with "clip,text"', r"\.csv"),
+    "CSV, P": (b"Path,label\nx,1\n", 'begins with "Path,label"', r"\.csv"),
+    "CSV, U": (b"Utterance,label\nx,1\n", 'begins with "Utterance,label"', r"\.csv"),
+    "CSV of pandas": (table("to_csv"), 'begins with ",id,label"', r"\.csv"),
+    "JSON": (json.dumps({"train": {"id": ["a"]}}).encode(), "JSON text", r"json\.load"),
+    "JSON, a list": (b"\xef\xbb\xbf[1, 2]", "JSON text", r"json\.load"),
+    "HTML": (b"\n<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>", "a web page", "browser"),
+    "HTML, short": (b"<html>\r\n<head><title>404", "a web page", "download the file itself again"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "a Git LFS pointer", "git lfs pull"),
+    "git-annex": (b"/annex/objects/SHA256E-s123--abc.pkl\n", "a git-annex pointer", "git annex get"),
+    "git-annex, a link": (b"../.git/annex/objects/Wx/f0/SHA256E-s123--abc.pkl", "a git-annex pointer", "git annex get"),
+    "half a pickle": (PICKLE[:-30], "a file that ends in the middle", "again"),
+    "nothing": (b"", "an empty file", "again"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_another_kind_of_file_is_named_with_the_way_out(tmp_path, name):
+    content, found, way_out = FOREIGN[name]
+    (tmp_path / "x.pkl").write_bytes(content)
+    with pytest.raises(DataError, match=rf"x\.pkl: found .*{found}") as error:
+        load_pickle(tmp_path / "x.pkl")
+    sentence = str(error.value)
+    assert re.search(rf"expected a pickle of plain containers and NumPy arrays; .*{way_out}", sentence)
+    assert "\n" not in sentence and len(sentence) < 400 + len(str(tmp_path))
+
+
+INSIDE = {
+    "a tensor": (torch.zeros(2), r"torch\._utils", r"\.numpy\(\)"),
+    "a parameter": (torch.nn.Parameter(torch.zeros(2)), "torch", r"\.numpy\(\)"),
+    "a data frame": (pd.DataFrame({"x": [1.0]}), "pandas", r"\.to_numpy\(\)"),
+    "a series": (pd.Series([1.0]), "pandas", r"\.to_numpy\(\)"),
+    "a path": (Path("a"), "pathlib", r"str\(path\)"),
+    "a date": (datetime(2026, 1, 2), "datetime", r"\.isoformat\(\)"),
+    "a random state": (np.random.default_rng(0), r"numpy\.random", "leave the random state out"),
+    "a masked array": (np.ma.array([1.0, 2.0], mask=[0, 1]), r"numpy\.ma", r"\.filled\(\)"),
+    "a sparse matrix": (scipy.sparse.eye(2).tocsr(), "scipy", r"\.toarray\(\)"),
+    "a counter": (Counter("ab"), "collections", "dict or list"),
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("name", INSIDE)
+def test_what_is_no_array_inside_is_named_with_the_way_out(tmp_path, name, protocol):
+    value, found, way_out = INSIDE[name]
+    path = dump({"train": {"audio": [value]}}, tmp_path / "x.pkl", protocol=protocol)
+    with pytest.raises(DataError, match=f"found the name {found}.*, which was not looked up, expected .*; .*{way_out}"):
+        load_pickle(path)
+
+
+def test_an_object_of_a_class_of_ones_own_is_named_with_the_way_out(tmp_path):
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x02c__main__\nSample\n)\x81.")
+    with pytest.raises(DataError, match="found the name __main__.Sample, .*; pickle dictionaries and arrays"):
+        load_pickle(tmp_path / "x.pkl")
+
+
+def test_a_dictionary_with_defaults_is_a_dictionary(tmp_path):
+    value = defaultdict(list, {"a": [1, 2], "b": np.arange(2)})
+    read = load_pickle(dump(value, tmp_path / "x.pkl"))
+    assert type(read) is dict and read["a"] == [1, 2] and read["b"].tolist() == [0, 1] and "c" not in read

@@ -12,10 +12,11 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from finelib import training
 from finelib.baselines import SYSTEMS
 from finelib.config import TrainConfig
-from finelib.data import text
+from finelib.data import encoders, text
 from finelib.data.corpora import CORPORA
+from finelib.data.encoders import MINILM, encoder_folder
 from finelib.data.features import Corpus, Frames, Split
-from finelib.data.text import MINILM, TextEncoder, encode_corpus, encoder_folder
+from finelib.data.text import TextEncoder, encode_corpus
 from finelib.models import build
 
 SENTENCES = {
@@ -175,8 +176,8 @@ def test_corpus_without_text_says_so():
 
 
 def test_wrong_weights_are_refused(monkeypatch):
-    found = text.MINILM_SHA256
-    monkeypatch.setattr(text, "MINILM_SHA256", "0" * 64)
+    found = encoders.MINILM_SHA256
+    monkeypatch.setattr(encoders, "MINILM_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=f"model.safetensors: found SHA-256 {found}, expected 0{{64}}"):
         encoder_folder(MINILM)
 
