@@ -100,7 +100,7 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
     """
     for s, split in corpus.splits.items():
         if not any(text.strip() for text in split.text):
-            found = f"{corpus.info.title} ({corpus.kind}), {s}: has no raw text"
+            found = f"{corpus.called}, {s}: has no raw text"
             raise ValueError(f"{found}, which text encoder {name} needs; use --text-encoder files")
     folder = encoder_folder(name)[1]
     encoder_hash = _hash_folder(folder)
@@ -150,10 +150,15 @@ def _complete(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
+def model_files(folder: Path) -> list[Path]:
+    """The files that define an encoder."""
+    return sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)})
+
+
 def _hash_folder(folder: Path) -> str:
     """SHA-256 over names and contents of the files that define the encoder."""
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)}):
+    for file in model_files(folder):
         digest.update(f"{file.name} {store.file_sha256(file)}\n".encode())
     return digest.hexdigest()
 

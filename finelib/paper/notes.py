@@ -3,6 +3,10 @@
 from finelib.baselines import SYSTEMS
 from finelib.paper.table import Row
 
+OWN = (
+    "Your file is not the published one of the corpus it was read as: its rows are no result on that corpus, the claims "
+    "are not judged by them, and they are not comparable with the printed ones."
+)
 DIFFERENCE = (
     "Δ: the row minus FINE{of}, same seeds, with a 95 % interval over seeds and test utterances; p of that difference "
     "after Holm's correction over the block."
@@ -42,6 +46,8 @@ def _of_corpora(number: int, rows: list[Row]) -> tuple[str, ...]:
             "The public block has the printed rows' test split but other features, and fewer modalities where "
             "it says so; its numbers are not comparable with the printed ones."
         )
+    if "own" in kinds:
+        said.append(OWN)
     return tuple(said)
 
 
@@ -57,6 +63,8 @@ def _of_ablations(number: int, rows: list[Row]) -> tuple[str, ...]:
         said.append("Nothing measured: the source does not have this corpus.")
     if any(row.data == "planted" for row in rows):
         said.append("Planted data are generated: what is true of them need not be true of a real corpus.")
+    if any(row.data == "own" for row in rows):
+        said.append(OWN)
     if number == 5:
         said.append("A missing modality drops its branch and its pairs; a single modality has no I_sha, I_uni, I_str.")
     return tuple(said)

@@ -101,7 +101,7 @@ def against_cost(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Fi
         axis.xaxis.set_minor_formatter(NullFormatter())
         _draw_references(axis, corpus, metric, horizontal=True)
     axes[0].set_ylabel(LABELS[metric])
-    figure.suptitle(f"{corpus.info.title}, {corpus.kind} data, {' + '.join(corpus.modalities)}: what a score costs")
+    figure.suptitle(f"{corpus.called}, {' + '.join(corpus.modalities)}: what a score costs")
     figure.draw_without_rendering()  # lays the axes out, so that names can be measured
     for axis, cost in zip(axes, COSTS, strict=True):
         _name_points(axis, table[cost], table[metric], table["sd"].fillna(0))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from finelib.data.corpora import CORPORA, KINDS
 from finelib.paper.table import COLUMNS, Table, cells, heads, read
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, git_revision, read_record, versions, write_atomically
@@ -75,6 +76,9 @@ def write_report(options: Options) -> Path:
         tables=[(table, heads(table), _blocks_of(table, records)) for table in tables],
         pictures=_pictures(folder),
         curves=_curves(tables, records),
+        data_notes=dict.fromkeys(
+            f"{CORPORA[r.corpus].title}, {KINDS[r.data]}: {n}" for r in records.values() for n in r.notes
+        ),
         runs=[_run(record, folder) for record in records.values()],
         blocks=_blocks(tables),
         claims=json.loads(claims.read_text()) if claims.exists() else None,
@@ -104,9 +108,11 @@ def _blocks_of(table: Table, records: dict[str, RunRecord]) -> dict[str, list[di
 
 def _run(record: RunRecord, folder: Path) -> dict:
     """What the page says of a run, and a link to its record."""
-    plain = ("id", "name", "seed", "corpus", "data", "encoder", "parameters")
+    plain = ("id", "name", "seed", "corpus", "encoder", "parameters")
     hashes = ("config_hash", "data_hash", "code_hash", "git_revision")
     return {name: getattr(record, name) for name in plain} | {
+        "data": KINDS[record.data],
+        "notes": " ".join(f"{note}." for note in record.notes),
         "modalities": " + ".join(record.modalities),
         "corr": round(record.test["corr"], 4),
         "mae": round(record.test["mae"], 4),
