@@ -131,9 +131,8 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], where: object) -> N
         ValueError: the state is another model's: which modality, or else which tensor, was found and expected.
     """
     own = model.state_dict()
-    found, expected = (
-        {m: len(s[k]) for m in NAMES if (k := f"inputs.standardise.{m}.mean") in s} for s in (state, own)
-    )
+    mean = {m: f"inputs.standardise.{m}.mean" for m in NAMES}
+    found, expected = ({m: len(s[key]) for m, key in mean.items() if key in s} for s in (state, own))
     if found != expected:
         widths = (", ".join(f"{NAMES[m]} {width}" for m, width in w.items()) or "none" for w in (found, expected))
         raise ValueError("{}: found weights for feature widths {}, expected {}".format(where, *widths))

@@ -222,8 +222,8 @@ def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: 
     name = store.key(info.name, sha256, context=context)
     convert = partial(conversion.convert, info, paths, sha256, name, context)
     corpus = store.open_or_convert(name, info, convert, cache)
-    for sentence in corpus.card["identity"]["says"]:
-        log.warning("%s: %s", source, sentence)
+    if says := corpus.card["identity"]["says"]:
+        log.warning("%s: %s", source, "; ".join(says))
     return corpus
 
 

@@ -4,8 +4,8 @@ from finelib.baselines import SYSTEMS
 from finelib.paper.table import Row
 
 OWN = (
-    "Your file is not the published one of the corpus it was read as: its rows are no result on that corpus, the claims "
-    "are not judged by them, and they are not comparable with the printed ones."
+    "Your file is not the published one of the corpus it was read as: its rows are no result on that corpus and not "
+    "comparable with the printed ones, and no claim is judged by them."
 )
 DIFFERENCE = (
     "Δ: the row minus FINE{of}, same seeds, with a 95 % interval over seeds and test utterances; p of that difference "
