@@ -72,10 +72,9 @@ def run(
     records = [read_record(folder) for folder in folders]
     for record, data_hash in zip(records, planned, strict=True):
         if record.data_hash != data_hash:
-            found = (
-                f"found data {record.data_hash[:12]}, expected {data_hash[:12]}: its files changed as it was trained"
-            )
-            raise ValueError(f"{record.folder}: {found}; delete this folder to train it again")
+            found = f"found data {record.data_hash[:12]}, expected {data_hash[:12]}"
+            advice = "its files changed while it was trained; delete this folder to train it again"
+            raise ValueError(f"{record.folder}: {found}: {advice}")
     if failed := [record for record in records if record.failed]:
         first, share = failed[0], f"{len(failed)} of {len(records)} runs failed"
         raise Diverged(

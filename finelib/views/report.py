@@ -9,7 +9,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from finelib.data.corpora import CORPORA, KINDS
+from finelib.data.corpora import CORPORA, called
 from finelib.paper.table import COLUMNS, Table, cells, heads, read
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, git_revision, read_record, versions, write_atomically
@@ -76,9 +76,7 @@ def write_report(options: Options) -> Path:
         tables=[(table, heads(table), _blocks_of(table, records)) for table in tables],
         pictures=_pictures(folder),
         curves=_curves(tables, records),
-        data_notes=dict.fromkeys(
-            f"{CORPORA[r.corpus].title}, {KINDS[r.data]}: {n}" for r in records.values() for n in r.notes
-        ),
+        notes=dict.fromkeys(f"{_data(record)}: {note}" for record in records.values() for note in record.notes),
         runs=[_run(record, folder) for record in records.values()],
         blocks=_blocks(tables),
         claims=json.loads(claims.read_text()) if claims.exists() else None,
@@ -108,10 +106,10 @@ def _blocks_of(table: Table, records: dict[str, RunRecord]) -> dict[str, list[di
 
 def _run(record: RunRecord, folder: Path) -> dict:
     """What the page says of a run, and a link to its record."""
-    plain = ("id", "name", "seed", "corpus", "encoder", "parameters")
+    plain = ("id", "name", "seed", "encoder", "parameters")
     hashes = ("config_hash", "data_hash", "code_hash", "git_revision")
     return {name: getattr(record, name) for name in plain} | {
-        "data": KINDS[record.data],
+        "data": _data(record),
         "notes": " ".join(f"{note}." for note in record.notes),
         "modalities": " + ".join(record.modalities),
         "corr": round(record.test["corr"], 4),
@@ -124,6 +122,10 @@ def _run(record: RunRecord, folder: Path) -> dict:
         "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items()),
         "record": _link(record.folder / "record.json", folder),
     }
+
+
+def _data(record: RunRecord) -> str:
+    return called(CORPORA[record.corpus], record.data)
 
 
 def _blocks(tables: list[Table]) -> list[dict]:
