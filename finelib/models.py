@@ -133,9 +133,12 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], where: object) -> N
     own = model.state_dict()
     mean = {m: f"inputs.standardise.{m}.mean" for m in NAMES}
     found, expected = ({m: len(s[key]) for m, key in mean.items() if key in s} for s in (state, own))
-    if found != expected:
-        widths = (", ".join(f"{NAMES[m]} {width}" for m, width in w.items()) or "none" for w in (found, expected))
-        raise ValueError("{}: found weights for feature widths {}, expected {}".format(where, *widths))
+    if wrong := [m for m in NAMES if found.get(m) != expected.get(m)]:
+        found, expected = (
+            ", ".join(f"{NAMES[m]} features of width {w[m]}" if m in w else f"no {NAMES[m]} features" for m in wrong)
+            for w in (found, expected)
+        )
+        raise ValueError(f"{where}: found weights for {found}, expected {expected}")
     shapes, wanted = ({name: tuple(value.shape) for name, value in s.items()} for s in (state, own))
     wrong = sorted(name for name in shapes | wanted if shapes.get(name) != wanted.get(name))
     if wrong:

@@ -62,7 +62,7 @@ def reference_table(corpora: Iterable[Corpus], metric: str = "corr") -> pd.DataF
     """A metric of every reference (rows) on the test split of every corpus (columns)."""
     columns = {}
     for corpus in corpora:
-        columns[corpus.info.title] = {name: found[metric] for name, found in reference_scores(corpus).items()}
+        columns[corpus.called] = {name: found[metric] for name, found in reference_scores(corpus).items()}
     return pd.DataFrame(columns)
 
 
