@@ -126,6 +126,9 @@ def select(options: Options, only: str | None) -> dict[str, Result]:
     if only is None and options.source.startswith("public"):
         wanted = [name for name in wanted if 6 not in found[name].tables]  # a hundred runs: only when asked for
     missing = {name: said for name in CORPORA if (said := sources.available(name, options.source))}
+    if Path(options.source).is_file():
+        asked = {corpus for name in wanted for corpus in found[name].corpora}
+        missing |= sources.not_served(Path(options.source), [c for c in CORPORA if c in asked - missing.keys()])
     if len(missing) == len(CORPORA):
         raise Usage(next(iter(missing.values())))
     chosen = {name: found[name] for name in wanted if not missing.keys() & set(found[name].corpora)}

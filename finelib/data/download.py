@@ -35,16 +35,20 @@ def obtain(file: PublicFile, cache: Path | None = None) -> Path:
         DataError: not in the mirror, not to be downloaded, or with another checksum than the pinned one.
         OSError: the cache cannot be written.
     """
-    mirror = os.environ.get("FINE_DATA_MIRROR")
+    path, mirror = place(file, cache), os.environ.get("FINE_DATA_MIRROR")
     if mirror:
-        path = Path(mirror) / file.name
         if not path.is_file():
             raise DataError(f"{path}: found no such file, expected {file.name} below FINE_DATA_MIRROR={mirror}")
         return _verified(path, file.checksum)
-    path = (cache or cache_folder()) / "public" / file.name
     if not path.is_file() or _checksum(path, file.checksum) != file.checksum:
         _download(file, path)
     return path
+
+
+def place(file: PublicFile, cache: Path | None = None) -> Path:
+    """Where the file lies, or will lie, on this machine."""
+    mirror = os.environ.get("FINE_DATA_MIRROR")
+    return (Path(mirror) if mirror else (cache or cache_folder()) / "public") / file.name
 
 
 def _download(file: PublicFile, target: Path) -> None:

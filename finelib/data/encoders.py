@@ -40,10 +40,15 @@ def encoder_folder(name: str) -> tuple[str, Path]:
     return folder.name, folder
 
 
+def model_files(folder: Path) -> list[Path]:
+    """The files that define an encoder."""
+    return sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)})
+
+
 def hash_folder(folder: Path) -> str:
     """SHA-256 over names and contents of the files that define the encoder."""
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)}):
+    for file in model_files(folder):
         digest.update(f"{file.name} {store.file_sha256(file)}\n".encode())
     return digest.hexdigest()
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from finelib.data.corpora import CorpusInfo
+from finelib.data.corpora import CorpusInfo, called
 from finelib.data.moments import moments
 
 MODALITIES = ("T", "A", "V")
@@ -120,7 +120,7 @@ class Corpus:
 
     Attributes:
         info: names, label range, sizes (``corpora.CorpusInfo``).
-        kind: "planted", "public" or "files" (the licensed ones).
+        kind: "planted", "public", "files" (the licensed ones, ``identity``) or "own" (somebody's own).
         splits: "train", "valid", "test" -> Split.
         sha256: hash of the source, so that a run record names exactly what it was trained on.
         encoder: what made the text features ("planted", "bert-base-uncased", "all-MiniLM-L6-v2", ...).
@@ -142,6 +142,11 @@ class Corpus:
     def modalities(self) -> tuple[str, ...]:
         """The modalities this source has, in the order T, A, V."""
         return tuple(m for m in MODALITIES if m in self.splits["train"].frames)
+
+    @property
+    def called(self) -> str:
+        """What it is, for a title: "CMU-MOSI, planted data"."""
+        return called(self.info, self.kind)
 
     @property
     def widths(self) -> dict[str, int]:

@@ -2,9 +2,10 @@
 
 load("mosi")                    planted data, generated here
 load("mosi", "public")          real CMU-MOSI features that anybody may download
-load("mosi", FILE_OR_FOLDER)    the licensed feature files
+load("mosi", FILE_OR_FOLDER)    the licensed feature files, or your own in their form
 """
 
+import logging
 import os
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,10 @@ from types import ModuleType
 from finelib.data import conversion, outliers, raw_text, store, ur_funny
 from finelib.data.card import describe
 from finelib.data.corpora import CORPORA, CorpusInfo, nearest
-from finelib.data.encoders import MINILM
+from finelib.data.download import place
+from finelib.data.encoders import MINILM, model_files
 from finelib.data.features import Corpus
+from finelib.data.identity import published, refuse_other_published
 from finelib.data.safe_pickle import DataError
 from finelib.data.text import encode_corpus
 
@@ -23,6 +26,7 @@ __all__ = ["DataError", "available", "load", "nearest"]
 PUBLIC = ("public", "public-mfn")
 SOURCES = ("planted", *PUBLIC)
 PUBLIC_CORPUS = "mosi"
+log = logging.getLogger(__name__)
 
 
 def load(
@@ -45,7 +49,7 @@ def load(
             separator, or an existing file or folder that is no corpus's name.
         source: "planted" (generated here); for MOSI "public" (real text and audio) or "public-mfn" (real, three
             modalities, word-aligned); else a folder that holds the licensed files under their published paths
-            (``CorpusInfo.files``), or one MMSA-format file.
+            (``CorpusInfo.files``), or one MMSA-format file. What such files are, ``identity.identify`` decides.
         text_encoder: "files" for the text features of the source, or an encoder (``data.text``) that is run on
             its raw text. "public" has raw text only: "files" means all-MiniLM-L6-v2 there.
         finetune_text: token ids instead of features, for an encoder that is trained with the model.
@@ -58,16 +62,11 @@ def load(
         The corpus with its data card. Licensed files are converted once and memory-mapped after that.
 
     Raises:
-        DataError: a file is missing or not what it should be.
+        DataError: a file is missing, not what it should be, or recognisably another corpus's.
         ValueError: an unknown name, or an option that does not apply.
         OSError: a file cannot be opened or the cache cannot be written.
     """
-    if _is_path(corpus):
-        if source != "planted":
-            raise ValueError(f"load: found the path {str(corpus)!r} and source {str(source)!r}, expected one of them")
-        corpus, source = _corpus_of(Path(corpus)), corpus
-    info = _info(corpus)
-    source = _source(info, source)
+    info, source = _named(corpus, source)
     _check_folder_options(info, source, aligned, context)
     if finetune_text and text_encoder == "files" and source != "public":
         raise ValueError("finetune_text: found text_encoder 'files', expected the name of an encoder to fine-tune")
@@ -88,7 +87,8 @@ def available(
 ) -> str | None:
     """What is missing for ``load`` to read this source, as one sentence; None if nothing is.
 
-    Public files are downloaded and verified, licensed files only looked for.
+    Public files are downloaded and verified; files on this machine are looked for, and their checksums compared with
+    those of other corpora.
 
     Raises:
         ValueError: an unknown name, or an option that does not apply.
@@ -100,10 +100,71 @@ def available(
         if source in PUBLIC:
             _public_module(source).paths(cache)
         elif source != "planted":
-            _locate(info, Path(source), aligned)
+            _hashed(info, _locate(info, Path(source), aligned), cache)
     except (DataError, OSError) as error:
         return str(error)
     return None
+
+
+def stamp(
+    corpus: str, source: str | Path = "planted", *, text_encoder: str = "files", aligned: bool = False, **_: object
+) -> tuple[str, ...]:
+    """What tells, without reading them, that the files behind ``load`` of the same arguments are still the same ones.
+
+    One ``store.stamp`` for each file of the source, of the public mirror or cache, and of a text encoder's folder.
+
+    Raises:
+        As ``load``.
+    """
+    info, source = _named(corpus, source)
+    paths = []
+    if source in PUBLIC:
+        paths = [path for file in _public_module(source).FILES.values() if (path := place(file)).is_file()]
+    elif source != "planted":
+        paths = _locate(info, Path(source), aligned)
+    encoder = Path(text_encoder).expanduser()
+    if text_encoder != "files" and encoder.is_dir():
+        paths += model_files(encoder)
+    return tuple(map(store.stamp, paths))
+
+
+def not_served(file: Path, wanted: list[str]) -> dict[str, str]:
+    """Of the corpora that are wanted of one file, those that it does not serve, each with a sentence.
+
+    A file serves one corpus: of those that it can be read as the one whose widths it has, or else the first.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    refused: dict[str, str] = {}
+    widths = taken = None
+    for corpus in wanted:
+        if taken and CORPORA[corpus].widths != widths:
+            continue
+        try:
+            loaded = load(corpus, file)
+        except DataError as error:
+            refused[corpus] = str(error)
+            continue
+        widths = tuple(loaded.widths.values())
+        if not taken or CORPORA[taken].widths != widths:
+            taken = corpus
+    for corpus in wanted:
+        if taken not in (None, corpus) and corpus not in refused:
+            title = CORPORA[corpus].title
+            serves = f"{file} serves one corpus, here {CORPORA[taken].title}"
+            refused[corpus] = f"{title}: {serves}; ask for a result on {title} alone to have it read as that"
+    return refused
+
+
+def _named(corpus: str | Path, source: str | Path) -> tuple[CorpusInfo, str]:
+    """The corpus and the source that two arguments of ``load`` mean."""
+    if _is_path(corpus):
+        if source != "planted":
+            raise ValueError(f"load: found the path {str(corpus)!r} and source {str(source)!r}, expected one of them")
+        corpus, source = _corpus_of(Path(corpus)), corpus
+    info = _info(corpus)
+    return info, _source(info, source)
 
 
 def _is_path(corpus: str | Path) -> bool:
@@ -112,13 +173,15 @@ def _is_path(corpus: str | Path) -> bool:
 
 
 def _corpus_of(path: Path) -> str:
-    """The corpus whose published files a path is, or holds.
+    """The corpus whose published files a path is, by checksum or name, or holds.
 
     Raises:
         DataError: there is no such path, or it does not tell.
     """
     if not path.exists():
         raise DataError(f"{path}: found no such file or folder, expected a corpus's files")
+    if path.is_file() and (corpus := published([store.file_sha256(path)])):
+        return corpus
     name = path.resolve().as_posix()
     files = [(corpus, file) for corpus, info in CORPORA.items() for file in info.files]
     matching = {corpus for corpus, file in files if name.endswith(f"/{file}") or (path / file).exists()}
@@ -154,15 +217,26 @@ def _check_folder_options(info: CorpusInfo, source: str, aligned: bool, context:
 
 
 def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: Path | None) -> Corpus:
-    """A licensed corpus, through its store."""
+    """A corpus read from files, through its store; what must be known of them is said."""
     paths = _locate(info, source, aligned)
-    sha256 = {path.name: store.file_sha256(path, cache) for path in paths}
+    sha256 = _hashed(info, paths, cache)
     name = store.key(info.name, sha256, context=context)
-    return store.open_or_convert(name, info, partial(conversion.convert, info, paths, sha256, name, context), cache)
+    convert = partial(conversion.convert, info, paths, sha256, name, context)
+    corpus = store.open_or_convert(name, info, convert, cache)
+    if says := corpus.card["identity"]["says"]:
+        log.warning("%s: %s", source, "; ".join(says))
+    return corpus
+
+
+def _hashed(info: CorpusInfo, paths: list[Path], cache: Path | None) -> dict[str, str]:
+    """File name -> SHA-256; a published file of another corpus is refused."""
+    sha256 = {path.name: store.file_sha256(path, cache) for path in paths}
+    refuse_other_published(info, sha256.values(), paths[0])
+    return sha256
 
 
 def _locate(info: CorpusInfo, source: Path, aligned: bool) -> list[Path]:
-    """The licensed files to read."""
+    """The files to read."""
     if info.name == "ur_funny":
         return ur_funny.files(source / Path(next(iter(info.files))).parent)
     if source.is_file():

@@ -1,4 +1,4 @@
-"""The converted form of a licensed corpus: arrays that are memory-mapped and one JSON file.
+"""The converted form of a corpus that was read from files: arrays that are memory-mapped and one JSON file.
 
 A store lies in a folder of its own under the cache. The hash of what it was made from is its name, and it gets
 that name only when it is whole, so a conversion that was interrupted is never read. Checksums tell what was
@@ -114,16 +114,24 @@ def checksum(path: Path) -> list[int]:
         return [stream.tell(), value]
 
 
+def stamp(path: Path) -> str:
+    """A text that changes whenever a file does: its path, size, times of change and place on the disk.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    stat = path.stat()
+    # the time of the last change of the inode too: it cannot be set, where a copy may keep the file's own time
+    return f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0{stat.st_ino}"
+
+
 def file_sha256(path: Path, cache: Path | None = None) -> str:
     """SHA-256 of a file, remembered by path, size and times of change: hashing gigabytes takes seconds.
 
     Raises:
         OSError: the file cannot be read.
     """
-    stat = path.stat()
-    # the time of the last change of the inode too: it cannot be set, where a copy may keep the file's own time
-    identity = f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0{stat.st_ino}"
-    memory = Path(cache or cache_folder()) / "hashes" / hashlib.sha256(identity.encode()).hexdigest()
+    memory = Path(cache or cache_folder()) / "hashes" / hashlib.sha256(stamp(path).encode()).hexdigest()
     with suppress(OSError, UnicodeDecodeError):
         known = memory.read_text()
         if len(known) == 64:

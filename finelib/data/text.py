@@ -79,7 +79,7 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
     """
     for s, split in corpus.splits.items():
         if not any(text.strip() for text in split.text):
-            found = f"{corpus.info.title} ({corpus.kind}), {s}: has no raw text"
+            found = f"{corpus.called}, {s}: has no raw text"
             raise ValueError(f"{found}, which text encoder {name} needs; use --text-encoder files")
     folder = encoder_folder(name)[1]
     encoder_hash = hash_folder(folder)

@@ -25,7 +25,10 @@ MAIN_DESIGN = {5: "modalities", 6: "components"}  # planted block of the table's
 
 @dataclass(frozen=True)
 class Results:
-    """What lies in an output folder, seen as results on one kind of data ("planted", "public" or "files")."""
+    """What lies in an output folder, seen as results on one kind of data.
+
+    "planted", "public" or "files", the licensed ones: by "own", somebody's own file, no claim of the paper is judged.
+    """
 
     options: Options
     data: str
@@ -41,6 +44,13 @@ class Results:
         wanted = MAIN_DESIGN.get(number, "") if design is None and self.data == "planted" else design or ""
         rows = [row for row in read(path).rows if row.data == self.data and row.kind == "system"]
         return {row.name: row for row in rows if design_of(row) == wanted and form in row.block}
+
+    def not_measured(self, number: int) -> Verdict:
+        """The verdict where a table has no rows on this kind of data."""
+        path = self.options.figures / f"table{number}.json"
+        own = self.data == "files" and path.exists() and any(row.data == "own" for row in read(path).rows)
+        why = "has been measured on your file alone, which is not the licensed one" if own else "has not been measured"
+        return Verdict(NOT_RUN, f"Table {number} {why}")
 
     def read(self, name: str) -> dict | None:
         """The content of figures/NAME.json if it is of this kind of data."""
@@ -63,7 +73,7 @@ def beats_others(results: Results, tables: list[int], metrics: list[str] | None 
 def _beats_printed(results: Results, table: int, metrics: list[str] | None) -> list[Verdict]:
     fine = results.rows(table).get("FINE")
     if fine is None:
-        return [Verdict(NOT_RUN, f"Table {table} has not been measured")]
+        return [results.not_measured(table)]
     parts = []
     for metric in metrics or COLUMNS[table]:
         others = [row.percent[metric] for row in printed.rows(table) if row.name != "FINE"]
@@ -165,7 +175,7 @@ def _pairs(
     """Of each pair of rows the first has the higher Corr."""
     measured = results.rows(table, design, form)
     if not measured:
-        return Verdict(NOT_RUN, f"not measured in Table {table}")
+        return results.not_measured(table)
     missing = [name for pair in pairs for name in pair if name not in measured]
     if missing:
         return Verdict(NOT_RUN, f"Table {table} has no measured row {missing[0]}")

@@ -4,6 +4,10 @@ from finelib.baselines import SYSTEMS
 from finelib.config import TrainConfig
 from finelib.paper.table import Row
 
+OWN = (
+    "Your file is not the published one of the corpus it was read as: its rows are no result on that corpus and not "
+    "comparable with the printed ones, and no claim is judged by them."
+)
 DIFFERENCE = (
     "Δ: the row minus FINE{of}, same seeds, with a 95 % interval over seeds and test utterances; p of that difference "
     "after Holm's correction over the block."
@@ -43,6 +47,8 @@ def _of_corpora(number: int, rows: list[Row]) -> tuple[str, ...]:
             "The public block has the printed rows' test split but other features, and fewer modalities where "
             "it says so; its numbers are not comparable with the printed ones."
         )
+    if "own" in kinds:
+        said.append(OWN)
     return tuple(said)
 
 
@@ -58,6 +64,8 @@ def _of_ablations(number: int, rows: list[Row]) -> tuple[str, ...]:
         said.append("Nothing measured: the source does not have this corpus.")
     if any(row.data == "planted" for row in rows):
         said.append("Planted data are generated: what is true of them need not be true of a real corpus.")
+    if any(row.data == "own" for row in rows):
+        said.append(OWN)
     if number == 5:
         said.append("A missing modality drops its branch and its pairs; a single modality has no I_sha, I_uni, I_str.")
     else:

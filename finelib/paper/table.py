@@ -20,7 +20,7 @@ class Row:
     Attributes:
         name: the system or reference.
         kind: "system" or "reference".
-        data: "printed", "planted", "public" or "files".
+        data: "printed", "planted", "public", "files" (licensed) or "own" (your file).
         encoder: text encoder, "" where the paper does not say.
         modalities: those used, "" where printed.
         block: rows of one block may be compared with each other.

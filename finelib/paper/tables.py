@@ -11,6 +11,7 @@ from finelib import metrics
 from finelib.baselines import references
 from finelib.config import DataConfig, RunSpec
 from finelib.data import planted, sources
+from finelib.data.card import said
 from finelib.data.features import Corpus
 from finelib.metrics import correlation
 from finelib.paper import ablations, comparisons, printed, significance
@@ -25,6 +26,7 @@ DATA_NAMES = {
     "planted": "planted data (generated)",
     "public": "public features of the real corpus",
     "files": "licensed feature files",
+    "own": "your file",
 }
 Named = TypeVar("Named", RunSpec, RunRecord)
 
@@ -47,13 +49,14 @@ def build_table(number: int, options: Options) -> Table:
     Raises:
         ValueError: for a number that is not 1 to 6.
     """
-    rows = printed_rows(number)
+    rows, of_data = printed_rows(number), []
     for runs, about in measured_blocks(number, options):
         rows += measure(number, runs, options, about)
-    said = notes(number, rows)
+        of_data += data_notes(runs)
+    told = notes(number, rows) + tuple(dict.fromkeys(of_data))
     if number in CORPUS_OF and (missing := sources.available(CORPUS_OF[number], options.source)):
-        said += (f"Nothing measured from {options.source}: {missing}",)
-    table = Table(number, tuple(rows), said)
+        told += (f"Nothing measured from {options.source}: {missing}",)
+    table = Table(number, tuple(rows), told)
     write(table, options.figures)
     return table
 
@@ -143,6 +146,12 @@ def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about
         shown = extra[name] | comparisons.columns(difference)
         rows.append(system_row(name, group, corpus, title, differences=difference, extra=shown, **used))
     return rows + reference_rows(corpus, title, **used)
+
+
+def data_notes(runs: dict[str, list[RunSpec]]) -> list[str]:
+    """What must be known of a block's data, one sentence each."""
+    corpus = experiment.load_corpus(next(iter(runs.values()))[0].data)
+    return [f"{corpus.called}: {sentence}." for sentence in said(corpus.card)]
 
 
 def _compared_with(number: int, names: list[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from finelib.models import load_weights
 from finelib.training import History, OnEpoch, Trainer
 
 CHECKPOINT_SECONDS = 20
@@ -61,7 +62,7 @@ def state_of(trainer: Trainer) -> dict:
 
 def restore(trainer: Trainer, state: dict) -> None:
     """Let a new Trainer go on from a state; sets the random generators as they were."""
-    trainer.model.load_state_dict(state["model"])
+    load_weights(trainer.model, state["model"], "state of an interrupted run")
     trainer.optimiser.load_state_dict(state["optimiser"])
     trainer.order.set_state(state["order"])
     trainer.history = History(**state["history"])

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from finelib.config import DataConfig, RunSpec
 from finelib.data import sources
 from finelib.data.features import Corpus
-from finelib.models import build
+from finelib.models import build, load_weights
 from finelib.runs import one
 from finelib.runs.checkpoint import Stopped
 from finelib.runs.one import Advance, Stop
@@ -26,9 +26,17 @@ from finelib.training import Diverged, resolve_device
 SECONDS_BETWEEN_LINES = 30  # of the bar, where it is not on a terminal
 
 
-@lru_cache(maxsize=2)
 def load_corpus(config: DataConfig) -> Corpus:
-    """The corpus of a DataConfig; the two used last are kept."""
+    """The corpus of a DataConfig; the two used last are kept while the files behind them are the same."""
+    return _load_corpus(config, _stamp(config))
+
+
+def _stamp(config: DataConfig) -> tuple[str, ...]:
+    return sources.stamp(**dataclasses.asdict(config))
+
+
+@lru_cache(maxsize=2)
+def _load_corpus(config: DataConfig, _stamp: tuple[str, ...]) -> Corpus:
     options = dataclasses.asdict(config)
     return sources.load(options.pop("corpus"), **options)
 
@@ -51,7 +59,7 @@ def run(
         ValueError: a record is damaged.
         OSError: a run cannot be written.
     """
-    folders = [run_folder(spec, out) for spec in specs]
+    folders, planned = [run_folder(spec, out) for spec in specs], [corpus_key(spec.data)[0] for spec in specs]
     missing = {folder: spec for folder, spec in zip(folders, specs, strict=True) if not one.finished(folder)}
     if missing:
         total = sum(spec.train.epochs * corpus_key(spec.data)[1] for spec in missing.values())
@@ -62,6 +70,11 @@ def run(
         with tqdm(**about, **every, disable=not progress, dynamic_ncols=True) as bar:
             _train(missing, jobs, bar.update, ray)
     records = [read_record(folder) for folder in folders]
+    for record, data_hash in zip(records, planned, strict=True):
+        if record.data_hash != data_hash:
+            found = f"found data {record.data_hash[:12]}, expected {data_hash[:12]}"
+            advice = "its files changed while it was trained; delete this folder to train it again"
+            raise ValueError(f"{record.folder}: {found}: {advice}")
     if failed := [record for record in records if record.failed]:
         first, share = failed[0], f"{len(failed)} of {len(records)} runs failed"
         raise Diverged(
@@ -143,10 +156,14 @@ def _train_group(group: dict[Path, RunSpec], advance: Advance, stop: Stop) -> No
             train_and_report(spec, folder, advance, stop)
 
 
-@cache
 def corpus_key(config: DataConfig) -> tuple[str, int]:
     """Data hash and training utterances of a DataConfig, kept when the corpus itself is no longer."""
-    corpus = load_corpus(config)
+    return _corpus_key(config, _stamp(config))
+
+
+@cache
+def _corpus_key(config: DataConfig, stamp: tuple[str, ...]) -> tuple[str, int]:
+    corpus = _load_corpus(config, stamp)
     return corpus.sha256, len(corpus.splits["train"])
 
 
@@ -158,7 +175,11 @@ def run_folder(spec: RunSpec, out: Path) -> Path:
 
 
 def load_model(record: RunRecord, spec: RunSpec) -> nn.Module:
-    """The trained model of a record, in evaluation mode on the CPU."""
+    """The trained model of a record, in evaluation mode on the CPU.
+
+    Raises:
+        ValueError: the weights are damaged, or of another model than the spec's.
+    """
     model = build(spec.model_config, load_corpus(spec.data))
-    model.load_state_dict(load_file(record.file(WEIGHTS)))
+    load_weights(model, load_file(record.file(WEIGHTS)), record.folder / WEIGHTS)
     return model.eval()

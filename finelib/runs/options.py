@@ -38,7 +38,7 @@ PRESET_HELP = """smoke: every path in minutes; demo (default): what a newcomer w
 sizes and hyper-parameters, 5 seeds, for --source DIR"""
 SOURCE_HELP = """planted (default): generated data with known answers; public: real CMU-MOSI, text and audio,
 downloaded; public-mfn: real CMU-MOSI, three modalities, downloaded; or the folder that holds the licensed feature
-files (data/README.md)"""
+files, or one file of their form (data/README.md)"""
 OUT_HELP = "where everything is written: DIR/figures, DIR/runs (default: the checkout; without one, the working folder)"
 ENCODER_HELP = """for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or files (the source's own
 text features)"""

@@ -16,6 +16,7 @@ import numpy as np
 from finelib import metrics
 from finelib.config import RunSpec
 from finelib.data import store
+from finelib.data.card import said
 from finelib.data.corpora import CORPORA
 from finelib.data.features import Corpus
 from finelib.models import model_class
@@ -48,6 +49,7 @@ class RunRecord:
         selected_epoch: index of the epoch whose weights were kept.
         files: checksums.
         timing: seconds, speed, peak memory, device, when it ended.
+        notes: what must be known of the data beside any score (``data.card.said``).
         scores_as_written: the scores of valid and test when the run ended; ``test`` and ``valid`` are computed anew.
     """
 
@@ -72,6 +74,7 @@ class RunRecord:
     files: dict = field(default_factory=dict)
     timing: dict = field(default_factory=dict)
     scores_as_written: dict = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     failed: str | None = None
 
     @cached_property
@@ -157,6 +160,7 @@ def identity(spec: RunSpec, folder: Path, corpus: Corpus) -> RunRecord:
     told = {"name": spec.name, "seed": spec.seed, "config": spec_config(spec), "config_hash": config_hash(spec)}
     told |= {"corpus": corpus.info.name, "data": corpus.kind, "data_hash": corpus.sha256, "encoder": corpus.encoder}
     told["modalities"] = [m for m in corpus.modalities if m in spec.model_config.modalities]
+    told["notes"] = said(corpus.card)
     told["sizes"] = {name: len(split) for name, split in corpus.splits.items()}
     code = {"code_hash": run_code(spec), "git_revision": git_revision(), "versions": versions()}
     return RunRecord(folder, folder.name, **told, **code)

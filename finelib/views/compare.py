@@ -62,7 +62,7 @@ def reference_table(corpora: Iterable[Corpus], metric: str = "corr") -> pd.DataF
     """A metric of every reference (rows) on the test split of every corpus (columns)."""
     columns = {}
     for corpus in corpora:
-        columns[corpus.info.title] = {name: found[metric] for name, found in reference_scores(corpus).items()}
+        columns[corpus.called] = {name: found[metric] for name, found in reference_scores(corpus).items()}
     return pd.DataFrame(columns)
 
 
@@ -101,7 +101,7 @@ def against_cost(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Fi
         axis.xaxis.set_minor_formatter(NullFormatter())
         _draw_references(axis, corpus, metric, horizontal=True)
     axes[0].set_ylabel(LABELS[metric])
-    figure.suptitle(f"{corpus.info.title}, {corpus.kind} data, {' + '.join(corpus.modalities)}: what a score costs")
+    figure.suptitle(f"{corpus.called}, {' + '.join(corpus.modalities)}: what a score costs")
     figure.draw_without_rendering()  # lays the axes out, so that names can be measured
     for axis, cost in zip(axes, COSTS, strict=True):
         _name_points(axis, table[cost], table[metric], table["sd"].fillna(0))

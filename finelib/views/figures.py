@@ -146,7 +146,7 @@ def data_overview(corpus: Corpus) -> Figure:
         axis.set(title=f"{NAMES[m]}: {corpus.widths[m]} features", xlabel="frames", ylabel="utterances")
     axes[-1].hist(train.label, bins=25, color="grey")
     axes[-1].set(title="label", xlabel=f"{corpus.info.label_low:g} to {corpus.info.label_high:g}")
-    figure.suptitle(f"{corpus.info.title}: {corpus.kind} data, {len(train)} training utterances")
+    figure.suptitle(f"{corpus.called}, {len(train)} training utterances")
     return finish(figure)
 
 
@@ -211,7 +211,7 @@ def factor_bars(corpus: Corpus) -> Figure:
     """
     train = corpus.splits["train"]
     if not train.factors:
-        found = f"{corpus.info.title}: found {corpus.kind} data"
+        found = f"found {corpus.called}"
         raise ValueError(f"{found}, expected planted data, whose factors are known")
     found = {f: abs(correlation(values, train.label)) for f, values in train.factors.items() if f != "oracle"}
     figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from finelib.data.corpora import CORPORA, called
 from finelib.paper.table import COLUMNS, Table, cells, heads, read
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, git_revision, read_record, versions, write_atomically
@@ -75,6 +76,7 @@ def write_report(options: Options) -> Path:
         tables=[(table, heads(table), _blocks_of(table, records)) for table in tables],
         pictures=_pictures(folder),
         curves=_curves(tables, records),
+        notes=dict.fromkeys(f"{_data(record)}: {note}" for record in records.values() for note in record.notes),
         runs=[_run(record, folder) for record in records.values()],
         blocks=_blocks(tables),
         claims=json.loads(claims.read_text()) if claims.exists() else None,
@@ -104,9 +106,11 @@ def _blocks_of(table: Table, records: dict[str, RunRecord]) -> dict[str, list[di
 
 def _run(record: RunRecord, folder: Path) -> dict:
     """What the page says of a run, and a link to its record."""
-    plain = ("id", "name", "seed", "corpus", "data", "encoder", "parameters")
+    plain = ("id", "name", "seed", "encoder", "parameters")
     hashes = ("config_hash", "data_hash", "code_hash", "git_revision")
     return {name: getattr(record, name) for name in plain} | {
+        "data": _data(record),
+        "notes": " ".join(f"{note}." for note in record.notes),
         "modalities": " + ".join(record.modalities),
         "corr": round(record.test["corr"], 4),
         "mae": round(record.test["mae"], 4),
@@ -118,6 +122,10 @@ def _run(record: RunRecord, folder: Path) -> dict:
         "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items()),
         "record": _link(record.folder / "record.json", folder),
     }
+
+
+def _data(record: RunRecord) -> str:
+    return called(CORPORA[record.corpus], record.data)
 
 
 def _blocks(tables: list[Table]) -> list[dict]:
