@@ -32,6 +32,8 @@ def complete(splits: dict[str, Split], notes: dict, names: dict[str, str], where
         for s in SPLITS[1:]:
             if s not in has:
                 splits[s].frames[m] = Frames.from_lengths(train[m].values[:0], np.zeros(len(splits[s]), np.int64))
+                if splits[s].unimodal_labels is not None:
+                    splits[s].unimodal_labels.setdefault(m, splits[s].label)
             found, expected = splits[s].frames[m].width, train[m].width
             if found != expected:
                 raise DataError(f"{where}, {s}, {names[m]}: found {found} columns, expected {expected} as in train")

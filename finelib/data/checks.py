@@ -52,9 +52,9 @@ def vector(value: object, where: str, count: int | None = None) -> np.ndarray:
     if array.ndim != 1 or count not in (None, len(array)):
         meant = ""
         if array.ndim == 2 and array.shape[1] == 7:
-            meant = ", CMU-MOSEI's sentiment and six emotions, or seven classes,"
+            meant = ", CMU-MOSEI's sentiment and six emotions, or seven classes"
         elif array.ndim == 2:
-            meant = ", one column a class or rater,"
+            meant = ", one column a class or rater"
         raise DataError(f"{where}: found shape {shape_text(array.shape)}{meant}, expected {shape_text((count,))}")
     return array
 
@@ -83,20 +83,21 @@ def strings(value: object, where: str, count: int) -> list[str]:
 
 
 def items(value: object, where: str, count: int, kind: str) -> list:
-    """``count`` things of some ``kind``, from a list, a tuple or an array; each out of an array of its own, if it is.
+    """``count`` things of some ``kind``, from a list, a tuple or an array; from a column (N, 1) or a row (1, N) too.
 
     Raises:
         DataError: not such a container, or another number of them.
     """
     if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__") or getattr(value, "ndim", 1) == 0:
         raise DataError(f"{where}: found {kind_of(value)}, expected {count} {kind}")
-    found = value.tolist() if isinstance(value, np.ndarray) else list(value)
-    if count > 1 and len(found) == 1 and isinstance(found[0], (list, tuple)):  # (1, N)
-        found = list(found[0])
+    if isinstance(value, np.ndarray) and value.size == count:
+        value = value.reshape(-1)
+    found = [item.tolist() if isinstance(item, np.generic) else item for item in value]
+    if found and all(isinstance(item, (list, tuple)) and len(item) == 1 for item in found):
+        found = [item[0] for item in found]
     if len(found) != count:
         raise DataError(f"{where}: found {len(found)} rows, expected {count}")
-    found = [item.tolist() if isinstance(item, (np.ndarray, np.generic)) else item for item in found]
-    return [item[0] if isinstance(item, (list, tuple)) and len(item) == 1 else item for item in found]
+    return found
 
 
 def labels(value: object, where: str, info: CorpusInfo, count: int | None = None) -> np.ndarray:

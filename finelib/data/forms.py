@@ -3,12 +3,19 @@
 ``where`` names file, split and field in the sentence of a ``DataError``.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from finelib.data import checks
+from finelib.data import checks, real_frames
 from finelib.data.safe_pickle import DataError
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "valid": ("valid", "dev", "val", "validation"),
+    "test": ("test", "testing"),
+}
 
 
 class Sequences(NamedTuple):
@@ -27,13 +34,27 @@ class Sequences(NamedTuple):
         """(N, T), T the frames of the longest."""
         return self.values.shape[:2] if self.held is None else self.held.shape
 
-    def filled(self) -> np.ndarray:
-        """(N, T) True where a frame is not all zero; NaN counts as filled."""
+    def filled(self, where: str) -> np.ndarray:
+        """(N, T) True where a frame is not all zero. NaN counts as filled, except in files that pad with it.
+
+        Raises:
+            DataError: there are numbers and every one of them is padding by NaN.
+        """
+        some = self._frames(np.any)
+        edges = self.values[:, [0, -1]] if self.held is None else self.values[:0, None]
+        if edges.dtype.kind == "f" and np.isnan(edges).all(2).any():
+            some &= ~self._frames(lambda values, axis: np.isnan(values).all(axis))
+            if not some.any():
+                raise DataError(f"{where}: found no finite value, expected features")
+        return some
+
+    def _frames(self, of: Callable) -> np.ndarray:
+        """(N, T) what ``of`` says of each frame; False where there is none."""
         if self.held is None:
-            return np.any(self.values, axis=2)
-        filled = np.zeros(self.held.shape, bool)
-        filled[self.held] = np.any(self.values, axis=1)
-        return filled
+            return of(self.values, axis=2)
+        found = np.zeros(self.held.shape, bool)
+        found[self.held] = of(self.values, axis=1)
+        return found
 
     def take(self, mask: np.ndarray) -> np.ndarray:
         """The frames that ``mask`` (N, T) marks, (S, d)."""
@@ -55,31 +76,28 @@ def sequences(value: object, where: str, count: int) -> Sequences:
     if array.ndim != 3 or len(array) != count:
         meant = _meaning(array.shape, count)
         raise DataError(f"{where}: found shape {checks.shape_text(array.shape)}{meant}, expected ({count}, any, any)")
-    if not array.shape[2]:
-        raise DataError(f"{where}: found shape {checks.shape_text(array.shape)}, expected at least one column")
+    if not array.size:
+        raise DataError(f"{where}: found shape {checks.shape_text(array.shape)}, expected frames and columns")
     return Sequences(array)
 
 
 def _ragged(value: object, where: str, count: int) -> Sequences:
-    if not isinstance(value, (list, tuple, np.ndarray)) or np.ndim(value) != 1 and isinstance(value, np.ndarray):
-        raise DataError(f"{where}: found {checks.kind_of(value)}, expected numbers of shape ({count}, any, any)")
-    if len(value) != count:
-        raise DataError(f"{where}: found {len(value)} rows, expected {count}")
     try:
-        rows = [None if row is None else checks.as_numbers(row) for row in value]
+        rows = [checks.as_numbers([] if row is None else row) for row in value]
     except (TypeError, ValueError):
-        raise DataError(f"{where}: found {checks.kind_of(value)}, expected numbers of shape ({count}, any, any)") from None
-    rows = [None if row is None or not row.size else row for row in rows]  # an utterance without frames
-    shapes = {row.shape for row in rows if row is not None}
-    if not shapes or any(len(shape) != 2 for shape in shapes) or len({shape[1] for shape in shapes}) != 1:
-        turned = len(shapes) > 1 and all(len(shape) == 2 for shape in shapes) and len({shape[0] for shape in shapes}) == 1
-        meant = ", which look like (columns, frames)" if turned else ""
-        found = f"rows of shapes {', '.join(sorted(map(checks.shape_text, shapes))[:3]) or 'without frames'}"
-        raise DataError(f"{where}: found {found}{meant}, expected (frames, columns) of one width")
-    length = np.array([0 if row is None else len(row) for row in rows])
-    return Sequences(
-        np.concatenate([row for row in rows if row is not None]), np.arange(length.max()) < length[:, None]
-    )
+        found = f"{where}: found {checks.kind_of(value)}"
+        raise DataError(f"{found}, expected numbers of shape ({count}, any, any)") from None
+    if len(rows) != count:
+        raise DataError(f"{where}: found {len(rows)} rows, expected {count}")
+    filled = [row for row in rows if row.size]  # the others are utterances without frames
+    shapes = {row.shape for row in filled}
+    if {len(shape) for shape in shapes} != {2} or len({shape[1] for shape in shapes}) != 1:
+        listed = ", ".join(sorted(map(checks.shape_text, shapes))[:3]) or "without frames"
+        exchanged = {len(shape) for shape in shapes} == {2} and len({shape[0] for shape in shapes}) == 1
+        meant = ", which look like (columns, frames)" if exchanged else ""
+        raise DataError(f"{where}: found rows of shape {listed}{meant}, expected (frames, columns) of one width")
+    length = np.array([len(row) if row.size else 0 for row in rows])
+    return Sequences(np.concatenate(filled), np.arange(length.max()) < length[:, None])
 
 
 def _without_an_axis(array: np.ndarray, count: int) -> np.ndarray:
@@ -107,7 +125,7 @@ def ids(value: object, where: str, count: int, split: str) -> tuple[list[str], s
         DataError: another number of them, or something that cannot be an id.
     """
     if value is None:
-        return [f"{split}_{row}" for row in range(count)], f"missing, {split}_0, {split}_1, ... made"
+        return [f"{split}_{row}" for row in range(count)], "missing, made of split and row"
     items = checks.items(value, where, count, "ids")
     if all(isinstance(item, float) and item.is_integer() for item in items):  # as many tools keep numbers
         items = [int(item) for item in items]
@@ -115,11 +133,12 @@ def ids(value: object, where: str, count: int, split: str) -> tuple[list[str], s
     if all(isinstance(item, str) for item in items):
         return found, ""
     if found in ([str(row) for row in range(count)], [str(row + 1) for row in range(count)]):
-        return [f"{split}_{row}" for row in found], f"row numbers, read as {split}_{found[0]}, ..."
+        return [f"{split}_{row}" for row in found], "row numbers, made of split and row"
     return found, "" if all(isinstance(item, bytes) for item in items) else "not texts, read as texts"
 
 
 def _id(item: object, where: str) -> str:
+    item = item.tolist() if isinstance(item, np.ndarray) else item
     if isinstance(item, (list, tuple)) and item and not any(isinstance(part, (list, tuple)) for part in item):
         first, *more = (_id(part, where) for part in item)
         return f"{first}$_${'_'.join(more)}" if more else first
@@ -150,23 +169,73 @@ def texts(value: object, where: str, count: int) -> tuple[list[str], str]:
     """
     if value is None:
         return [""] * count, "missing"
-    items = checks.items(value, where, count, "texts")
-    absent = [item is None or (isinstance(item, float) and np.isnan(item)) for item in items]
-    words = [isinstance(item, (list, tuple)) for item in items]
-    plain = ["" if a else " ".join(checks.strings(i, where, len(i))) if w else i for i, a, w in zip(items, absent, words)]
-    told = [f"{sum(absent)} empty ones" * any(absent), "words joined by spaces" * any(words)]
-    return checks.strings(plain, where, count), ", ".join(filter(None, told))
+    items, empty, joined = checks.items(value, where, count, "texts"), 0, 0
+    for row, item in enumerate(items):
+        if item is None or isinstance(item, float) and np.isnan(item):  # as tables have it
+            items[row], empty = "", empty + 1
+        elif isinstance(item, (list, tuple, np.ndarray)):
+            items[row], joined = " ".join(checks.strings(item, f"{where}, row {row}", len(item))), joined + 1
+    told = [f"missing in {empty} rows"] * bool(empty) + ["words joined by spaces"] * bool(joined)
+    return checks.strings(items, where, count), ", ".join(told)
 
 
 def turned(sequences: Sequences, length: np.ndarray | None) -> bool:
-    """Whether padded sequences look as if their frames were the columns: there, each ends in zeros of its own.
+    """Whether padded sequences look as if their frames were the columns: these have zeros at an end, as padding has.
 
     Args:
-        length: (N,) the lengths that the file states, which the zeros must agree with; None if it states none.
+        length: (N,) the lengths that the file states, which agree with that or are mostly beyond the frames; or None.
     """
     if sequences.held is not None:
         return False
     filled = np.any(sequences.values, axis=1)  # (N, d)
-    end = np.where(filled.any(1), filled.shape[1] - filled[:, ::-1].argmax(1), 0)
-    prefix = np.array_equal(filled, np.arange(filled.shape[1]) < end[:, None])
-    return prefix and len(set(end)) > 1 and (length is None or np.array_equal(end, length))
+    looked = real_frames.span(filled)
+    real = looked.sum(1)
+    padded = np.array_equal(filled, looked) and len(set(real)) > 1
+    return padded and (length is None or np.array_equal(real, length) or (length > sequences.shape[1]).mean() > 0.5)
+
+
+def splits(content: object, where: str) -> tuple[dict, dict[str, object], dict[str, str]]:
+    """The dictionary of splits in a file's content, the key of each split in it, and what is unusual in that.
+
+    Raises:
+        DataError: a split is missing, or there is more than one of a name.
+    """
+    inner, nested = unwrapped(content, {name for names in SPLIT_NAMES.values() for name in names})
+    named = by_name(inner, where) if isinstance(inner, dict) else {}
+    keys, unusual = {}, {"splits": "nested one level deeper"} if nested else {}
+    for s, names in SPLIT_NAMES.items():
+        found = [name for name in names if name in named]
+        if len(found) > 1:
+            raise DataError(f"{where}: found both {found[0]!r} and {found[1]!r}, expected one {s} split")
+        if not found:
+            checks.field(inner, s, where)  # says what there is
+        keys[s] = named[found[0]]
+        if keys[s] != s:
+            unusual[s] = f"called {keys[s]!r}"
+    return inner, keys, unusual
+
+
+def unwrapped(value: object, names: set[str]) -> tuple[object, bool]:
+    """What lies in a container of one dictionary, unless it has one of the ``names`` itself; and whether it did."""
+    inner = list(value.values() if isinstance(value, dict) else value) if isinstance(value, (dict, list, tuple)) else []
+    if len(inner) == 1 and isinstance(inner[0], dict):
+        if not isinstance(value, dict) or not names & {_name(key) for key in value}:
+            return inner[0], True
+    return value, False
+
+
+def by_name(container: dict, where: str) -> dict[str, object]:
+    """Name in small letters -> key as it is.
+
+    Raises:
+        DataError: two keys have the same name.
+    """
+    named = {_name(key): key for key in container}
+    if len(named) != len(container):
+        listed = ", ".join(map(repr, list(container)[:20]))
+        raise DataError(f"{where}: found {listed}, some of which are one name, expected each once")
+    return named
+
+
+def _name(key: object) -> str:
+    return (key.decode("latin-1") if isinstance(key, bytes) else str(key)).lower()

@@ -14,7 +14,6 @@ from finelib.data.features import SPLITS, Frames, Split
 from finelib.data.safe_pickle import DataError, load_pickle
 
 FIELD = {"T": "text", "A": "audio", "V": "vision"}
-NAMES = {"train": ("train", "training"), "valid": ("valid", "dev", "val", "validation"), "test": ("test", "testing")}
 
 
 def read(path: Path, info: CorpusInfo) -> tuple[dict[str, Split], dict]:
@@ -35,7 +34,7 @@ def read(path: Path, info: CorpusInfo) -> tuple[dict[str, Split], dict]:
             modalities, are missing; an id occurs twice in a split or in both train and test; splits disagree.
         OSError: the file cannot be opened.
     """
-    content, key, unusual = _splits(load_pickle(path), str(path))
+    content, key, unusual = forms.splits(load_pickle(path), str(path))
     splits, notes = {}, {"file": unusual} if unusual else {}
     for s in SPLITS:
         splits[s], notes[s] = _split(content[key[s]], info, s, f"{path}, {s}")
@@ -45,57 +44,13 @@ def read(path: Path, info: CorpusInfo) -> tuple[dict[str, Split], dict]:
     return splits, notes
 
 
-def _splits(content: object, where: str) -> tuple[dict, dict[str, object], dict[str, str]]:
-    """The dictionary of splits, the key of each split in it, and what is unusual in that."""
-    inner, nested = _unwrapped(content, {name for names in NAMES.values() for name in names})
-    named = _by_name(inner, where) if isinstance(inner, dict) else {}
-    keys, unusual = {}, {"nested": "one level deeper"} if nested else {}
-    for s, names in NAMES.items():
-        found = [name for name in names if name in named]
-        if len(found) > 1:
-            raise DataError(f"{where}: found both {found[0]!r} and {found[1]!r}, expected one {s} split")
-        if not found:
-            checks.field(inner, s, where)  # says what there is
-        keys[s] = named[found[0]]
-        if keys[s] != s:
-            unusual[s] = f"called {keys[s]!r}"
-    return inner, keys, unusual
-
-
-def _unwrapped(value: object, names: set[str]) -> tuple[object, bool]:
-    """What lies in a container of one dictionary, unless it has one of the names itself; and whether it did."""
-    inner = list(value.values() if isinstance(value, dict) else value) if isinstance(value, (dict, list, tuple)) else []
-    if len(inner) == 1 and isinstance(inner[0], dict):
-        if not isinstance(value, dict) or not names & {_name(key) for key in value}:
-            return inner[0], True
-    return value, False
-
-
-def _by_name(container: dict, where: str) -> dict[str, object]:
-    """Name in small letters -> key as it is.
-
-    Raises:
-        DataError: two keys have the same name.
-    """
-    named = {_name(key): key for key in container}
-    if len(named) != len(container):
-        listed = ", ".join(map(repr, list(container)[:20]))
-        raise DataError(f"{where}: found names that differ in their letters' case alone ({listed}), expected one of each")
-    return named
-
-
-def _name(key: object) -> str:
-    return (key.decode("latin-1") if isinstance(key, bytes) else str(key)).lower()
-
-
 def _split(fields: object, info: CorpusInfo, s: str, where: str) -> tuple[Split, dict]:
-    fields, _ = _unwrapped(fields, {"regression_labels"})
-    if not isinstance(fields, dict):
-        checks.field(fields, "regression_labels", where)  # says what it is
-    fields = {name: fields[key] for name, key in _by_name(fields, where).items()}
+    fields, _ = forms.unwrapped(fields, {"regression_labels"})
+    if isinstance(fields, dict):
+        fields = {name: fields[key] for name, key in forms.by_name(fields, where).items()}
     given = checks.field(fields, "regression_labels", where)
     label = checks.labels(given, f"{where}, regression_labels", info)
-    told = {"regression_labels": "read as (N,)" if np.ndim(given) > 1 else ""}
+    told = {"regression_labels": "a column or row, read as (N,)" if np.ndim(given) > 1 else ""}
     ids, told["id"] = forms.ids(fields.get("id"), f"{where}, id", len(label), s)
     text, told["raw_text"] = forms.texts(fields.get("raw_text"), f"{where}, raw_text", len(label))
     frames, notes = {}, {}
@@ -146,26 +101,34 @@ def _frames(
         length = fields.get(f"{FIELD[modality]}_lengths")
     if length is not None:
         length = checks.lengths(length, f"{where}_lengths", n)
-    filled = sequences.filled()
+    filled = sequences.filled(where)
     beyond = 0 if length is None else int((length > filled.shape[1]).sum())
     if (beyond or filled[:, [0, -1]].all()) and forms.turned(sequences, length):
         found = f"zeros at the ends of its columns, as in ({n}, columns, frames)"
         raise DataError(f"{where}: found {found}, expected ({n}, frames, columns)")
-    stated, by = _stated(sequences, modality, length, spoken, where)
+    stated, by = _stated(sequences, filled, modality, length, spoken, where)
     mask, counts = real_frames.choose(filled, stated, by, where)
     values, wrong = checks.finite(sequences.take(mask), where)
     rare = {"lengths_beyond": beyond, "ragged": int(sequences.held is not None)}
-    counts = wrong | counts | {name: count for name, count in rare.items() if count}
+    counts = (
+        wrong | counts | {"type": sequences.values.dtype.name} | {name: count for name, count in rare.items() if count}
+    )
     return Frames.from_lengths(values, mask.sum(1)), mask if modality == "T" else spoken, counts
 
 
 def _stated(
-    sequences: forms.Sequences, modality: str, length: np.ndarray | None, spoken: np.ndarray | None, where: str
+    sequences: forms.Sequences,
+    filled: np.ndarray,
+    modality: str,
+    length: np.ndarray | None,
+    spoken: np.ndarray | None,
+    where: str,
 ) -> tuple[np.ndarray | None, str]:
     """(N, T) True on the frames that the file says are real, None if it says nothing; and where it says so."""
     shape, held = sequences.shape, sequences.held
     if length is not None:
-        stated = np.arange(shape[1]) < length[:, None]
+        beyond = length > shape[1]  # of the sequence before it was cut, or wrong
+        stated = np.where(beyond[:, None], real_frames.span(filled), np.arange(shape[1]) < length[:, None])
         return stated if held is None else stated & held, real_frames.LENGTHS
     if held is not None or spoken is None:
         return held, real_frames.LENGTHS

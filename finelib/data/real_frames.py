@@ -53,6 +53,14 @@ def choose(filled: np.ndarray, stated: np.ndarray | None, by: str, where: str) -
     return mask, counts | ({} if filled.any() else {"all_zero": 1})
 
 
+def zeros(values: np.ndarray) -> dict[str, int]:
+    """The counts of ``choose`` on zeros among frames (S, d) that are all kept, where there are any."""
+    zero = len(values) - int(np.any(values, axis=1).sum())
+    if not zero:
+        return {}
+    return {"zero_frames_kept": zero} | ({"all_zero": 1} if zero == len(values) else {})
+
+
 def _followed(filled: np.ndarray, looked: np.ndarray, stated: np.ndarray, by: str, where: str) -> np.ndarray:
     """``stated`` at the end that explains the data, or ``looked`` itself where it contradicts them."""
     length, steps = stated.sum(1), np.arange(filled.shape[1])

@@ -5,13 +5,14 @@ load("mosi", "public")          real CMU-MOSI features that anybody may download
 load("mosi", FILE_OR_FOLDER)    the licensed feature files
 """
 
+import logging
 import os
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from finelib.data import conversion, store, ur_funny
-from finelib.data.card import describe
+from finelib.data.card import changes, describe
 from finelib.data.corpora import CORPORA, CorpusInfo, nearest
 from finelib.data.features import Corpus
 from finelib.data.safe_pickle import DataError
@@ -22,6 +23,7 @@ __all__ = ["DataError", "available", "load", "nearest"]
 PUBLIC = ("public", "public-mfn")
 SOURCES = ("planted", *PUBLIC)
 PUBLIC_CORPUS = "mosi"
+log = logging.getLogger(__name__)
 
 
 def load(
@@ -54,7 +56,8 @@ def load(
         cache: where converted files are kept; default FINE_CACHE, or the user's cache folder.
 
     Returns:
-        The corpus with its data card. Licensed files are converted once and memory-mapped after that.
+        The corpus with its data card. Licensed files are converted once and memory-mapped after that. What reading
+        altered, dropped or found missing stands in the card's notes and is logged as a warning, in one line.
 
     Raises:
         DataError: a file is missing or not what it should be.
@@ -79,6 +82,8 @@ def load(
         text_encoder = MINILM if (source, text_encoder) == ("public", "files") else text_encoder
     else:
         loaded = _files(info, Path(source), aligned, context, cache)
+    if source != "planted" and (altered := changes(loaded.card)):
+        log.warning("%s from %s: %s", info.title, source, "; ".join(altered))
     return loaded if text_encoder == "files" else encode_corpus(loaded, text_encoder, finetune_text)
 
 
