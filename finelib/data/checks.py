@@ -123,8 +123,9 @@ def lengths(value: object, where: str, count: int, longest: int | None = None) -
         DataError: another number of them, not whole numbers, or out of range.
     """
     array = vector(value, where, count)
-    most = np.iinfo(np.int64).max // 2 if longest is None else longest
-    wrong = np.flatnonzero(~((array >= 0) & (array <= most) & (array == np.floor(array))))
+    exact = array.astype(np.float64)  # half precision knows no large numbers
+    most = 2**53 if longest is None else longest
+    wrong = np.flatnonzero(~((exact >= 0) & (exact <= most) & (exact == np.floor(exact))))
     if len(wrong):
         found = f"{where}: found {array[wrong[0]]} in row {wrong[0]}"
         raise DataError(f"{found}, expected whole numbers in 0..{'' if longest is None else longest}")
