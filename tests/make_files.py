@@ -126,6 +126,16 @@ def _padded(length: np.ndarray, t: int, d: int, label: np.ndarray, rng: np.rando
     return array
 
 
+def pad_in_front(fields: dict, *names: str) -> None:
+    """Move the frames of "text", "audio" or "vision" of a split, and the mask of the text, to the end of their rows."""
+    for name in names:
+        array = fields[name]
+        last = array.shape[1] - np.any(array, axis=2)[:, ::-1].argmax(1)
+        fields[name] = np.stack([np.roll(row, len(row) - k, axis=0) for row, k in zip(array, last, strict=True)])
+    if "text" in names and "text_bert" in fields:
+        fields["text_bert"] = fields["text_bert"][:, :, ::-1]
+
+
 def write_ur_funny(
     folder: Path,
     version: int = 2,

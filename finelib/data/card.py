@@ -1,12 +1,31 @@
 """The data card: what a corpus holds, in numbers that a reader of the results should see."""
 
+import re
 from itertools import combinations
 
 import numpy as np
 
 from finelib.data.corpora import CorpusInfo
-from finelib.data.features import Frames, Split
+from finelib.data.features import SPLITS, Frames, Split
+from finelib.data.real_frames import ZERO
 
+COUNTED = {  # count in a modality's notes -> what it counts
+    "nan": "NaN set to 0",
+    "inf": "infinite values set to 0",
+    "lengths_beyond": "lengths beyond the array cut to it",
+    "columns_apart": "columns that lie elsewhere than in train",
+    "clipped": "values far outside what is usual set to its edge",
+}
+OF_TEXT = {  # count in the notes on a split's text -> what it counts
+    "empty": "texts that are empty",
+    "re_encoded": "texts that were UTF-8 read as Latin-1, read again",
+    "replaced_characters": "texts with a character that was lost before",
+    "control_characters": "texts with control characters",
+    "cut": "texts cut to what the text encoder reads",
+    "unknown_tokens": "tokens that the text encoder does not know",
+}
+NAMES = {"T": "text", "A": "audio", "V": "video"}
+CLIP = re.compile(r"(.+?)(?:\$_\$.*|\[\d+\]|_\d+)", re.DOTALL)
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 HISTOGRAM_BINS = 12
 
@@ -23,7 +42,7 @@ def describe(
     Returns:
         "files"; "splits": per split utterances found and published, per modality width, frames, quantiles of the
         lengths (frames) and empty utterances, label histogram, utterances per class (``info.class_edges``);
-        "duplicate_ids" and "duplicate_texts" across splits; "notes".
+        "duplicate_ids", "duplicate_texts" and "shared_videos" across splits; "notes".
     """
     return {
         "files": files or [],
@@ -33,18 +52,81 @@ def describe(
         },
         "duplicate_ids": _shared({s: split.ids for s, split in splits.items()}),
         "duplicate_texts": _shared({s: split.text for s, split in splits.items()}),
+        "shared_videos": _shared({s: _videos(split.ids) for s, split in splits.items()}),
         "notes": notes or {},
     }
 
 
 def changes(card: dict) -> list[str]:
-    """One sentence for each kind of alteration that reading made."""
-    return []
+    """What reading altered, dropped or found missing: one short sentence per kind, with counts and splits.
+
+    Frames that are all zero are said where they are more than 5 % of those kept; the rest whenever it occurred.
+    """
+    notes, found = card["notes"], {}
+    for m, name in NAMES.items():
+        for s in SPLITS:
+            known = notes.get(s, {}).get(m, {})
+            kept = card["splits"][s]["modalities"].get(m, {}).get("frames", 0)
+            for what, count in _noteworthy(known, kept).items():
+                found.setdefault(what, {}).setdefault(name, []).append(f"{s} {count}".strip())
+    of_frames = [
+        f"{what}: " + "; ".join(f"{name} {', '.join(counts)}" for name, counts in by_name.items())
+        for what, by_name in found.items()
+    ]
+    for m, name in NAMES.items():
+        types = {s: notes.get(s, {}).get(m, {}).get("type") for s in SPLITS}
+        if len(set(types.values()) - {None}) > 1:
+            of_frames.append(f"{name} stored as " + ", ".join(f"{kind} in {s}" for s, kind in types.items() if kind))
+    of_file = [f"{name} {what}" for name, what in notes.get("file", {}).items()] + _of_text(card)
+    return of_file + _changed_fields({s: notes.get(s, {}).get("fields", {}) for s in SPLITS}) + of_frames
 
 
 def said(card: dict) -> list[str]:
     """What must be known of data beside any result on them: what the files are if not published, what was altered."""
     return [*card.get("identity", {}).get("says", ()), *changes(card)]
+
+
+def _of_text(card: dict) -> list[str]:
+    """What was found in the texts, with the splits; not that a source has none."""
+    found = []
+    for kind, what in OF_TEXT.items():
+        counts = {s: card["notes"].get(s, {}).get("text", {}).get(kind, 0) for s in SPLITS}
+        whole = {s: card["splits"][s]["utterances"] for s in SPLITS}
+        if any(counts.values()) and not (kind == "empty" and counts == whole):
+            found.append(f"{what}: " + ", ".join(f"{s} {count:,}" for s, count in counts.items() if count))
+    return found
+
+
+def _noteworthy(known: dict, kept: int) -> dict[str, str]:
+    """What was done to one modality of one split -> how often, from its notes and the frames that were kept."""
+    said = {meaning: f"{known[kind]:,}" for kind, meaning in COUNTED.items() if known.get(kind)}
+    dropped, zero = known.get("nonzero_frames_dropped", 0), known.get("zero_frames_kept", 0)
+    if dropped:
+        said["frames that are not zero dropped as padding"] = f"{dropped:,} of {kept - zero + dropped:,}"
+    if zero > ZERO * kept:
+        said["frames kept that are all zero"] = f"{zero:,} of {kept:,}"
+    if known.get("padding") in ("front", "both ends"):
+        said["zeros cut off in front"] = "" if known["padding"] == "front" else "and behind"
+    if "stated_drops" in known:
+        said["real frames found by looking (as stated, so many not zero would go, so many zeros stay)"] = (
+            f"{known['stated_drops']:,} and {known['stated_zero']:,}"
+        )
+    return said | ({"all zero throughout": ""} if known.get("all_zero") else {})
+
+
+def _changed_fields(fields: dict[str, dict[str, str]]) -> list[str]:
+    """Each field and what was done to it, with the splits."""
+    found: dict[str, list[str]] = {}
+    for s, told in fields.items():
+        for name, what in told.items():
+            found.setdefault(f"{name} {what}", []).append(s)
+    return [f"{what} ({', '.join(splits)})" for what, splits in found.items()]
+
+
+def _videos(ids: list[str]) -> list[str]:
+    """The videos of utterances called VIDEO$_$CLIP, VIDEO[CLIP] or VIDEO_CLIP; none if there is one name for all."""
+    found = [match[1] for i in ids if (match := CLIP.fullmatch(i))]
+    return found if len(set(found)) > 1 else []
 
 
 def compared(info: CorpusInfo, sha256: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from finelib.data import checks
+from finelib.data import checks, real_frames
 from finelib.data.corpora import CorpusInfo
 from finelib.data.download import PublicFile, obtain
 from finelib.data.features import SPLITS, Frames, Split
@@ -43,7 +43,7 @@ def read(path: dict[str, Path], info: CorpusInfo) -> tuple[dict[str, Split], dic
 
     Returns:
         The splits, and notes for the data card: split -> modality -> counts of NaN and infinite values (set
-        to 0), and how many utterances are padded in front, behind, and empty.
+        to 0) and of frames that are all zero, and how many utterances are padded in front, behind, and empty.
 
     Raises:
         DataError: a file is not HDF5, or of another shape, row count or label range, or without finite values.
@@ -60,6 +60,7 @@ def read(path: dict[str, Path], info: CorpusInfo) -> tuple[dict[str, Split], dic
         frames, counts = {}, {}
         for m, columns in COLUMNS.items():
             values, counts[m] = checks.finite(array[mask][:, columns], f"{x}, data, modality {m}")
+            counts[m] |= real_frames.zeros(values)
             frames[m] = Frames.from_lengths(values, mask.sum(1))
         ids = [f"{s}_{row}" for row in range(len(label))]  # the files have none
         splits[s] = Split(frames, label, ids, [""] * len(label))
@@ -87,9 +88,7 @@ def _dataset(path: Path) -> np.ndarray:
 
 def _real_steps(array: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
     """(N, T) True from the first to the last step that is not all zero, and where the padding lies."""
-    filled = np.any(array, axis=2)  # NaN counts as filled
-    before = np.cumsum(filled, axis=1)
-    mask = (before > 0) & (np.cumsum(filled[:, ::-1], axis=1)[:, ::-1] > 0)
+    mask = real_frames.span(np.any(array, axis=2))
     some = mask.any(1)
     counts = {"front": some & ~mask[:, 0], "behind": some & ~mask[:, -1], "empty": ~some}
     return mask, {name: int(rows.sum()) for name, rows in counts.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from finelib.data import conversion, outliers, raw_text, store, ur_funny
-from finelib.data.card import describe
+from finelib.data.card import describe, said
 from finelib.data.corpora import CORPORA, CorpusInfo, nearest
 from finelib.data.download import place
 from finelib.data.encoders import MINILM, model_files
@@ -59,7 +59,9 @@ def load(
         cache: where converted files are kept; default FINE_CACHE, or the user's cache folder.
 
     Returns:
-        The corpus with its data card. Licensed files are converted once and memory-mapped after that.
+        The corpus with its data card. Licensed files are converted once and memory-mapped after that. What the
+        files are if not the published ones, and what reading altered, dropped or found missing, stands in the card and
+        is logged as a warning, in one line.
 
     Raises:
         DataError: a file is missing, not what it should be, or recognisably another corpus's.
@@ -79,6 +81,8 @@ def load(
         text_encoder = MINILM if (source, text_encoder) == ("public", "files") else text_encoder
     else:
         loaded = _files(info, Path(source), aligned, context, cache)
+    if source != "planted" and (sentences := said(loaded.card)):
+        log.warning("%s read as %s: %s", source, info.title, "; ".join(sentences))
     return loaded if text_encoder == "files" else encode_corpus(loaded, text_encoder, finetune_text)
 
 
@@ -217,15 +221,12 @@ def _check_folder_options(info: CorpusInfo, source: str, aligned: bool, context:
 
 
 def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: Path | None) -> Corpus:
-    """A corpus read from files, through its store; what must be known of them is said."""
+    """A corpus read from files, through its store."""
     paths = _locate(info, source, aligned)
     sha256 = _hashed(info, paths, cache)
     name = store.key(info.name, sha256, context=context)
     convert = partial(conversion.convert, info, paths, sha256, name, context)
-    corpus = store.open_or_convert(name, info, convert, cache)
-    if says := corpus.card["identity"]["says"]:
-        log.warning("%s: %s", source, "; ".join(says))
-    return corpus
+    return store.open_or_convert(name, info, convert, cache)
 
 
 def _hashed(info: CorpusInfo, paths: list[Path], cache: Path | None) -> dict[str, str]:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from finelib.data import checks
+from finelib.data import checks, forms, real_frames
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import SPLITS, Frames, Split
 from finelib.data.safe_pickle import DataError, load_pickle
 
-FOLDS = {"train": "train", "valid": "dev", "test": "test"}
-COMMON = ("data_folds", "humor_label_sdk", "word_embedding_list", "covarep_features_sdk", "openface_features_sdk")
+NEEDED = ("data_folds", "humor_label_sdk")
+VECTORS = "word_embedding_list"
+FEATURES = {"A": "covarep_features_sdk", "V": "openface_features_sdk"}
 LANGUAGE = ("language_sdk", "langauge_sdk")  # the second is the spelling of version 2's own README
 INDEXES = "word_embedding_indexes_sdk"
 GLOVE_WIDTH = 300
@@ -22,68 +23,78 @@ Texts = dict[str, list[str]]  # split -> one of each utterance
 
 
 def files(folder: Path) -> list[Path]:
-    """The files that are read, in a fixed order: those all versions have, then the one with the words.
+    """The files that are read, in a fixed order: folds, labels, word vectors, audio, video, words.
 
-    ``language_sdk.pkl`` makes it version 2, ``word_embedding_indexes_sdk.pkl`` version 1.
+    ``language_sdk.pkl`` makes it version 2, ``word_embedding_indexes_sdk.pkl`` version 1. One modality is enough.
 
     Raises:
-        DataError: a file is missing, or both versions lie in one folder.
+        DataError: a file that is needed is missing, or both versions lie in one folder.
     """
     found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    missing = [f"{name}.pkl" for name in COMMON if f"{name}.pkl" not in found]
+    missing = [f"{name}.pkl" for name in NEEDED if f"{name}.pkl" not in found]
     words = [name for name in (*LANGUAGE, INDEXES) if f"{name}.pkl" in found]
-    if not words:
-        missing.append(f"{LANGUAGE[0]}.pkl (version 2) or {INDEXES}.pkl (version 1)")
+    features = [name for name in FEATURES.values() if f"{name}.pkl" in found]
+    vectors = [VECTORS] if f"{VECTORS}.pkl" in found else []
+    if not features and not (words and vectors):
+        missing += [f"{name}.pkl" for name in (VECTORS, *FEATURES.values()) if f"{name}.pkl" not in found]
+        missing += [] if words else [f"{LANGUAGE[0]}.pkl (version 2) or {INDEXES}.pkl (version 1)"]
     if missing:
         listed = ", ".join(found) or ("nothing" if folder.is_dir() else "no such folder")
         looked = f"UR-FUNNY: looked in {folder} for {', '.join(missing)}, found {listed}"
         raise DataError(f"{looked}; data/README.md says how to obtain it")
     if len(words) > 1:
         raise DataError(f"UR-FUNNY: found both {words[0]}.pkl and {words[1]}.pkl in {folder}, expected one version")
-    return [folder / f"{name}.pkl" for name in (*COMMON, words[0])]
+    return [folder / f"{name}.pkl" for name in (*NEEDED, *vectors, *features, *words)]
 
 
 def read(folder: Path, info: CorpusInfo, context: bool = False) -> tuple[dict[str, Split], dict]:
     """Read a folder that holds the files of one version.
+
+    A modality whose file is missing is left out; without a file of the words there is no text.
 
     Args:
         context: put the frames (and in version 2 the text) of the sentences before the punchline in front of it.
 
     Returns:
         The three splits, and notes for the data card: split -> modality -> counts of NaN and infinite values
-        (set to 0); "version"; and per split how many utterances differ in length between modalities.
+        (set to 0) and of frames that are all zero; "version" (None without words); "file" -> which are missing; and
+        per split how many utterances differ in length between modalities.
 
     Raises:
         DataError: a file or an utterance is missing, a feature has the wrong shape or no finite value, a split is
             empty, an id occurs twice in a split or in both train and test.
         OSError: a file cannot be opened.
     """
-    folds, label, vectors, audio, vision, words = files(folder)
-    ids, humour = _folds(folds), _by_id(label)
-    labels = {s: _labels(humour, ids[s], label, info) for s in SPLITS}
-    frames, notes = {}, {}
-    frames["T"], notes["T"], text = _words(words, vectors, ids, context)
-    frames["A"], notes["A"] = _features(audio, ids, context)  # one file in memory at a time
-    frames["V"], notes["V"] = _features(vision, ids, context)
+    path = {p.stem: p for p in files(folder)}
+    ids, humour = _folds(path["data_folds"]), _by_id(path["humor_label_sdk"])
+    labels = {s: _labels(humour, ids[s], path["humor_label_sdk"], info) for s in SPLITS}
+    words = next((path[name] for name in (*LANGUAGE, INDEXES) if name in path), None)
+    frames, notes, text = {}, {}, {s: [""] * len(ids[s]) for s in SPLITS}
+    if words:
+        frames, notes, text = _words(words, path.get(VECTORS), ids, context)
+    for m, name in FEATURES.items():  # one file in memory at a time
+        if name in path:
+            frames[m], notes[m] = _features(path[name], ids, context)
     splits = {s: Split({m: frames[m][s] for m in frames}, labels[s], ids[s], text[s]) for s in SPLITS}
     by_split: dict = {s: {m: notes[m][s] for m in notes} for s in SPLITS}
     for s, split in splits.items():
         length = np.stack([f.length for f in split.frames.values()])
         by_split[s]["lengths_differ"] = int((length != length[0]).any(0).sum())
-    return splits, {**by_split, "version": 1 if words.stem == INDEXES else 2}
+    missing = {f"{name}.pkl": "missing" for name in (VECTORS, *FEATURES.values()) if name not in path}
+    missing |= {} if words else {f"{LANGUAGE[0]}.pkl": "missing"}
+    version = words and (1 if words.stem == INDEXES else 2)
+    return splits, {**by_split, "version": version, **({"file": missing} if missing else {})}
 
 
 def _folds(path: Path) -> Texts:
-    content = load_pickle(path)
+    content, key, _ = forms.splits(load_pickle(path), str(path))
     ids = {}
-    for s, fold in FOLDS.items():
-        value = checks.field(content, fold, str(path))
+    for s, fold in key.items():
+        value = content[fold]
         if not isinstance(value, (list, tuple, np.ndarray)) or not len(value):
             raise DataError(f"{path}, {fold}: found {checks.kind_of(value)}, expected a list of at least one id")
-        wrong = next((i for i in value if not isinstance(i, (int, str, np.integer))), None)
-        if wrong is not None:
-            raise DataError(f"{path}, {fold}: found {checks.kind_of(wrong)} among the ids, expected numbers or texts")
-        ids[s] = checks.unique([str(i) for i in value], f"{path}, {fold}")
+        known = checks.items(value, f"{path}, {fold}", len(value), "ids")
+        ids[s] = checks.unique([forms.id_text(i, f"{path}, {fold}") for i in known], f"{path}, {fold}")
     checks.disjoint(ids["train"], ids["test"], str(path))
     return ids
 
@@ -92,7 +103,7 @@ def _by_id(path: Path) -> dict[str, object]:
     content = load_pickle(path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: found {checks.kind_of(content)}, expected a dictionary by utterance id")
-    return {str(key): value for key, value in content.items()}
+    return {key.decode("latin-1") if isinstance(key, bytes) else str(key): value for key, value in content.items()}
 
 
 def _entry(content: dict, i: str, path: Path) -> object:
@@ -108,18 +119,22 @@ def _labels(humour: dict, ids: list[str], path: Path, info: CorpusInfo) -> np.nd
     return values
 
 
-def _words(path: Path, vectors: Path, ids: Texts, context: bool) -> tuple[dict[str, Frames], dict, Texts]:
-    """Word vectors and raw text ("" in version 1) of every utterance."""
-    table = checks.numbers(load_pickle(vectors), str(vectors), (None, GLOVE_WIDTH))
+def _words(
+    path: Path, vectors: Path | None, ids: Texts, context: bool
+) -> tuple[dict[str, dict[str, Frames]], dict, Texts]:
+    """Word vectors of every utterance and their notes, by "T" if there are any; raw text, "" in version 1."""
     content = _by_id(path)
-    frames, notes, text = {}, {}, {}
+    entries = {s: [(_entry(content, i, path), f"{path}, utterance {i}") for i in ids[s]] for s in SPLITS}
+    text = {s: [_raw_text(entry, context, where) for entry, where in entries[s]] for s in SPLITS}
+    if vectors is None:
+        return {}, {}, text
+    table = checks.numbers(load_pickle(vectors), str(vectors), (None, GLOVE_WIDTH))
+    frames, notes = {}, {}
     for s in SPLITS:
-        entries = [(_entry(content, i, path), f"{path}, utterance {i}") for i in ids[s]]
-        rows = [_indexes(entry, context, len(table), where) for entry, where in entries]
-        text[s] = [_raw_text(entry, context, where) for entry, where in entries]
+        rows = [_indexes(entry, context, len(table), where) for entry, where in entries[s]]
         values, notes[s] = checks.finite(table[np.concatenate(rows)], f"{vectors}, {s}")
         frames[s] = Frames.from_lengths(values, np.array([len(r) for r in rows]))
-    return frames, notes, text
+    return {"T": frames}, {"T": notes}, text
 
 
 def _features(path: Path, ids: Texts, context: bool) -> tuple[dict[str, Frames], dict]:
@@ -137,6 +152,7 @@ def _features(path: Path, ids: Texts, context: bool) -> tuple[dict[str, Frames],
         if not arrays:
             raise DataError(f"{path}, {s}: found no frames in any utterance, expected features")
         values, notes[s] = checks.finite(np.concatenate(arrays), f"{path}, {s}")
+        notes[s] |= real_frames.zeros(values)
         frames[s] = Frames.from_lengths(values, length)
     return frames, notes
 

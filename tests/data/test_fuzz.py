@@ -2,7 +2,7 @@
 
 Of every change to a field it is known what must come of it: the arrays as they were, other values that are still
 in their bounds, or a sentence. Flipped bits may land in a number, which no reader can know; then only the bounds hold.
-``FINE_FUZZ=10000 python -m pytest tests/test_fuzz.py`` tries as many files; without it 500.
+``FINE_FUZZ=10000 python -m pytest tests/data/test_fuzz.py`` tries as many files; without it 500.
 """
 
 import os
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from make_files import dump, mmsa_content, write_mfn, write_ur_funny
+from make_files import dump, mmsa_content, pad_in_front, write_mfn, write_ur_funny
 
 from finelib.data import mmsa, public_mfn, ur_funny
 from finelib.data.corpora import CORPORA
@@ -100,17 +100,60 @@ SAME = {  # another form of the same numbers
     "nested lists": lambda v: np.asarray(v).tolist(),
     "array of objects": lambda v: np.asarray(v).astype(object),
     "read-only": lambda v: _locked(np.array(v)),
+    "a list of rows": lambda v: list(v),
+    "a tuple of rows": lambda v: tuple(v),
+    "an array of row objects": lambda v: _objects(v),
+    "one axis more": lambda v: np.asarray(v)[None],
+}
+SAME_OF = {
+    "labels": {
+        "a column": lambda v: np.asarray(v)[:, None],
+        "a column of columns": lambda v: np.asarray(v)[:, None, None],
+        "lists of one": lambda v: [[float(value)] for value in v],
+    },
+    "features": {
+        "an axis before the frames": lambda v: v[:, None],
+        "an axis before the columns": lambda v: v[:, :, None],
+        "an axis behind": lambda v: v[..., None],
+    },
+    "lengths": {
+        "a column": lambda v: np.asarray(v)[:, None],
+        "halved": lambda v: np.asarray(v) // 2,
+        "a third": lambda v: np.asarray(v) // 3,
+        "zero": lambda v: 0 * np.asarray(v),
+        "one beyond the array": lambda v: _with(v, 10**6),
+        "all beyond the array": lambda v: np.asarray(v) + 10**4,
+    },
+    "ids": {
+        "bytes": lambda v: [str(name).encode() for name in v],
+        "an array of bytes": lambda v: np.asarray(v).astype("S"),
+        "objects": lambda v: _objects([str(name) for name in v]),
+        "a tuple": lambda v: tuple(map(str, v)),
+        "a column": lambda v: np.asarray(v)[:, None],
+        "a row": lambda v: np.asarray(v)[None],
+        "lists": lambda v: [[name] for name in v],
+    },
+    "texts": {
+        "bytes": lambda v: [text.encode() for text in v],
+        "unicode": lambda v: np.array([str(text) for text in v]),
+        "a column": lambda v: np.asarray(v)[:, None],
+        "words": lambda v: [text.split() for text in v],
+        "a tuple": lambda v: tuple(v),
+    },
+}
+OTHER_IDS = {  # made of split and row
+    "None": lambda v: None,
+    "row numbers": lambda v: list(range(len(v))),
+    "row numbers from 1": lambda v: np.arange(1, len(v) + 1),
+    "row numbers, floats": lambda v: np.arange(float(len(v))),
 }
 REFUSED = {  # whatever field it is
-    "missing": None,
-    "None": lambda v: None,
     "a number": lambda v: 3.5,
     "a dictionary": lambda v: {"data": v},
     "text": lambda v: "abc",
     "no rows": lambda v: v[:0],
     "a row too few": lambda v: v[:-1],
     "a row too many": lambda v: list(v) + [v[0]],
-    "one axis more": lambda v: np.asarray(v)[None],
     "ragged": lambda v: [[1.0], *list(v)[1:]],
     "complex": lambda v: np.asarray(v).astype(complex) + 1j,
     "dates": lambda v: np.zeros(np.shape(v), "M8[s]"),
@@ -129,21 +172,25 @@ REFUSED_OF = {
         "all NaN": lambda v: np.full_like(v, np.nan),
         "texts": lambda v: np.asarray(v).astype(str).astype(object) + "x",
         "rows and frames exchanged": lambda v: np.swapaxes(v, 0, 1),
+        "frames and columns exchanged": lambda v: np.swapaxes(v, 1, 2),
+        "no frames": lambda v: v[:, :0],
+        "a column more than the others": lambda v: np.concatenate([v, v[..., :1]], axis=2),
+        "a column less than the others": lambda v: v[..., :-1],
     },
     "lengths": {
         "negative": lambda v: _with(v, -1),
-        "beyond the array": lambda v: _with(v, 10**6),
         "beyond int64": lambda v: _with(v, 1e300),
         "half a frame": lambda v: _with(np.asarray(v, float), 1.5),
         "NaN": lambda v: _with(np.asarray(v, float), np.nan),
     },
     "ids": {
         "twice": lambda v: [v[0], *list(v)[:-1]],
-        "numbers": lambda v: list(range(len(v))),
+        "fractions": lambda v: [row + 0.5 for row in range(len(v))],
         "None among them": lambda v: [None, *list(v)[1:]],
-        "lists": lambda v: [[name] for name in v],
+        "dictionaries": lambda v: [{"name": name} for name in v],
         "broken UTF-8": lambda v: [b"\xff\xfe", *list(v)[1:]],
     },
+    "texts": {"numbers": lambda v: list(range(len(v))), "dictionaries": lambda v: [{} for _ in v]},
 }
 KIND = {
     "regression_labels": "labels",
@@ -153,11 +200,19 @@ KIND = {
     "audio_lengths": "lengths",
     "vision_lengths": "lengths",
     "id": "ids",
+    "raw_text": "texts",
 }
 
 
 def _locked(array):
     array.flags.writeable = False
+    return array
+
+
+def _objects(values):
+    array = np.empty(len(values), dtype=object)
+    for row, value in enumerate(values):
+        array[row] = value
     return array
 
 
@@ -175,16 +230,26 @@ def truth(folder):
     }
 
 
+NUMBERS = ("labels", "features", "lengths")
 FIELD_CASES = [
-    (field, outcome, name)
+    (field, outcome, change)
     for field, kind in KIND.items()
-    for outcome, table in (("same", SAME if kind != "ids" else {}), ("refused", REFUSED), ("refused", REFUSED_OF[kind]))
-    for name in table
-    if not (kind == "ids" and name in ("complex", "dates", "one axis more"))  # of numbers; the last one is "lists"
+    for outcome, table in (
+        ("same", SAME if kind in NUMBERS else {}),
+        ("same", SAME_OF[kind]),
+        ("made", OTHER_IDS if kind == "ids" else {}),
+        (
+            "refused",
+            REFUSED if kind in NUMBERS else {n: f for n, f in REFUSED.items() if n not in ("complex", "dates")},
+        ),
+        ("refused", REFUSED_OF[kind]),
+    )
+    for name, change in table.items()
+    if not (kind == "texts" and name == "ragged")  # a list in a list of texts is the words of one
 ]
 
 
-@cases(0.3)
+@cases(0.25)
 @given(
     case=st.sampled_from(FIELD_CASES),
     split=st.sampled_from(SPLITS),
@@ -193,21 +258,104 @@ FIELD_CASES = [
     protocol=st.integers(0, 5),
 )
 def test_a_changed_field_gives_the_right_arrays_or_a_sentence(folder, truth, case, split, info, layout, protocol):
-    field, outcome, name = case
+    field, outcome, change = case
     content = mmsa_content(info, **SMALL)
-    if name == "missing":
-        del content[split][field]
-    else:
-        change = {**SAME, **REFUSED, **REFUSED_OF[KIND[field]]}[name]
-        content[split][field] = change(content[split][field])
+    content[split][field] = change(content[split][field])
     path = dump(content, folder / "field.pkl", layout, protocol)
     found = read_or_sentence(lambda: mmsa.read(path, info), "field.pkl")
-    if outcome == "same":
-        check_equal(found[0], truth[info.name])
-    elif name == "missing" and field.endswith("_lengths"):  # as in aligned files, whose frames are as many as words
-        assert found is None or np.shape(content[split]["audio"])[1] == np.shape(content[split]["text"])[1]
-    else:
+    if outcome == "refused":
         assert found is None, case
+    else:
+        check_equal(found[0], truth[info.name], but="id" if outcome == "made" else "")
+    if outcome == "made":
+        assert all(name.startswith(f"{split}_") for name in found[0][split].ids)
+
+
+NOT_NEEDED = [name for name in KIND if name != "regression_labels"] + [
+    "text_bert",
+    "regression_labels_A",
+    "annotations",
+]
+
+
+@cases(0.1)
+@given(
+    field=st.sampled_from([*NOT_NEEDED, "regression_labels"]),
+    where=st.sampled_from((*SPLITS, "all")),
+    info=st.sampled_from((MOSI, SIMS)),
+    aligned=st.booleans(),
+    none=st.booleans(),
+)
+def test_a_field_that_is_missing(folder, field, where, info, aligned, none):
+    """What is left is as it was, and the notes name what is not there; the labels must be there, and so must a
+    modality of train that another split has."""
+    whole = mmsa.read(dump(mmsa_content(info, aligned=aligned, **SMALL), folder / "whole.pkl"), info)[0]
+    content = mmsa_content(info, aligned=aligned, **SMALL)
+    for s in SPLITS if where == "all" else [where]:
+        content[s].pop(field, None)
+        if none:
+            content[s][field] = None
+    found = read_or_sentence(lambda: mmsa.read(dump(content, folder / "missing.pkl"), info), "missing.pkl")
+    modality = {name: m for m, name in mmsa.FIELD.items()}.get(field)
+    if field == "regression_labels" or modality and where == "train":
+        assert found is None
+        return
+    splits, notes = found
+    check_bounds(splits, info)
+    for s in SPLITS:
+        lacks = where in (s, "all")
+        for m, frames in whole[s].frames.items():
+            if m != modality or not lacks:
+                assert np.array_equal(splits[s].frames[m].values, frames.values)
+                assert np.array_equal(splits[s].frames[m].length, frames.length)
+            elif where != "all":
+                assert splits[s].frames[m].values.shape == (0, frames.width)
+            else:
+                assert m not in splits[s].frames
+        told = " ".join(notes[s].get("fields", {}))
+        named = not field.endswith("_lengths") and field != "annotations"
+        named = named and (info is SIMS or field != "regression_labels_A")
+        assert (field[:-2] if field.endswith("_A") else field) in told or not (lacks and named)
+        assert splits[s].ids == (
+            whole[s].ids if field != "id" or not lacks else [f"{s}_{r}" for r in range(len(splits[s]))]
+        )
+
+
+LENGTHS = {
+    "as they are": lambda length, longest: length,
+    "halved": lambda length, longest: length // 2,
+    "zero": lambda length, longest: 0 * length,
+    "of the padded rows": lambda length, longest: 0 * length + longest,
+    "beyond the padded rows": lambda length, longest: length + longest,
+    "from the other end": lambda length, longest: longest - length,
+    "none": None,
+}
+
+
+@cases(0.1)
+@given(
+    front=st.fixed_dictionaries({s: st.sets(st.sampled_from(("text", "audio", "vision"))) for s in SPLITS}),
+    stated=st.fixed_dictionaries({name: st.sampled_from(sorted(LENGTHS)) for name in ("audio", "vision")}),
+    mask=st.sampled_from(("as it is", "of the other end", "of every token", "zero", "none")),
+    info=st.sampled_from((MOSI, SIMS)),
+)
+def test_frames_are_the_same_whichever_end_is_padded_and_whatever_the_lengths_say(
+    folder, truth, front, stated, mask, info
+):
+    content = mmsa_content(info, **SMALL)
+    for s, fields in content.items():
+        pad_in_front(fields, *front[s])
+        for name, change in stated.items():
+            length = np.array(fields.pop(f"{name}_lengths"))
+            if LENGTHS[change]:
+                fields[f"{name}_lengths"] = LENGTHS[change](length, fields[name].shape[1])
+        tokens = fields.pop("text_bert")
+        if mask != "none":
+            change = {"as it is": 1, "of the other end": tokens[:, 1, ::-1], "of every token": 1, "zero": 0}[mask]
+            tokens[:, 1] = tokens[:, 1] * change if mask in ("as it is", "zero") else change
+            fields["text_bert"] = tokens
+    found = read_or_sentence(lambda: mmsa.read(dump(content, folder / "padding.pkl"), info), "padding.pkl")
+    check_equal(found[0], truth[info.name])
 
 
 @cases(0.1)
@@ -215,7 +363,7 @@ def test_a_changed_field_gives_the_right_arrays_or_a_sentence(folder, truth, cas
 def test_any_numbers_in_a_field_keep_the_bounds_and_the_other_fields(folder, truth, data, info):
     """NaN, infinities, huge and tiny numbers of any width, anywhere."""
     content, split = mmsa_content(info, **SMALL), data.draw(st.sampled_from(SPLITS))
-    field = data.draw(st.sampled_from(sorted(KIND.keys() - {"id"})))
+    field = data.draw(st.sampled_from(sorted(KIND.keys() - {"id", "raw_text"})))
     dtype = data.draw(st.sampled_from(("f2", "f4", "f8", ">f8", "i1", "i8", "u2", "?")))
     wanted = [0, 1, -1, 3, np.nan, np.inf, -np.inf, 1e30, 1e-40, 2**62]
     values = data.draw(st.lists(st.sampled_from(wanted), min_size=1, max_size=8))
@@ -231,28 +379,51 @@ def test_any_numbers_in_a_field_keep_the_bounds_and_the_other_fields(folder, tru
         check_equal(found[0], truth[info.name], but=field)
 
 
-def _keys_of_bytes(c):
-    return {key.encode(): value for key, value in c.items()}
+OTHER_STRUCTURES = {  # the same content in
+    "a list": lambda c: [c],
+    "a tuple": lambda c: (c,),
+    "a dictionary": lambda c: {"features": c},
+    "keys of bytes": lambda c: {key.encode(): value for key, value in c.items()},
+    "capitals": lambda c: {key.upper(): value for key, value in c.items()},
+    "dev": lambda c: {{"valid": "dev"}.get(key, key): value for key, value in c.items()},
+    "val": lambda c: {{"valid": "val"}.get(key, key): value for key, value in c.items()},
+    "splits in lists": lambda c: {key: [value] for key, value in c.items()},
+    "splits in dictionaries": lambda c: {key: {"fields": value} for key, value in c.items()},
+    "fields in capitals": lambda c: {s: {key.upper(): value for key, value in f.items()} for s, f in c.items()},
+}
+
+
+@pytest.mark.parametrize("name", OTHER_STRUCTURES)
+@pytest.mark.parametrize("info", [MOSI, SIMS], ids=["mosi", "ch_sims"])
+def test_another_structure_of_the_same_content(folder, truth, name, info):
+    path = dump(OTHER_STRUCTURES[name](mmsa_content(info, **SMALL)), folder / "structure.pkl")
+    splits, _ = mmsa.read(path, info)
+    check_equal(splits, truth[info.name])
+    assert (splits["train"].unimodal_labels is None) == (info is MOSI)
+
+
+def _train(c, **changed):
+    return {**c, "train": {**c["train"], **changed}}
 
 
 STRUCTURES = {
-    "splits missing": lambda c: c.pop("valid"),
-    "a list": lambda c: [c],
-    "keys of bytes": _keys_of_bytes,
-    "splits that overlap": lambda c: c["test"].update(id=[c["train"]["id"][0], *c["test"]["id"][1:]]),
-    "an empty dictionary": lambda c: c.clear(),
-    "a split that is a list": lambda c: c.update(train=[c["train"]]),
-    "a mask of other numbers": lambda c: c["train"]["text_bert"].fill(2.0),
-    "no word in any row": lambda c: c["train"]["text_bert"].fill(0.0),
+    "splits missing": lambda c: {"train": c["train"], "test": c["test"]},
+    "a list of the splits": lambda c: list(c.values()),
+    "two levels deeper": lambda c: {"a": {"b": c}},
+    "two splits of one name": lambda c: {**c, "dev": c["valid"]},
+    "two cases of one name": lambda c: {**c, "Train": c["train"]},
+    "splits that overlap": lambda c: _train(c, id=[c["test"]["id"][0], *c["train"]["id"][1:]]),
+    "an empty dictionary": lambda c: {},
+    "a split that is a list of two": lambda c: {**c, "train": [c["train"], c["train"]]},
+    "a mask of other numbers": lambda c: _train(c, text_bert=np.full_like(c["train"]["text_bert"], 2)),
+    "a mask of other shape": lambda c: _train(c, text_bert=c["train"]["text_bert"][:, 0]),
+    "a mask with its axes exchanged": lambda c: _train(c, text_bert=c["train"]["text_bert"].swapaxes(1, 2)),
 }
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_another_structure_is_a_sentence(folder, name):
-    content = mmsa_content(MOSI, **SMALL)
-    changed = STRUCTURES[name](content)
-    wrong = changed if name in ("a list", "keys of bytes") else content
-    path = dump(wrong, folder / "structure.pkl")
+    path = dump(STRUCTURES[name](mmsa_content(MOSI, **SMALL)), folder / "structure.pkl")
     assert read_or_sentence(lambda: mmsa.read(path, MOSI), "structure.pkl") is None
 
 
