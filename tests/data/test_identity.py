@@ -88,9 +88,9 @@ def test_a_published_checksum_decides_alone(corpus):
 )
 def test_another_corpus_is_refused_and_both_are_named(name, given):
     true = CORPORA[name.partition(",")[0]]
-    with pytest.raises(DataError, match=f"FILE: found sizes, widths and label range of {true.title}, ") as form:
+    with pytest.raises(DataError, match=f"FILE: found sizes, widths and label range of {true.title}, ") as refused:
         judged(given, *PUBLISHED[name])
-    assert f"expected those of {CORPORA[given].title}; load it as '{true.name}'" in str(form.value)
+    assert f"expected those of {CORPORA[given].title}; load it as '{true.name}'" in str(refused.value)
     for digest in filter(None, true.files.values()):
         with pytest.raises(DataError, match=f"found the published file of {true.title} .*checksum.*, expected one of"):
             judged(given, (3, 3, 3), (1, 1, 1), (0, 1), [digest])
