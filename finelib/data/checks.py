@@ -135,14 +135,17 @@ def lengths(value: object, where: str, count: int, longest: int | None = None) -
 def finite(values: np.ndarray, where: str) -> tuple[np.ndarray, dict[str, int]]:
     """Features (S, d) as float32, NaN and infinities set to 0.
 
+    Args:
+        values: overwritten if they are float32 already; a copy of gigabytes takes as long as reading them.
+
     Returns:
-        a new array, and how many NaN and infinite values there were.
+        the array, and how many NaN and infinite values there were.
 
     Raises:
         DataError: there are values and none is finite.
     """
     with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite and is counted
-        clean = np.array(values, dtype=np.float32)
+        clean = np.asarray(values, dtype=np.float32)
     nan, inf = int(np.isnan(clean).sum()), int(np.isinf(clean).sum())
     if clean.size and nan + inf == clean.size:
         raise DataError(f"{where}: found no finite value among {clean.size}, expected features")
