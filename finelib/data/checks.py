@@ -135,14 +135,17 @@ def lengths(value: object, where: str, count: int, longest: int | None = None) -
 def finite(values: np.ndarray, where: str) -> tuple[np.ndarray, dict[str, int]]:
     """Features (S, d) as float32, NaN and infinities set to 0; what float32 cannot hold becomes its largest number.
 
+    Args:
+        values: overwritten if they are float32 already; a copy of gigabytes takes as long as reading them.
+
     Returns:
-        a new array, and how many NaN and infinite values there were.
+        the array, and how many NaN and infinite values there were.
 
     Raises:
         DataError: there are values and none is finite.
     """
     with np.errstate(over="ignore"):
-        clean = np.array(values, dtype=np.float32)
+        clean = np.asarray(values, dtype=np.float32)
     infinite = np.isinf(clean)
     if values.dtype == np.float64 and infinite.any():  # ``outliers.clip`` finds those that were finite
         overflown = infinite & np.isfinite(values)

@@ -59,7 +59,8 @@ def read(path: dict[str, Path], info: CorpusInfo) -> tuple[dict[str, Split], dic
             raise DataError(f"{x}, data: found only zeros, expected features")
         frames, counts = {}, {}
         for m, columns in COLUMNS.items():
-            values, counts[m] = checks.finite(array[mask][:, columns], f"{x}, data, modality {m}")
+            own = np.ascontiguousarray(array[mask][:, columns])
+            values, counts[m] = checks.finite(own, f"{x}, data, modality {m}")
             counts[m] |= real_frames.zeros(values)
             frames[m] = Frames.from_lengths(values, mask.sum(1))
         ids = [f"{s}_{row}" for row in range(len(label))]  # the files have none

@@ -320,60 +320,6 @@ def test_a_known_shape_is_named_where_it_is_refused(tmp_path, name):
     assert "\n" not in str(error.value) and "found" in str(error.value) and "expected" in str(error.value)
 
 
-# Across splits
-
-
-@pytest.mark.parametrize(
-    ("s", "name", "change", "sentence"),
-    [
-        ("test", "audio", lambda v: np.concatenate([v, v[..., :1]], -1), "test, audio: found 5 columns, expected 4"),
-        ("valid", "text", lambda v: v[..., :2], "valid, text: found 2 columns, expected 3 as in train"),
-        ("train", "vision", lambda v: v[..., :4], "valid, vision: found 5 columns, expected 4 as in train"),
-        (
-            "test",
-            "vision",
-            lambda v: [row[:, :1] for row in v],
-            "test, vision: found 1 columns, expected 5 as in train",
-        ),
-    ],
-)
-def test_widths_that_differ_between_splits_are_refused(tmp_path, s, name, change, sentence):
-    changed = content()
-    changed[s][name] = change(changed[s][name])
-    with pytest.raises(DataError, match=f"x.pkl, {sentence}"):
-        read(tmp_path, changed)
-
-
-def test_splits_that_were_hardly_made_alike_are_said(tmp_path):
-    changed = mmsa_content(MOSI, (60, 30, 30), widths=(12, 4, 5))
-    assert not any("lie elsewhere" in sentence for sentence in read(tmp_path, changed)[1])
-    rng = np.random.default_rng(0)
-    shift = np.where(np.any(changed["test"]["text"], axis=2)[..., None], rng.normal(0, 3, 12), 0)
-    changed["test"]["text"] = (changed["test"]["text"] + shift).astype(np.float64)  # as another encoder's would lie
-    changed["valid"]["vision"] *= 50  # in other units
-    said = "; ".join(read(tmp_path, changed)[1])
-    assert "columns that lie elsewhere than in train: text test " in said and "video valid 5" in said
-    assert "text stored as float32 in train, float32 in valid, float64 in test" in said
-
-
-@pytest.mark.parametrize("form", ["{0}$_${1}", "{0}_{1}", "{0}[{1}]"])
-def test_videos_in_two_splits_are_counted(tmp_path, form):
-    changed = content()
-    videos = {"train": "aabbbccdd", "valid": "ddeef", "test": "aagbb"}  # d; a and b
-    for clip, (s, fields) in enumerate(changed.items()):
-        fields["id"] = [form.format(f"v_{v}", f"{clip}{row}") for row, v in enumerate(videos[s])]
-    card = sources.load("mosi", dump(changed, tmp_path / "x.pkl")).card
-    assert card["shared_videos"] == {"train/valid": 1, "train/test": 2, "valid/test": 0}
-    assert not any(card["duplicate_ids"].values())
-
-
-def test_names_that_are_no_videos_are_not_counted(tmp_path):
-    changed = content()
-    for clip, fields in enumerate(changed.values()):
-        fields["id"] = [f"sample_{clip}{row}" for row in range(len(fields["id"]))]
-    assert not any(sources.load("mosi", dump(changed, tmp_path / "x.pkl")).card["shared_videos"].values())
-
-
 def test_front_padded_ragged_and_nested_together(tmp_path):
     truth, _ = read(tmp_path, content())
     changed = content()
