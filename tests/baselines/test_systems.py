@@ -25,7 +25,7 @@ SUBSETS = ["TAV", "TA", "AV", "T", "V"]
 
 @pytest.mark.parametrize(("name", "modalities"), list(product(SYSTEMS, SUBSETS)))
 def test_any_subset_of_the_modalities(name, modalities, corpus):
-    if name == "BBFN" and len(modalities) == 1:
+    if name in ("BBFN", "DMD") and len(modalities) == 1:
         with pytest.raises(ValueError, match="found . alone; expected two or three"):
             demo(name, corpus, modalities)
         return
