@@ -135,15 +135,16 @@ class Distillation(nn.Module):
 
     def __init__(self, modalities: tuple[str, ...], width: int, graph: int, favoured: set[tuple[str, str]]):
         super().__init__()
-        self.edges = list(permutations(range(len(modalities)), 2))
+        edges = list(permutations(range(len(modalities)), 2))
         self.predicted, self.represented = nn.Linear(1, graph), nn.Linear(width, graph)
         self.weigh = nn.Linear(4 * graph, 1)
-        likely = [float((modalities[j], modalities[i]) in favoured) for j, i in self.edges]
+        likely = [float((modalities[j], modalities[i]) in favoured) for j, i in edges]
+        self.register_buffer("edges", torch.tensor(edges).T, persistent=False)
         self.register_buffer("prior", (torch.tensor(likely) / 0.25).softmax(0)[:, None])  # (E, 1)
 
     def forward(self, prediction: Float[Tensor, "M B"], rep: Vectors) -> tuple[Float[Tensor, "E B"], dict[str, Tensor]]:
         """Weights of the edges, and the terms "prediction", "apart" and "prior"."""
-        student, teacher = (list(side) for side in zip(*self.edges, strict=True))
+        student, teacher = self.edges
         node = torch.cat([self.predicted(prediction[..., None]), self.represented(rep)], -1)  # (M, B, 2g)
         raw = self.weigh(torch.cat([node[student], node[teacher]], -1))[..., 0]  # (E, B)
         weight = (raw / 8).softmax(0)

@@ -79,29 +79,31 @@ class Output:
 class Graph(nn.Module):
     """U, B and T side by side: (M, B, h) -> (B, levels * h). Two modalities have no T, one has U alone.
 
-    A vertex is a modality or a pair; ``parents`` are the vertices' places, modalities first, that a triple is made of.
+    A vertex is a modality or a pair. ``pairs`` and ``parents`` are the vertices' places, modalities first, that pairs
+    and triples are made of.
     """
 
     def __init__(self, modalities: int, hidden: int):
         super().__init__()
-        self.pairs = list(combinations(range(modalities), 2))
-        place = {pair: modalities + i for i, pair in enumerate(self.pairs)}
-        self.parents = list(combinations(place.values(), 2))
-        self.parents += [(at, k) for pair, at in place.items() for k in range(modalities) if k not in pair]
-        self.levels = 1 + bool(self.pairs) + bool(self.parents)
+        place = {pair: modalities + i for i, pair in enumerate(combinations(range(modalities), 2))}
+        parents = list(combinations(place.values(), 2))
+        parents += [(at, k) for pair, at in place.items() for k in range(modalities) if k not in pair]
+        self.levels = 1 + bool(place) + bool(parents)
+        for name, sides in {"pairs": list(place), "parents": parents}.items():
+            self.register_buffer(name, torch.tensor(sides, dtype=torch.long).view(-1, 2).T, persistent=False)
         self.weigh = nn.Linear(hidden, 1)
         self.join, self.join_again = _join(hidden), _join(hidden)
 
     def forward(self, z: Stacked) -> Float[Tensor, "B k"]:
         weight, share = torch.sigmoid(self.weigh(z))[..., 0], z.softmax(-1)  # (M, B), (M, B, h)
         levels = [(weight[..., None] * z).mean(0)]
-        if self.pairs:
-            i, j = (list(side) for side in zip(*self.pairs, strict=True))
+        if self.levels > 1:
+            i, j = self.pairs
             joint, raw = self.join(torch.cat([z[i], z[j]], -1)), edge(weight[i] + weight[j], share[i], share[j])
             pairs = F.elu(raw.softmax(0)[..., None] * joint)
             levels.append(pairs.sum(0))
-        if self.parents:
-            i, j = (list(side) for side in zip(*self.parents, strict=True))
+        if self.levels > 2:
+            i, j = self.parents
             vertices, weight = torch.cat([z, pairs]), torch.cat([weight, raw])
             share = torch.cat([share, joint.softmax(-1)])
             normalised = edge(weight[i] + weight[j], share[i], share[j]).softmax(0)

@@ -71,8 +71,8 @@ def test_euar_router_learns_to_leave_out_an_uncertain_expert():
         optimiser.step()
     after = experts(x).gate.mean(0)
     assert after[1] < 0.1 * before[1] and (after[[0, 2, 3]] > before[[0, 2, 3]]).all()
-    loop = sum(float(routed.gate[b, e] * routed.log_variance[b, e].exp().sum()) for b in range(64) for e in range(4))
-    assert float(euar.uncertainty(routed.gate, routed.log_variance)) == pytest.approx(loop / 64, rel=1e-4)
+    loop = sum((routed.gate[b, e] * routed.log_variance[b, e].exp().sum()).item() for b in range(64) for e in range(4))
+    assert euar.uncertainty(routed.gate, routed.log_variance).item() == pytest.approx(loop / 64, rel=1e-4)
 
 
 def test_euar_loss_by_hand(corpus):

@@ -11,6 +11,7 @@ from systems import batch_of, demo, fill
 from finelib.baselines import gfn
 
 
+@torch.no_grad()
 def walk(graph, z):
     """U, B and T of one utterance, {place: z}, and the normalised weights of levels 2 and 3, vertex by vertex."""
     s = {m: torch.sigmoid(graph.weigh(z[m]))[0] for m in z}
