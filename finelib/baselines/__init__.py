@@ -9,16 +9,21 @@ A system's file has
     SPACE      what ``--tune`` draws from: field of Config -> values
 """
 
-from finelib.baselines import bbfn, confede, lf_dnn, lmf, mfn, misa, mult, self_mm, tfn
+from finelib.baselines import bbfn, c_mib, confede, cubemlp, dmd, euar, gfn, lf_dnn, lmf, mfn, misa, mult, self_mm, tfn
 
 SYSTEMS = {
     "LF-DNN": lf_dnn,
     "TFN": tfn,
     "LMF": lmf,
     "MFN": mfn,
+    "GFN": gfn,
     "MulT": mult,
+    "CubeMLP": cubemlp,
     "MISA": misa,
     "Self-MM": self_mm,
     "BBFN": bbfn,
+    "C-MIB": c_mib,
     "ConFEDE": confede,
+    "DMD": dmd,
+    "EUAR": euar,
 }

@@ -31,8 +31,8 @@ class Config(Settings):
         width, heads: d and attention heads of the cross-modal blocks; a modality alone has no such blocks.
         layers, memory_layers: blocks of each cross-modal stack; of each self-attention stack, 0 for max(layers, 3).
         kernel: of the temporal convolution in front, for T, A, V alike.
-        text_dropout, embed_dropout, residual_dropout, output_dropout: on text features, on the stacks' inputs, after
-            attention and feed-forward, in the output network.
+        text_dropout, embed_dropout, residual_dropout, relu_dropout, output_dropout: on text features, on the stacks'
+            inputs, after attention and feed-forward, inside the latter, in the output network.
     """
 
     width: int = 50
@@ -43,6 +43,7 @@ class Config(Settings):
     text_dropout: float = 0.5
     embed_dropout: float = 0.2
     residual_dropout: float = 0.0
+    relu_dropout: float = 0.0
     output_dropout: float = 0.5
 
 
@@ -55,11 +56,11 @@ SPACE = dict(width=(32, 50, 64), heads=(2,), layers=(1, 2, 4), text_dropout=(0.2
 class Block(nn.Module):
     """One cross-modal block, or a self-attention block where keys are the queries' own sequence."""
 
-    def __init__(self, width: int, heads: int, dropout: float):
+    def __init__(self, width: int, heads: int, dropout: float, relu_dropout: float = 0.0):
         super().__init__()
         self.attention = Attention(width, heads)
         self.norm, self.norm_ff = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.feed_forward = perceptron(width, 4 * width, width)
+        self.feed_forward = perceptron(width, 4 * width, width, dropout=relu_dropout)
         self.dropout = FastDropout(dropout)
 
     def forward(self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B q d"]:
@@ -73,7 +74,8 @@ class Stack(nn.Module):
 
     def __init__(self, width: int, config: Config, layers: int):
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, config.heads, config.residual_dropout) for _ in range(layers))
+        settings = width, config.heads, config.residual_dropout, config.relu_dropout
+        self.blocks = nn.ModuleList(Block(*settings) for _ in range(layers))
         self.norm, self.dropout = nn.LayerNorm(width), FastDropout(config.embed_dropout)
 
     def forward(self, x: Float[Tensor, "B q d"], keys: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B q d"]:

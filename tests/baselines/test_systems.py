@@ -25,7 +25,9 @@ SUBSETS = ["TAV", "TA", "AV", "T", "V"]
 
 @pytest.mark.parametrize(("name", "modalities"), list(product(SYSTEMS, SUBSETS)))
 def test_any_subset_of_the_modalities(name, modalities, corpus):
-    refused = {("BBFN", "T"): "found T alone; expected two or three"}
+    refused = {
+        (name, m): "found . alone; expected two or three" for name, m in [("BBFN", "T"), *product(["DMD"], "TAV")]
+    }
     refused |= {(n, s): f"{n}: cannot do without T, found" for n in ("MFN", "BBFN") for s in SUBSETS if "T" not in s}
     if (name, modalities) in refused:
         with pytest.raises(ValueError, match=refused[name, modalities]):

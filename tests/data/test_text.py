@@ -249,7 +249,7 @@ def test_no_synchronisation_on_cuda():
     torch.testing.assert_close(found.cpu(), on_host(ids, mask), atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["MISA", "Self-MM", "BBFN", "ConFEDE", "TFN"])
+@pytest.mark.parametrize("name", [name for name, system in SYSTEMS.items() if system.FINETUNED] + ["TFN", "GFN"])
 def test_a_compared_system_trains_an_encoder_of_any_width(name, small):
     """From raw text and audio: the gradient reaches the encoder, which has a learning rate of its own."""
     raw = encode_corpus(corpus(), small, finetune=True)
