@@ -70,7 +70,7 @@ def test_cubemlp_adds_the_directions_of_two_gru_layers():
 
 
 def test_cubemlp_cube_has_every_modality_on_common_steps(corpus):
-    model, batch = fill(demo("CubeMLP", corpus, steps=6, blocks=((6, 32), (3, 8)))), batch_of(corpus)
+    model, batch = fill(demo("CubeMLP", corpus, steps=6, width=32, blocks=((6, 32), (3, 8)))), batch_of(corpus)
     cube, (x, mask) = model.cube(batch), model.inputs(batch)["T"]
     assert cube.shape == (6, 6, 3, 32)
     torch.testing.assert_close(cube[:, :, 0], stretches(x, mask, 6) @ model.text.weight.T, rtol=1e-3, atol=1e-3)
