@@ -16,7 +16,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from finelib.config import RunSpec
-from finelib.data import sources
+from finelib.data import doctor, sources
 from finelib.data.corpora import CORPORA, nearest
 from finelib.paper import claims, objective, tables
 from finelib.runs import experiment, presets
@@ -262,7 +262,12 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0; 2 for wrong options or data; 1 if a run or a notebook fails; 130, 143 after SIGINT, SIGTERM."""
+    """Exit status: 0; 2 for wrong options or data; 1 if a run or a notebook fails; 130, 143 after SIGINT, SIGTERM.
+
+    "check FILE_OR_FOLDER" says what is in a feature file (``data.doctor``).
+    """
+    if arguments[:1] == ["check"]:
+        return doctor.main(arguments[1:])
     try:
         make(*parse(arguments))
     except KeyboardInterrupt as signalled:
