@@ -62,7 +62,8 @@ def reference_table(corpora: Iterable[Corpus], metric: str = "corr") -> pd.DataF
     """A metric of every reference (rows) on the test split of every corpus (columns)."""
     columns = {}
     for corpus in corpora:
-        columns[corpus.called] = {name: found[metric] for name, found in reference_scores(corpus).items()}
+        title = corpus.called if corpus.kind == "own" else corpus.info.title
+        columns[title] = {name: found[metric] for name, found in reference_scores(corpus).items()}
     return pd.DataFrame(columns)
 
 
