@@ -104,16 +104,16 @@ def dev_sentences(dev: dict[str, list[float]]) -> list[str]:
         summed, averaged = (dev[f"{sums}, {speed}"] for sums in SUMS)
         difference, _ = significance.paired(summed, averaged)
         numbers = f"{difference.mean:+.3f}{_spread(difference)}, {difference.n} seeds"
-        found.append(f"With {speed}, the printed sum {_loses(difference)} Corr on dev against the average ({numbers}).")
+        found.append(f"With {speed}, the printed sum {_loses(difference)} on dev against the average ({numbers}).")
     return found
 
 
 def _loses(difference: Interval) -> str:
     if difference.low is not None and difference.low > -LOSS:
-        return f"loses no more than {LOSS:g}"
+        return f"loses no more than {LOSS:g} of Corr"
     if difference.high is not None and difference.high < -LOSS:
-        return f"loses more than {LOSS:g}"
-    return f"cannot be told to lose less than {LOSS:g}, nor to lose more,"
+        return f"loses more than {LOSS:g} of Corr"
+    return f"may lose more or less than {LOSS:g} of Corr"
 
 
 def row_sentence(what: str, rows: list[Row]) -> str:
