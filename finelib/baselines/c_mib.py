@@ -74,9 +74,8 @@ class Config(SummarySettings):
 
 TRAIN = dict(batch_size=32, lr=2e-5, lr_text=1e-5, weight_decay=0.0, bucket=True)  # same source, but bucket
 FINETUNED = True
-DEMO = dict(width=32, heads=4, layers=1, hidden=128, residual_dropout=0.1, relu_dropout=0.1, embed_dropout=0.1) | dict(
-    text_mean=True, frames=24
-)
+DROPOUTS = dict.fromkeys(("residual_dropout", "relu_dropout", "embed_dropout"), 0.1)
+DEMO = dict(width=32, heads=4, layers=1, hidden=128, text_mean=True, frames=24, **DROPOUTS)
 SPACE = dict(beta=(1e-5, 1e-4, 1e-3, 1e-2), layers=(1, 3), residual_dropout=(0.1, 0.3), text_mean=(False, True))
 
 

@@ -78,9 +78,8 @@ class Config(Settings):
 # same source, but bucket and clipping by norm; there the rate halves on a plateau
 TRAIN = dict(batch_size=16, accumulate=10, lr=1e-4, lr_text=1e-4, weight_decay=0.0, clip=0.6, bucket=True)
 FINETUNED = True
-DEMO = dict(steps=12, width=32, heads=4, layers=1, memory_layers=1) | dict(
-    text_dropout=0.1, output_dropout=0.1, embed_dropout=0.1
-)
+DROPOUTS = dict.fromkeys(("text_dropout", "embed_dropout", "output_dropout"), 0.1)
+DEMO = dict(steps=12, width=32, heads=4, layers=1, memory_layers=1, **DROPOUTS)
 SPACE = dict(layers=(1, 2, 4), text_dropout=(0.2, 0.5), output_dropout=(0.1, 0.5), distil=(0.01, 0.05, 0.1))
 
 

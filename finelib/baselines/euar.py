@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.baselines.c_mib import Summary, SummarySettings
+from finelib.baselines.c_mib import DROPOUTS, Summary, SummarySettings
 from finelib.baselines.common import Baseline
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
@@ -49,7 +49,7 @@ class Config(SummarySettings):
 
 TRAIN = dict(batch_size=32, lr=2e-5, lr_text=1e-5, weight_decay=0.0, bucket=True)  # same source, but bucket
 FINETUNED = True
-DEMO = dict(width=32, layers=1, residual_dropout=0.1, relu_dropout=0.1, embed_dropout=0.1, text_mean=True, frames=24)
+DEMO = dict(width=32, layers=1, text_mean=True, frames=24, **DROPOUTS)
 SPACE = dict(experts=(4, 8), weight=(1e-5, 1e-4, 1e-3), layers=(1, 3), text_mean=(False, True))
 
 

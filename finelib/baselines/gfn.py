@@ -9,7 +9,7 @@ decoders give the features back. A graph of modalities, pairs and triples fuses 
     level 3   a vertex for each two pairs, and for each pair and the modality that is not in it; with parents' weights
               w (r of a pair, s of a modality) and q (softmax of G1's output, p of a modality):
               t = elu(n G2[parents]),   n = softmax over vertices of (w_1 + w_2) / (q_1 q_2 + 0.5),   T = sum t
-    loss = |p - y| + sum_m |K(z_m) - y| + a sum_m BCE(D(z_m), 1) + (1 - a) sum_m |decoded_m - x_m|
+    loss = |p - y| + sum_m |K(z_m) - y| + a sum_others BCE(D(z_m), 1) + (1 - a) sum_m |decoded_m - x_m|
 
 and for D itself 0.5 [BCE(D(z_first), 1) + sum_others BCE(D(z_m), 0)]. From code:
 github.com/TmacMai/ARGF_multimodal_fusion (model.py, graph11_new).
