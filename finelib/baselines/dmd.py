@@ -207,10 +207,8 @@ class Model(Baseline):
 
     def attend(self, private: Frames, shared: Frames) -> tuple[Float[Tensor, "B c"], Vectors]:
         """The common vector of all modalities, and each one's vector of what it got from the others."""
-        mask, own = (
-            torch.ones_like(private[0, ..., 0], dtype=torch.bool),
-            dict(zip(self.modalities, private, strict=True)),
-        )
+        mask = torch.ones_like(private[0, ..., 0], dtype=torch.bool)
+        own = dict(zip(self.modalities, private, strict=True))
         common = [self.read[m].last(x, mask) for m, x in zip(self.modalities, shared, strict=True)]
         ends = []
         for m, x in own.items():
@@ -219,7 +217,7 @@ class Model(Baseline):
         return torch.cat(common, -1), torch.stack(ends)
 
     def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """ "L_MP" of the prediction, "L_UP" of the seven others, DMD's further terms, and their weighted sum."""
+        """The prediction's error "L_MP", the seven others' "L_UP", DMD's further terms, and their weighted sum."""
         c, label, others = self.config, batch.label, (output.common, *output.homo, *output.hetero)
         loss = self.prediction_loss(output.prediction, label)
         single = sum(self.prediction_loss(p, label) for p in others)

@@ -32,6 +32,7 @@ def test_dmd_margin_by_a_triple_loop():
     assert dmd.margin_loss(x, torch.ones(7)) == 0
 
 
+@torch.no_grad()
 def test_dmd_graph_by_loops():
     graph = fill(dmd.Distillation(("T", "A", "V"), 4, 3, dmd.COMMON_PRIOR))
     prediction, rep = torch.randn(3, 5), torch.randn(3, 5, 4)
