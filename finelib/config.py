@@ -137,7 +137,7 @@ class TrainConfig:
     bucket: bool = False
     lr: float = 1e-3
     lr_text: float = 5e-5
-    critic_speed: float = 5.0
+    critic_speed: float = 1.0
     weight_decay: float = 0.01
     warmup: float = 0.1
     clip: float = 1.0

@@ -24,7 +24,7 @@ HEADS, DROPOUT = 4, 0.1  # of Q-Formers and fusion; dropout on their residual br
 W, D_Y, D_CRITIC = 128, 32, 128  # w of STR and UTR; d_s = d_u of encoded labels; width of the critics
 TAU, ALPHA, MINIMUM = 0.1, 0.7, 8  # Eq. 13: temperature; a sub-queue's share of its class, its least size
 LAMBDA_UP, LAMBDA_CL, LAMBDA_AUX, BETA_MI = 0.4, 1.0, 0.2, 0.5  # Eq. 14
-LR, CRITIC_SPEED, WEIGHT_DECAY, CLIP = 1e-3, 5, 0.01, 1.0  # critics learn at CRITIC_SPEED * LR
+LR, WEIGHT_DECAY, CLIP = 1e-3, 0.01, 1.0
 
 
 def mlp(width_in, hidden, width_out):
@@ -236,10 +236,10 @@ class FINE(nn.Module):
 
 
 # --- one step of training: the critics are clipped apart from all else ------------------------------------------------
-def adamw(parameters, rate):
+def adamw(parameters):
     matrices, vectors = ([p for p in parameters if (p.ndim > 1) == wanted] for wanted in (True, False))
     groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, weight_decay=WEIGHT_DECAY)
+    return torch.optim.AdamW(groups, lr=LR, weight_decay=WEIGHT_DECAY)
 
 
 def make_optimisers(model):
@@ -247,7 +247,7 @@ def make_optimisers(model):
     mi = model.information
     critics = [p for part in (mi.uni, mi.str_, mi.label_shared) for p in part.parameters()]
     others = [p for p in model.parameters() if all(p is not q for q in critics)]
-    return adamw(others, LR), adamw(critics, CRITIC_SPEED * LR)
+    return adamw(others), adamw(critics)
 
 
 def step(model, optimisers, frames, mask, label):

@@ -1,7 +1,6 @@
 """What must be known to read a table: the sentences below it."""
 
 from finelib.baselines import SYSTEMS
-from finelib.config import TrainConfig
 from finelib.paper.table import Row
 
 OWN = (
@@ -73,6 +72,6 @@ def _of_ablations(number: int, rows: list[Row]) -> tuple[str, ...]:
     else:
         said.append(
             "The terms of L_MI are summed over pairs and modalities, as Eq. 3-5 write them, but for the row that says "
-            f"otherwise; NCE-CLUB's critics learn at {TrainConfig().critic_speed:g} times the model's rate."
+            "otherwise; NCE-CLUB's critics learn at the model's rate."
         )
     return tuple(said)
