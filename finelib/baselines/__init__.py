@@ -9,7 +9,7 @@ A system's file has
     SPACE      what ``--tune`` draws from: field of Config -> values
 """
 
-from finelib.baselines import bbfn, confede, lf_dnn, lmf, mfn, misa, mult, self_mm, tfn
+from finelib.baselines import bbfn, confede, coupled_mamba, lf_dnn, lmf, mag, mfn, misa, msg, mulot, mult, self_mm, tfn
 
 SYSTEMS = {
     "LF-DNN": lf_dnn,
@@ -21,4 +21,8 @@ SYSTEMS = {
     "Self-MM": self_mm,
     "BBFN": bbfn,
     "ConFEDE": confede,
+    "Coupled Mamba": coupled_mamba,
+    "MAG-BERT": mag,
+    "MSG": msg,
+    "MuLOT": mulot,
 }

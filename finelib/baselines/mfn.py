@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, Output, Settings, aligned, at_end, perceptron
+from finelib.baselines.common import Baseline, Output, Settings, aligned, at_end, perceptron, recurrence
 from finelib.data.features import MODALITIES, Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import uniform_parameter
@@ -70,11 +70,7 @@ class Cells(nn.Module):
             gates.append(seen + F.linear(before, lstm.weight_hh_l0, lstm.bias_hh_l0))
         # (B, n, 4 h_m) of each modality -> (B, n, 4, h) -> the gates i, f, g, o, each (B, n, h)
         i, f, g, _ = torch.cat([gate.unflatten(-1, (4, -1)) for gate in gates], -1).unbind(2)
-        forget, new = torch.sigmoid(f), torch.sigmoid(i) * torch.tanh(g)
-        cells = [new[:, 0]]
-        for keep, add in zip(forget.unbind(1)[1:], new.unbind(1)[1:], strict=True):
-            cells.append(torch.addcmul(add, keep, cells[-1]))
-        return torch.cat(outputs, -1), torch.stack(cells, 1)
+        return torch.cat(outputs, -1), recurrence(torch.sigmoid(f), torch.sigmoid(i) * torch.tanh(g))
 
 
 class Gates(nn.Module):
