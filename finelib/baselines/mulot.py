@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, Mask, Output, Settings, perceptron
+from finelib.baselines.common import Baseline, Mask, Settings, perceptron
 from finelib.baselines.mult import Block
 from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
@@ -59,7 +59,7 @@ SPACE = dict(width=(64, 128), epsilon=(0.05, 0.1, 0.3), transport=(0.0, 0.1), dr
 
 
 @dataclass(frozen=True)
-class TransportOutput:
+class Output:
     """prediction: (B,); cost: <P, C> of each pair of modalities, (pairs, B)."""
 
     prediction: Float[Tensor, "B"]
@@ -110,7 +110,7 @@ class Model(Baseline):
         self.score = perceptron(c.width, c.width, 1, activation=nn.Tanh)
         self.head = perceptron(c.width, c.width, 1, dropout=c.dropout)
 
-    def forward(self, batch: Batch) -> TransportOutput:
+    def forward(self, batch: Batch) -> Output:
         mask, states = {}, {}
         for m, (x, mask[m]) in self.inputs(batch).items():
             x = self.project[m](x)
@@ -119,10 +119,11 @@ class Model(Baseline):
         received, cost = self.transported(states, mask)
         fused = []
         for m, x in states.items():
-            fused.append(masked_mean(self.meet[m](torch.cat([x, *received[m]], -1)), mask[m]))
+            met = F.gelu(self.meet[m](torch.cat([x, *received[m]], -1)))
+            fused.append(masked_mean(met, mask[m]))
         vectors = torch.stack(fused, 1)  # (B, M, d)
         weight = self.score(vectors).softmax(1)
-        return TransportOutput(self.head((weight * vectors).sum(1))[:, 0], cost)
+        return Output(self.head((weight * vectors).sum(1))[:, 0], cost)
 
     def transported(
         self, states: dict[str, Float[Tensor, "B T d"]], mask: dict[str, Mask]
@@ -138,7 +139,7 @@ class Model(Baseline):
             received[n].append(sent.mT @ states[m] * mask[n].sum(1)[:, None, None])
         return received, torch.stack(costs)
 
-    def losses(self, output: TransportOutput, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, output: Output, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Prediction loss and the mean transport cost "L_OT", weighted in "total"."""
         loss, cost = self.prediction_loss(output.prediction, batch.label), output.cost.mean()
         return {"L_MP": loss, "L_OT": cost, "total": loss + self.config.transport * cost}
