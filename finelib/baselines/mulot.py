@@ -9,8 +9,8 @@ self-attention inside each modality, optimal transport between modalities, atten
     f_m = mean_i GELU(W_m [S_m,i; Y_mn,i for n != m])
     alpha = softmax_m(w . tanh(V f_m)),   prediction = head(sum_m alpha_m f_m)
 
-P comes from Sinkhorn's iterations in logarithms, on real frames alone; one plan serves both directions of a pair. The
-layer between transport and mean is needed: the mean of Y over a modality's frames is the other's mean, whatever P is.
+P comes from Sinkhorn's iterations on real frames alone; one plan serves both directions of a pair. The layer between
+transport and mean is needed: the mean of Y over a modality's frames is the other's mean, whatever P is.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from finelib.data.features import Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import masked_mean, positions
 
-NOTHING = -1e9  # log of the mass between frames that are not both real; -inf would meet -inf
+SMALLEST = 0.03  # exp(-2 / epsilon) is then still a normal number
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,21 @@ def plan(
     """The entropic transport plan between uniform masses on real frames, by Sinkhorn's iterations.
 
     Sums over rows are exact, sums over columns as the iterations leave them; 0 on padding, and everywhere for an
-    utterance in which either side has no frames.
+    utterance in which either side has no frames. Costs of up to 2 ask for an epsilon of at least ``SMALLEST`` in single
+    precision; in return an iteration is two small products.
     """
-    real = rows[:, :, None] & columns[:, None]
-    kernel = (-cost / epsilon).masked_fill(~real, NOTHING)
-    mass_r, mass_c = (-mask.sum(1, keepdim=True).clamp(min=1).to(cost.dtype).log() for mask in (rows, columns))
-    u, v = torch.zeros_like(cost[:, :, 0]), torch.zeros_like(cost[:, 0])
+    kernel = torch.exp(-cost / epsilon).masked_fill(~(rows[:, :, None] & columns[:, None]), 0)
+    mass = [mask[..., None] / mask.sum(1)[:, None, None].clamp(min=1) for mask in (rows, columns)]
+    u = torch.ones_like(cost[:, :, :1])
     for _ in range(iterations):
-        v = (mass_c - torch.logsumexp(kernel + u[:, :, None], 1)).masked_fill(~columns, 0)
-        u = (mass_r - torch.logsumexp(kernel + v[:, None], 2)).masked_fill(~rows, 0)
-    return torch.exp((kernel + u[:, :, None] + v[:, None]).masked_fill(~real, NOTHING))
+        v = scaled(mass[1], kernel.mT @ u)
+        u = scaled(mass[0], kernel @ v)
+    return u * kernel * v.mT
+
+
+def scaled(mass: Float[Tensor, "B T 1"], found: Float[Tensor, "B T 1"]) -> Float[Tensor, "B T 1"]:
+    """The factors that give every frame its mass; frames that nothing reaches keep theirs."""
+    return mass / found.masked_fill(found == 0, 1)
 
 
 def distance(x: Float[Tensor, "B T d"], y: Float[Tensor, "B U d"]) -> Float[Tensor, "B T U"]:
@@ -93,7 +98,7 @@ class Model(Baseline):
     """Frames of each modality beside what the others send them, fused by attention.
 
     Raises:
-        ValueError: for a single modality, which has nothing to transport.
+        ValueError: for a single modality, which has nothing to transport; for an epsilon too small to compute with.
     """
 
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
@@ -102,6 +107,8 @@ class Model(Baseline):
         if count < 2:
             found = self.modalities[0]
             raise ValueError(f"MuLOT: transports between modalities, found {found} alone; expected two or three")
+        if c.epsilon < SMALLEST:
+            raise ValueError(f"MuLOT: found epsilon = {c.epsilon}, expected at least {SMALLEST}")
         self.project = nn.ModuleDict({m: nn.Linear(d, c.width) for m, d in inputs.widths.items()})
         self.block = nn.ModuleDict({m: Block(c.width, c.heads, c.dropout) for m in inputs.widths})
         self.meet = nn.ModuleDict(

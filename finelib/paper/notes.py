@@ -25,9 +25,10 @@ def _of_corpora(number: int, rows: list[Row]) -> tuple[str, ...]:
     if any(row.differences for row in rows):
         said.append(DIFFERENCE.format(of=" of the same block"))
     if any(row.data == "planted" and row.name in SYSTEMS for row in rows):
+        averaging = [f"{name} ({system.DEMO['frames']})" for name, system in SYSTEMS.items() if "frames" in system.DEMO]
         said.append(
             "All systems share one protocol: data, seeds, epochs, selection. In the smoke and demo presets all "
-            "are small, and MulT, MISA and Self-MM get audio and video averaged over 24 stretches. Planted "
+            f"are small; some get audio and video averaged over stretches: {', '.join(averaging)}. Planted "
             "data hide the factors in few frames, which attention can find; a system that averages frames or "
             "reads the last one cannot."
         )

@@ -38,7 +38,7 @@ def test_plan_follows_its_frames():
     order = torch.randperm(5)
     found = mulot.plan(mulot.distance(x, y), *all_real, 0.1, 30)
     torch.testing.assert_close(mulot.plan(mulot.distance(x[:, order], y), *all_real, 0.1, 30), found[:, order])
-    same = mulot.plan(mulot.distance(x, x[:, order]), all_real[0], all_real[0], 0.01, 200)
+    same = mulot.plan(mulot.distance(x, x[:, order]), all_real[0], all_real[0], 0.05, 200)
     torch.testing.assert_close(same[0], torch.eye(5)[order].T / 5, atol=1e-3, rtol=0)
 
 
@@ -105,3 +105,8 @@ def test_the_transport_cost_can_be_a_loss(corpus):
     terms = model.losses(output, batch)
     torch.testing.assert_close(terms["total"], terms["L_MP"] + 0.5 * output.cost.mean())
     assert (output.cost > 0).all() and (output.cost < 2).all()
+
+
+def test_an_epsilon_too_small_for_single_precision_is_refused(corpus):
+    with pytest.raises(ValueError, match=r"MuLOT: found epsilon = 0.01, expected at least 0.03"):
+        demo("MuLOT", corpus, epsilon=0.01)

@@ -36,12 +36,15 @@ def test_public_data_have_published_settings_and_two_modalities():
     for spec in presets.compared_specs("mosi", Options(source="public")):
         system = SYSTEMS[spec.name]
         assert spec.model_config.modalities == ("T", "A") and spec.train.lr == system.TRAIN["lr"]
-        assert spec.model_config.frames == 0 and spec.train.batch_size == system.TRAIN["batch_size"]
+        assert (
+            spec.model_config.frames == system.Config().frames and spec.train.batch_size == system.TRAIN["batch_size"]
+        )
 
 
 def test_a_fine_tuned_encoder_is_for_those_who_train_one():
     public = {s.name: s for s in presets.compared_specs("mosi", Options(source="public", finetune_text=True))}
-    assert set(public) == {"MISA", "Self-MM", "BBFN", "ConFEDE"} and all(s.data.finetune_text for s in public.values())
+    assert set(public) == {"MISA", "Self-MM", "BBFN", "ConFEDE", "MAG-BERT", "MSG"}
+    assert all(s.data.finetune_text for s in public.values())
     files = {s.name: s for s in presets.compared_specs("mosi", Options(source="somewhere", finetune_text=True))}
     assert set(files) == set(SYSTEMS)
     assert files["MISA"].data.finetune_text and files["TFN"].data.text_encoder == "files"
