@@ -55,7 +55,7 @@ class Config(Settings):
 # the public code, but batches: 1,024 there, on CMU-MOSEI, which would leave CMU-MOSI one update an epoch
 TRAIN = dict(batch_size=64, lr=5e-4, weight_decay=5e-4, bucket=True)
 FINETUNED = False
-DEMO = dict(width=32, layers=1, states=4)
+DEMO = dict(width=32, layers=1, states=4, expand=1)
 SPACE = dict(width=(32, 64, 128), layers=(1, 2, 3), states=(8, 16))
 
 

@@ -74,7 +74,6 @@ class Displacement(nn.Module):
 def moved(h: Frames, by: Frames, bound: float | Tensor) -> Frames:
     """h + alpha ``by``, where alpha keeps what is added at or below ``bound`` times the length of h."""
     length, displaced = (torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (h, by))
-    displaced = displaced.masked_fill(displaced == 0, 1.0)
     return h + (bound * length / (displaced + EPSILON)).clamp(max=1) * by
 
 
