@@ -75,9 +75,9 @@ def plan(
     utterance in which either side has no frames. Costs of up to 2 ask for an epsilon of at least ``SMALLEST`` in single
     precision; in return an iteration is two small products.
     """
-    kernel = torch.exp(-cost / epsilon).masked_fill(~(rows[:, :, None] & columns[:, None]), 0)
+    kernel = torch.exp(-cost / epsilon)
     mass = [mask[..., None] / mask.sum(1)[:, None, None].clamp(min=1) for mask in (rows, columns)]
-    u = torch.ones_like(cost[:, :, :1])
+    u = rows[..., None].to(cost.dtype)  # padding has no mass and, from here on, no factor
     for _ in range(iterations):
         v = scaled(mass[1], kernel.mT @ u)
         u = scaled(mass[0], kernel @ v)

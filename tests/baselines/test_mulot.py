@@ -44,10 +44,10 @@ def test_plan_follows_its_frames():
 
 def test_padding_changes_nothing_about_a_plan():
     cost, rows, columns = torch.rand(1, 4, 5), masks(4, steps=4), masks(5, steps=5)
-    alone = mulot.plan(cost, rows, columns, 0.1, 30)
+    alone = mulot.plan(cost, rows, columns, 0.1, 1)
     wide = torch.rand(1, 6, 9)
     wide[:, :4, :5] = cost
-    found = mulot.plan(wide, masks(4, steps=6), masks(5, steps=9), 0.1, 30)
+    found = mulot.plan(wide, masks(4, steps=6), masks(5, steps=9), 0.1, 1)
     torch.testing.assert_close(found[:, :4, :5], alone)
 
 
