@@ -111,9 +111,7 @@ class Model(Baseline):
             raise ValueError(f"MuLOT: found epsilon = {c.epsilon}, expected at least {SMALLEST}")
         self.project = nn.ModuleDict({m: nn.Linear(d, c.width) for m, d in inputs.widths.items()})
         self.block = nn.ModuleDict({m: Block(c.width, c.heads, c.dropout) for m in inputs.widths})
-        self.meet = nn.ModuleDict(
-            {m: nn.Sequential(nn.Linear(count * c.width, c.width), nn.GELU()) for m in self.block}
-        )
+        self.meet = nn.ModuleDict({m: nn.Linear(count * c.width, c.width) for m in inputs.widths})
         self.score = perceptron(c.width, c.width, 1, activation=nn.Tanh)
         self.head = perceptron(c.width, c.width, 1, dropout=c.dropout)
 

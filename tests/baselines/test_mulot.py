@@ -68,12 +68,15 @@ def test_frames_get_means_of_the_others_frames(corpus):
 
 
 def test_which_frames_meet_matters(corpus):
-    """With so much entropy that every frame gets the other's mean, the prediction is another."""
+    """With so much entropy that every frame gets the other's mean, the prediction is another.
+
+    So many iterations that the plans have their masses: a mean right after the transport would be the same for both.
+    """
     found = []
     for epsilon in (0.1, 1e4):
         torch.manual_seed(1)
-        found.append(demo("MuLOT", corpus, epsilon=epsilon).eval()(batch_of(corpus)).prediction)
-    assert (found[0] - found[1]).abs().max() > 1e-3
+        found.append(demo("MuLOT", corpus, epsilon=epsilon, iterations=100).eval()(batch_of(corpus)).prediction)
+    assert (found[0] - found[1]).abs().max() > 1e-4
 
 
 def test_attention_weighs_the_modalities(corpus):
