@@ -9,7 +9,22 @@ A system's file has
     SPACE      what ``--tune`` draws from: field of Config -> values
 """
 
-from finelib.baselines import bbfn, confede, coupled_mamba, lf_dnn, lmf, mag, mfn, misa, msg, mulot, mult, self_mm, tfn
+from finelib.baselines import (
+    bbfn,
+    c_mfn,
+    confede,
+    coupled_mamba,
+    lf_dnn,
+    lmf,
+    mag,
+    mfn,
+    misa,
+    msg,
+    mulot,
+    mult,
+    self_mm,
+    tfn,
+)
 
 SYSTEMS = {
     "LF-DNN": lf_dnn,
@@ -25,4 +40,5 @@ SYSTEMS = {
     "MAG-BERT": mag,
     "MSG": msg,
     "MuLOT": mulot,
+    "C-MFN": c_mfn,
 }
