@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -67,12 +69,12 @@ class Inputs(nn.Module):
         return {m: self.sequence(batch.features[m], batch.mask[m], m) for m in self.widths}
 
     def sequence(
-        self, x: Tensor, mask: Bool[Tensor, "B T"], m: str
+        self, x: Tensor, mask: Bool[Tensor, "B T"], m: str, **inside: Any
     ) -> tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]:
-        """One modality of ``forward``."""
+        """One modality of ``forward``; ``inside``: ``at`` and ``change`` of the text encoder, for token ids."""
         self._check(x, m)
         if x.ndim == 2:  # token ids
-            return self.text_encoder(x, mask) * mask[..., None], mask
+            return self.text_encoder(x, mask, **inside) * mask[..., None], mask
         if m in self.standardise:
             x = self.standardise[m](x, mask)
         if self.frames and m != "T" and x.shape[1] > self.frames:

@@ -9,7 +9,27 @@ A system's file has
     SPACE      what ``--tune`` draws from: field of Config -> values
 """
 
-from finelib.baselines import bbfn, c_mib, confede, cubemlp, dmd, euar, gfn, lf_dnn, lmf, mfn, misa, mult, self_mm, tfn
+from finelib.baselines import (
+    bbfn,
+    c_mfn,
+    c_mib,
+    confede,
+    coupled_mamba,
+    cubemlp,
+    dmd,
+    euar,
+    gfn,
+    lf_dnn,
+    lmf,
+    mag,
+    mfn,
+    misa,
+    msg,
+    mulot,
+    mult,
+    self_mm,
+    tfn,
+)
 
 SYSTEMS = {
     "LF-DNN": lf_dnn,
@@ -24,6 +44,11 @@ SYSTEMS = {
     "BBFN": bbfn,
     "C-MIB": c_mib,
     "ConFEDE": confede,
+    "MSG": msg,
     "DMD": dmd,
     "EUAR": euar,
+    "C-MFN": c_mfn,
+    "MAG-BERT": mag,
+    "MuLOT": mulot,
+    "Coupled Mamba": coupled_mamba,
 }

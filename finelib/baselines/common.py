@@ -126,6 +126,21 @@ def at_end(x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B d"]:
     return x[torch.arange(len(x), device=x.device), last] * mask.any(1, keepdim=True)
 
 
+def recurrence(
+    keep: Float[Tensor, "B n *d"], add: Float[Tensor, "B n *d"], start: Float[Tensor, "B *d"] | None = None
+) -> Float[Tensor, "B n *d"]:
+    """y_t = keep_t * y_{t-1} + add_t at every step, elementwise; ``start`` is y_0, default 0.
+
+    A loop: it goes over the numbers once, where doubling goes over them log2 n times, and it divides by nothing.
+    """
+    first, *keep = keep.unbind(1)
+    state, *add = add.unbind(1)
+    states = [state if start is None else torch.addcmul(state, first, start)]
+    for keep_t, add_t in zip(keep, add, strict=True):
+        states.append(torch.addcmul(add_t, keep_t, states[-1]))
+    return torch.stack(states, 1)
+
+
 def reversed_frames(x: Float[Tensor, "B T d"], mask: Mask) -> Float[Tensor, "B T d"]:
     """Each utterance's real frames in reverse order, padding where it was."""
     length = mask.sum(1, keepdim=True)
@@ -154,10 +169,13 @@ def aligned(sequences: Sequences) -> tuple[dict[str, Float[Tensor, "B n d"]], Bo
     For systems that were defined on word-aligned features; files that are aligned already come through unchanged.
     """
     (first, (x, mask)), *others = sequences.items()
-    out, own = {first: x}, mask.sum(1).clamp(min=1)
-    for m, (y, there) in others:
-        out[m] = stretches(y, there, x.shape[1], own)
-    return out, mask
+    return {first: x} | on_steps(mask, dict(others)), mask
+
+
+def on_steps(mask: Mask, sequences: Sequences) -> dict[str, Float[Tensor, "B T d"]]:
+    """Sequences on the steps of a mask: each real step is the mean of its stretch of their real frames."""
+    own = mask.sum(1).clamp(min=1)
+    return {m: stretches(y, there, mask.shape[1], own) for m, (y, there) in sequences.items()}
 
 
 def key_bias(mask: Mask, queries: int, dtype: torch.dtype) -> Float[Tensor, "B 1 q T"]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from finelib.baselines.common import Baseline, Output, Settings, aligned, at_end, perceptron
+from finelib.baselines.common import Baseline, Mask, Output, Settings, aligned, at_end, perceptron, recurrence
 from finelib.data.features import MODALITIES, Batch, Corpus
 from finelib.inputs import Inputs
 from finelib.layers import uniform_parameter
@@ -59,22 +59,21 @@ class Cells(nn.Module):
         super().__init__()
         self.lstm = nn.ModuleDict({m: nn.LSTM(width, hidden[m], batch_first=True) for m, width in widths.items()})
 
-    def forward(self, x: dict[str, Float[Tensor, "B n _"]]) -> tuple[Float[Tensor, "B n h"], Float[Tensor, "B n h"]]:
-        """Outputs h and cells c of all steps, the modalities side by side."""
+    def forward(
+        self, x: dict[str, Float[Tensor, "B n _"]], start: dict[str, Float[Tensor, "B _"]] | None = None
+    ) -> tuple[Float[Tensor, "B n h"], Float[Tensor, "B n h"]]:
+        """Outputs h and cells c of all steps, the modalities side by side; ``start`` is c_0 of each, default 0."""
         outputs, gates = [], []
         for m, lstm in self.lstm.items():
-            h = lstm(x[m])[0]
+            h = lstm(x[m], start and (torch.zeros_like(start[m])[None], start[m][None]))[0]
             before = F.pad(h, (0, 0, 1, -1))  # h of the step before, 0 at the first
             outputs.append(h)
             seen = F.linear(x[m], lstm.weight_ih_l0, lstm.bias_ih_l0)
             gates.append(seen + F.linear(before, lstm.weight_hh_l0, lstm.bias_hh_l0))
         # (B, n, 4 h_m) of each modality -> (B, n, 4, h) -> the gates i, f, g, o, each (B, n, h)
         i, f, g, _ = torch.cat([gate.unflatten(-1, (4, -1)) for gate in gates], -1).unbind(2)
-        forget, new = torch.sigmoid(f), torch.sigmoid(i) * torch.tanh(g)
-        cells = [new[:, 0]]
-        for keep, add in zip(forget.unbind(1)[1:], new.unbind(1)[1:], strict=True):
-            cells.append(torch.addcmul(add, keep, cells[-1]))
-        return torch.cat(outputs, -1), torch.stack(cells, 1)
+        first = torch.cat([start[m] for m in self.lstm], -1) if start else None
+        return torch.cat(outputs, -1), recurrence(torch.sigmoid(f), torch.sigmoid(i) * torch.tanh(g), first)
 
 
 class Gates(nn.Module):
@@ -115,16 +114,34 @@ class Model(Baseline):
         self.out = perceptron(total + config.memory, config.out, 1, dropout=drop[4])
 
     def forward(self, batch: Batch) -> Output:
-        x, mask = aligned(self.inputs(batch))
-        h, cells = self.cells(x)
-        return Output(self.out(at_end(torch.cat([h, self.memory(cells)], -1), mask))[:, 0])
+        return Output(self.predict(*aligned(self.inputs(batch))))
 
-    def memory(self, cells: Float[Tensor, "B n h"]) -> Float[Tensor, "B n u"]:
-        """u after every step, from the cells of all steps."""
-        window = torch.cat([F.pad(cells, (0, 0, 1, -1)), cells], -1)  # [c_{t-1}; c_t], c_0 = 0
+    def predict(
+        self,
+        x: dict[str, Float[Tensor, "B n _"]],
+        mask: Mask,
+        cells: dict[str, Float[Tensor, "B _"]] | None = None,
+        memory: Float[Tensor, "B u"] | None = None,
+    ) -> Float[Tensor, "B"]:
+        """From aligned sequences; ``cells`` and ``memory`` are c_0 of each modality and u_0, default 0."""
+        h, c = self.cells(x, cells)
+        first = torch.cat([cells[m] for m in self.cells.lstm], -1) if cells else None
+        return self.out(at_end(torch.cat([h, self.memory(c, first, memory)], -1), mask))[:, 0]
+
+    def memory(
+        self,
+        cells: Float[Tensor, "B n h"],
+        first: Float[Tensor, "B h"] | None = None,
+        u: Float[Tensor, "B u"] | None = None,
+    ) -> Float[Tensor, "B n u"]:
+        """u after every step, from the cells of all steps; ``first`` is c_0, ``u`` is u_0, default 0."""
+        before = F.pad(cells, (0, 0, 1, -1))
+        if first is not None:
+            before = torch.cat([first[:, None], before[:, 1:]], 1)
+        window = torch.cat([before, cells], -1)  # [c_{t-1}; c_t]
         attended = self.attention(window).softmax(-1) * window
         candidate = torch.tanh(self.candidate(attended))
-        u, memories = candidate.new_zeros(candidate[:, 0].shape), []
+        u, memories = candidate.new_zeros(candidate[:, 0].shape) if u is None else u, []
         read, kept = self.gates(attended)
         for read_t, kept_t, add in zip(read.unbind(1), kept.unbind(1), candidate.unbind(1), strict=True):
             retain, update = self.gates.step(read_t, kept_t, u)

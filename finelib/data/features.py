@@ -32,23 +32,26 @@ class Frames:
         values: (S, d) float32 features, or (S,) int64 token ids; S is the sum of the lengths.
         start: (N,) int64, the row of ``values`` at which each utterance begins.
         length: (N,) int64, its number of frames; may be 0.
+        sentence: (S,) int64, the sentence of each frame, where the source has a context and tells its sentences apart:
+            1, 2, ... in the context, 0 in the utterance itself.
     """
 
     values: np.ndarray
     start: np.ndarray
     length: np.ndarray
+    sentence: np.ndarray | None = None
 
     def __repr__(self) -> str:
         kind = f"{self.values.shape[1]} features" if self.values.ndim == 2 else "token ids"
         return f"Frames({len(self.length)} utterances, {len(self.values)} frames of {kind})"
 
     @classmethod
-    def from_lengths(cls, values: np.ndarray, length: np.ndarray) -> Frames:
+    def from_lengths(cls, values: np.ndarray, length: np.ndarray, sentence: np.ndarray | None = None) -> Frames:
         """Frames already concatenated in order; ``length`` (N,) sums to ``len(values)``."""
         length = np.asarray(length, dtype=np.int64)
         if int(length.sum()) != len(values):
             raise ValueError(f"frames: lengths sum to {int(length.sum())}, but there are {len(values)} frames")
-        return cls(values, np.cumsum(length) - length, length)
+        return cls(values, np.cumsum(length) - length, length, sentence)
 
     @property
     def width(self) -> int:
@@ -58,8 +61,13 @@ class Frames:
     def take(self, rows: np.ndarray) -> Frames:
         """The frames of the utterances ``rows`` (n,), copied; neighbouring rows in one piece."""
         runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
-        pieces = [self.values[self.start[run[0]] : self.start[run[-1]] + self.length[run[-1]]] for run in runs]
-        return Frames.from_lengths(np.concatenate([self.values[:0], *pieces]), self.length[rows])
+        pieces = [slice(self.start[run[0]], self.start[run[-1]] + self.length[run[-1]]) for run in runs]
+
+        def taken(array: np.ndarray) -> np.ndarray:
+            return np.concatenate([array[:0], *(array[piece] for piece in pieces)])
+
+        sentence = None if self.sentence is None else taken(self.sentence)
+        return Frames.from_lengths(taken(self.values), self.length[rows], sentence)
 
     def mean(self) -> np.ndarray:
         """Mean over each utterance's real frames, (N, d); zeros for an utterance without frames."""
@@ -175,6 +183,7 @@ class Batch:
         label: (B,).
         unimodal_labels: modality -> (B,), or None.
         index: (B,) rows of the split, to look up ids and text.
+        sentence: modality -> (B, T_m) ``Frames.sentence``, -1 on padding; of the modalities that have it.
     """
 
     features: dict[str, Float[Tensor, "B T d"]]
@@ -182,6 +191,7 @@ class Batch:
     label: Float[Tensor, "B"]
     unimodal_labels: dict[str, Float[Tensor, "B"]] | None
     index: Int[Tensor, "B"]
+    sentence: dict[str, Int[Tensor, "B T"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -204,6 +214,8 @@ class ResidentSplit:
         start = {m: torch.from_numpy(split.frames[m].start) for m in modalities}
         self._rows = {m: (start[m].to(device), self.length[m].to(device)) for m in modalities}
         self._values = {m: torch.from_numpy(_never_empty(split.frames[m].values)).to(device) for m in modalities}
+        told = {m: split.frames[m].sentence for m in modalities if split.frames[m].sentence is not None}
+        self._sentence = {m: torch.from_numpy(_never_empty(number)).to(device) for m, number in told.items()}
         as_label = partial(torch.as_tensor, dtype=torch.float32, device=device)
         self.label, unimodal = as_label(split.label), split.unimodal_labels
         self.unimodal_labels = unimodal and {m: as_label(unimodal[m]) for m in modalities}
@@ -219,7 +231,7 @@ class ResidentSplit:
         """Gather the utterances ``index`` (host tensor of rows), padded to their longest sequence."""
         # from pageable memory the copy could wait for the device
         here = (index.pin_memory() if self.device.type == "cuda" else index).to(self.device, non_blocking=True)
-        features, mask = {}, {}
+        features, mask, sentence = {}, {}, {}
         for m, (start, length) in self._rows.items():
             longest = max(int(self.length[m][index].max()), 1)
             steps = torch.arange(longest, device=self.device)
@@ -228,8 +240,10 @@ class ResidentSplit:
             rows = (start[here, None] + steps).clamp_(max=len(self._values[m]) - 1)
             values = self._values[m].index_select(0, rows.flatten()).unflatten(0, rows.shape)
             features[m] = values.masked_fill_(~mask[m] if values.ndim == 2 else ~mask[m][..., None], 0)
+            if m in self._sentence:
+                sentence[m] = self._sentence[m][rows].masked_fill_(~mask[m], -1)
         unimodal = self.unimodal_labels and {m: y[here] for m, y in self.unimodal_labels.items()}
-        return Batch(features, mask, self.label[here], unimodal, here)
+        return Batch(features, mask, self.label[here], unimodal, here, sentence)
 
 
 def cut_batches(

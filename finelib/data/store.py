@@ -173,11 +173,13 @@ def _arrays(split: Split) -> dict[str, np.ndarray]:
     arrays = {"label": split.label}
     for m, frames in split.frames.items():
         arrays |= {m: frames.values, f"{m}-length": frames.length}
+        arrays |= {} if frames.sentence is None else {f"{m}-sentence": frames.sentence}
     return arrays | {f"label-{m}": values for m, values in (split.unimodal_labels or {}).items()}
 
 
 def _about(split: Split) -> dict:
     about = {"ids": split.ids, "text": split.text, "modalities": list(split.frames)}
+    about["sentences"] = [m for m, frames in split.frames.items() if frames.sentence is not None]
     return about | {"unimodal": list(split.unimodal_labels or ())}
 
 
@@ -192,6 +194,7 @@ def _read_split(folder: Path, s: str, about: dict) -> Split:
         return np.asarray(np.load(folder / f"{s}-{name}.npy", mmap_mode, allow_pickle=False))
 
     # copy on write: torch takes only writable arrays without complaint, and the file is never changed
-    frames = {m: Frames.from_lengths(array(m, "c"), array(f"{m}-length")) for m in about["modalities"]}
+    told = {m: array(f"{m}-sentence") for m in about["sentences"]}
+    frames = {m: Frames.from_lengths(array(m, "c"), array(f"{m}-length"), told.get(m)) for m in about["modalities"]}
     unimodal = {m: array(f"label-{m}") for m in about["unimodal"]} or None
     return Split(frames, array("label"), about["ids"], about["text"], unimodal)

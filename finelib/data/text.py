@@ -6,7 +6,8 @@ inside a PyPI package, so no model hub is needed.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,8 @@ CHUNK_ROWS = 8
 BATCH = 256  # utterances at a time, when features are computed once
 VERSION = 2  # of what the cache keeps
 NOTES = "notes.json"
+# (hidden states (b, t, d), rows (b,) of the batch that they belong to) -> hidden states (b, t, d)
+Change = Callable[[Float[Tensor, "b t d"], Int[Tensor, "b"]], Float[Tensor, "b t d"]]
 
 
 class TextEncoder(nn.Module):
@@ -37,26 +40,38 @@ class TextEncoder(nn.Module):
         self.bert = _load_model(encoder_folder(name)[1])
         self.width = self.bert.config.hidden_size
 
-    def forward(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
+    def forward(
+        self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], at: int = 0, change: Change | None = None
+    ) -> Float[Tensor, "B T d"]:
         """Features of every token, zero on padding; ``mask`` is True on real tokens, which come first.
+
+        ``change`` is applied to what layer ``at`` reads: 0 is the embedding's output, i what i layers have made of it.
+        It is called with a part of the rows, cut to its longest.
 
         On a CPU the rows are sorted by length and run in a few chunks, each cut to its longest row: padding
         then costs little, and which utterances share a batch is not touched. On a GPU small chunks save
         nothing and reading the lengths would stall the device, so the batch runs as it is.
         """
         if ids.is_cuda:
-            return self._run(ids, mask)
+            return self._run(ids, mask, torch.arange(len(ids), device=ids.device), at, change)
         length, parts = mask.sum(1), []
         order = length.argsort(stable=True)
         for rows in order.split(CHUNK_ROWS):
             longest = max(int(length[rows[-1]]), 1)
-            features = self._run(ids[rows, :longest], mask[rows, :longest])
+            features = self._run(ids[rows, :longest], mask[rows, :longest], rows, at, change)
             parts.append(F.pad(features, (0, 0, 0, ids.shape[1] - longest)))
         return torch.cat(parts)[order.argsort()]
 
-    def _run(self, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
-        # a four-dimensional mask is taken as it is; from (B, T) transformers would ask the device whether all is True
-        hidden = self.bert(input_ids=ids, attention_mask=mask[:, None, None, :]).last_hidden_state
+    def _run(
+        self, ids: Int[Tensor, "b t"], mask: Bool[Tensor, "b t"], rows: Int[Tensor, "b"], at: int, change: Change | None
+    ) -> Float[Tensor, "b t d"]:
+        hook = nullcontext()
+        if change is not None:
+            layer = self.bert.encoder.layer[at]
+            hook = layer.register_forward_pre_hook(lambda _, given: (change(given[0], rows), *given[1:]))
+        with hook:  # and then removed
+            # a four-dimensional mask is taken as it is; of (B, T) transformers would ask the device whether all is True
+            hidden = self.bert(input_ids=ids, attention_mask=mask[:, None, None, :]).last_hidden_state
         return hidden * mask[..., None]
 
 

@@ -53,7 +53,8 @@ def read(folder: Path, info: CorpusInfo, context: bool = False) -> tuple[dict[st
     A modality whose file is missing is left out; without a file of the words there is no text.
 
     Args:
-        context: put the frames (and in version 2 the text) of the sentences before the punchline in front of it.
+        context: put the frames (and in version 2 the text) of the sentences before the punchline in front of it;
+            ``Frames.sentence`` tells them apart.
 
     Returns:
         The three splits, and notes for the data card: split -> modality -> counts of NaN and infinite values
@@ -133,7 +134,9 @@ def _words(
     for s in SPLITS:
         rows = [_indexes(entry, context, len(table), where) for entry, where in entries[s]]
         values, notes[s] = checks.finite(table[np.concatenate(rows)], f"{vectors}, {s}")
-        frames[s] = Frames.from_lengths(values, np.array([len(r) for r in rows]))
+        told = [_numbers(_sentences(entry, "embedding_indexes", context, where)) for entry, where in entries[s]]
+        sentence = np.concatenate(told) if context else None
+        frames[s] = Frames.from_lengths(values, np.array([len(r) for r in rows]), sentence)
     return {"T": frames}, {"T": notes}, text
 
 
@@ -142,10 +145,12 @@ def _features(path: Path, ids: Texts, context: bool) -> tuple[dict[str, Frames],
     content = _by_id(path)
     frames, notes, width = {}, {}, None
     for s in SPLITS:
-        arrays, length = [], np.zeros(len(ids[s]), np.int64)
+        arrays, length, told = [], np.zeros(len(ids[s]), np.int64), []
         for row, i in enumerate(ids[s]):
             where = f"{path}, utterance {i}"
-            for sentence in filter(len, _sentences(_entry(content, i, path), "features", context, where)):
+            sentences = _sentences(_entry(content, i, path), "features", context, where)
+            told.append(_numbers(sentences))
+            for sentence in filter(len, sentences):
                 arrays.append(checks.numbers(sentence, where, (None, width)))
                 width = arrays[-1].shape[1]
                 length[row] += len(arrays[-1])
@@ -153,7 +158,7 @@ def _features(path: Path, ids: Texts, context: bool) -> tuple[dict[str, Frames],
             raise DataError(f"{path}, {s}: found no frames in any utterance, expected features")
         values, notes[s] = checks.finite(np.concatenate(arrays), f"{path}, {s}")
         notes[s] |= real_frames.zeros(values)
-        frames[s] = Frames.from_lengths(values, length)
+        frames[s] = Frames.from_lengths(values, length, np.concatenate(told) if context else None)
     return frames, notes
 
 
@@ -161,6 +166,11 @@ def _sentences(entry: object, kind: str, context: bool, where: str) -> list:
     """The sentences' ``kind`` ("features" or "embedding_indexes"): the punchline's, after the context's if asked."""
     before = _sequence(checks.field(entry, f"context_{kind}", where), where) if context else []
     return [_sequence(s, where) for s in (*before, checks.field(entry, f"punchline_{kind}", where))]
+
+
+def _numbers(sentences: list) -> np.ndarray:
+    """Of every frame of an utterance its sentence: 1, 2, ... in the context, 0 in the punchline, which comes last."""
+    return np.repeat([*range(1, len(sentences)), 0], [len(sentence) for sentence in sentences])
 
 
 def _sequence(value: object, where: str) -> list | tuple | np.ndarray:

@@ -50,3 +50,19 @@ def test_convolution_is_that_of_pytorch():
     torch.testing.assert_close(own(x, mask), reference(x.transpose(1, 2)).transpose(1, 2))
     mask[1, 6:] = False
     assert not own(x, mask)[1, 6:].any()
+
+
+def test_recurrence_in_closed_form():
+    """With constant factors a geometric sum; from a start that decays."""
+    keep, add, start = torch.full((2, 6, 3), 0.5), torch.full((2, 6, 3), 2.0), torch.full((2, 3), 8.0)
+    t = torch.arange(1, 7.0)
+    found = common.recurrence(keep, add)
+    torch.testing.assert_close(found, (4 * (1 - 0.5**t))[None, :, None].expand(2, 6, 3))
+    torch.testing.assert_close(common.recurrence(keep, add, start) - found, (8 * 0.5**t)[None, :, None].expand(2, 6, 3))
+    assert common.recurrence(keep[:, :1], add[:, :1]).tolist() == [[[2.0] * 3]] * 2
+
+
+def test_steps_of_a_mask():
+    audio, mask = torch.arange(12.0).view(2, 6, 1), torch.tensor([[True, True, True], [True, True, False]])
+    found = common.on_steps(mask, {"A": (audio, torch.ones(2, 6, dtype=torch.bool))})
+    assert found["A"][..., 0].tolist() == [[0.5, 2.5, 4.5], [7, 10, 0]]

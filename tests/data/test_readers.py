@@ -173,6 +173,13 @@ def test_ur_funny(tmp_path, version, arrays, misspelt):
             before = [*covarep[i]["context_features"]] if context else []
             expected = np.concatenate([*map(np.asarray, before), np.asarray(covarep[i]["punchline_features"])])
             assert np.array_equal(frames_of(split.frames["A"], row), expected.astype(np.float32))
+            numbers = np.repeat(
+                [*range(1, len(before) + 1), 0], list(map(len, [*before, covarep[i]["punchline_features"]]))
+            )
+            for frames in split.frames.values():
+                assert context == (frames.sentence is not None)
+                own = slice(frames.start[row], frames.start[row] + frames.length[row])
+                assert not context or np.array_equal(frames.sentence[own], numbers)
             assert split.frames["V"].length[row] == split.frames["A"].length[row] == len(index)
             sentences = words[i].get("context_sentences", []) if context else []
             assert split.text[row] == " ".join([*sentences, words[i].get("punchline_sentence", "")])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from make_files import SMALL, write_mmsa, write_ur_funny
 
-from finelib.data import conversion, mmsa, sources, store
+from finelib.data import conversion, mmsa, sources, store, ur_funny
 from finelib.data.card import compared, describe
 from finelib.data.corpora import CORPORA
 from finelib.data.features import SPLITS, Frames, Split
@@ -43,6 +43,22 @@ def test_store_round_trip_reads_the_source_once(tmp_path, monkeypatch):
             assert isinstance(b.frames[m].values.base, np.memmap)
     batch = second.batch([0, 5], "train")
     assert batch.features["A"].shape[-1] == 33
+
+
+def test_sentences_come_through_the_store_and_into_batches(tmp_path):
+    folder = write_ur_funny(tmp_path)
+    direct, _ = ur_funny.read(folder, CORPORA["ur_funny"], context=True)
+    assert not sources.load("ur_funny", tmp_path).batch([0]).sentence
+    stored = sources.load("ur_funny", tmp_path, context=True)
+    rows = [4, 0, 1]
+    batch = stored.batch(rows, "train")
+    for m in "TAV":
+        frames = direct["train"].frames[m]
+        assert np.array_equal(stored.splits["train"].frames[m].sentence, frames.sentence)
+        for place, row in enumerate(rows):
+            own = frames.sentence[frames.start[row] : frames.start[row] + frames.length[row]]
+            assert batch.sentence[m][place][batch.mask[m][place]].tolist() == own.tolist()
+        assert (batch.sentence[m][~batch.mask[m]] == -1).all()
 
 
 def test_store_depends_on_file_and_options(tmp_path):

@@ -234,6 +234,22 @@ def test_other_modalities_stay(small):
     assert whole.modalities == ()
 
 
+@pytest.mark.parametrize("at", [0, 1])
+@torch.inference_mode()
+def test_hidden_states_are_changed_in_front_of_a_layer(small, at):
+    """Each utterance by its own summand, in chunks; alone through the encoder's own parts."""
+    encoder, lengths = TextEncoder(small).eval(), [3, 20, 2, 7, 7, 19, 1, 15, 5, 6, 11]
+    (ids, mask), summand = padded(lengths), torch.randn(11, 1, 16)
+    plain, found = encoder(ids, mask), encoder(ids, mask, at=at, change=lambda h, rows: h + summand[rows])
+    for i, length in enumerate(lengths):
+        h = encoder.bert.embeddings(ids[i : i + 1, :length])
+        for place, layer in enumerate(encoder.bert.encoder.layer):
+            h = layer(h + summand[i] if place == at else h)
+        torch.testing.assert_close(found[i, :length], h[0], atol=1e-4, rtol=1e-3)
+    assert not found[~mask].any()
+    torch.testing.assert_close(encoder(ids, mask), plain)  # nothing of it stays
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @torch.inference_mode()
 def test_no_synchronisation_on_cuda():
@@ -249,7 +265,9 @@ def test_no_synchronisation_on_cuda():
     torch.testing.assert_close(found.cpu(), on_host(ids, mask), atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", [name for name, system in SYSTEMS.items() if system.FINETUNED] + ["TFN", "GFN"])
+@pytest.mark.parametrize(
+    "name", [name for name, system in SYSTEMS.items() if system.FINETUNED] + ["TFN", "GFN", "MuLOT", "Coupled Mamba"]
+)
 def test_a_compared_system_trains_an_encoder_of_any_width(name, small):
     """From raw text and audio: the gradient reaches the encoder, which has a learning rate of its own."""
     raw = encode_corpus(corpus(), small, finetune=True)
