@@ -2,6 +2,7 @@
 
 from finelib.baselines import SYSTEMS
 from finelib.paper.table import Row
+from finelib.runs import presets
 
 OWN = (
     "Your file is not the published one of the corpus it was read as: its rows are no result on that corpus and not "
@@ -35,6 +36,7 @@ def _of_corpora(number: int, rows: list[Row]) -> tuple[str, ...]:
             "All systems share one protocol: data, seeds, epochs, selection. In the smoke and demo presets all are "
             f"small; some get audio and video averaged over stretches: {', '.join(averaging)}; some every modality: "
             f"{', '.join(stepped)}. CubeMLP's demo size was chosen with test scores of seeds 0 and 1 in sight. "
+            f"They train {', '.join(presets.WHERE_PRINTED)} only for the tables that print them. "
             "Planted data hide the factors in few frames, which attention can find; a system that averages frames or "
             "reads the last one cannot."
         )
