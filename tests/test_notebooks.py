@@ -245,6 +245,7 @@ def test_the_data_notebook_reads_the_source_that_it_is_given(tmp_path):
     said = json.dumps(nbformat.read(target, 4).cells[-1].outputs)
     assert "CMU-MOSI, counted on reading" in said and "train.A.inf" in said and "image/png" in said
     assert "found a web page" in said and "CMU-MOSEI: looked for" in said and "UR-FUNNY: looked in" in said
+    assert "your file, read as CMU-MOSI" in said and "TO DECIDE" in said
 
 
 def test_papermill_stops_at_a_misspelt_parameter(tmp_path):
