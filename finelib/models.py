@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from finelib.baselines import SYSTEMS
+from finelib.baselines import SYSTEMS, subset_codes
 from finelib.baselines.encoder_alone import EncoderAlone
+from finelib.baselines.subset_codes import FineWithSubsetCodes, SubsetCodesConfig
 from finelib.baselines.variants import VARIANTS, VariantConfig
 from finelib.config import EncoderConfig, FineConfig, TrainConfig
 from finelib.data.features import Corpus
@@ -88,10 +89,12 @@ def system_config(name: str, corpus: Corpus) -> tuple[Any, TrainConfig]:
     """
     if name == "FINE":
         settings, train = FineConfig(), TrainConfig()
+    elif name == subset_codes.NAME:
+        settings, train = SubsetCodesConfig(), TrainConfig(**subset_codes.TRAIN)
     elif name in SYSTEMS:
         settings, train = SYSTEMS[name].Config(), TrainConfig(**SYSTEMS[name].TRAIN)
     else:
-        names = ["FINE", *SYSTEMS]
+        names = ["FINE", subset_codes.NAME, *SYSTEMS]
         raise ValueError(f"system {name!r}: unknown, expected one of {', '.join(names)}{nearest(name, names)}")
     modalities = tuple(m for m in settings.modalities if m in corpus.modalities)
     return replace(settings, modalities=modalities), train
@@ -105,7 +108,8 @@ def model_class(config: Any) -> type[nn.Module]:
     """
     if isinstance(config, VariantConfig):
         return VARIANTS[config.variant]
-    models = {FineConfig: FINE, EncoderConfig: EncoderAlone} | {s.Config: s.Model for s in SYSTEMS.values()}
+    models = {FineConfig: FINE, SubsetCodesConfig: FineWithSubsetCodes, EncoderConfig: EncoderAlone}
+    models |= {s.Config: s.Model for s in SYSTEMS.values()}
     if type(config) not in models:
         raise TypeError(f"build: {type(config).__name__} is no model's configuration")
     return models[type(config)]
