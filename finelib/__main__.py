@@ -18,11 +18,11 @@ from filelock import FileLock, Timeout
 from finelib.config import RunSpec
 from finelib.data import sources
 from finelib.data.corpora import CORPORA, nearest
-from finelib.paper import claims, tables
+from finelib.paper import claims, objective, tables
 from finelib.runs import experiment, presets
 from finelib.runs.options import ROOT, Options, check_parameter, parse
 from finelib.scale import cluster, processes
-from finelib.study import identifiability
+from finelib.study import identifiability, terms
 
 NOTEBOOKS = ROOT / "notebooks"
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
@@ -45,6 +45,7 @@ class Result:
         tables: the tables it builds.
         notebook: its file in notebooks/, "" for a table alone.
         parameters: what the notebook is given beside the options.
+        build: what makes a study that is neither; it has a command of its own and is made only when asked for.
     """
 
     corpora: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class Result:
     tables: tuple[int, ...] = ()
     notebook: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
+    build: Callable[[], object] | None = None
 
 
 def results(options: Options) -> dict[str, Result]:
@@ -66,16 +68,12 @@ def results(options: Options) -> dict[str, Result]:
     def corpus(name: str) -> Result:
         return Result((name,), lambda: presets.specs(name, options), parameters={"corpus": name})
 
-    def terms() -> list[RunSpec]:
-        whole, controls = presets.term_study(options)
-        return whole + [spec for runs in controls.values() for spec in runs]
-
     notebooks = {
         "00_start_here": Result(),
         "01_method_walkthrough": Result(),
         "02_data": Result(),
         **{f"03_corpus_{name}": corpus(name) for name in CORPORA},
-        "04_terms": Result(("mosi",), terms),
+        "04_terms": Result((ablated,), lambda: [s for runs in terms.run_specs(options).values() for s in runs]),
         "05_tables_1_to_4": built(1, 2, 3, 4),
         "06_real_mosi": Result(),
         "07_table_5_modalities": built(5),
@@ -86,11 +84,18 @@ def results(options: Options) -> dict[str, Result]:
         "12_audit": Result(),
         "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),
     }
-    return {f"table{number}": built(number) for number in corpus_of} | {
-        name: replace(result, notebook=name.removesuffix("".join(f"_{v}" for v in result.parameters.values())))
-        for name, result in notebooks.items()
-        if NOTEBOOKS.is_dir()  # they are no part of an installed package
+    studies = {
+        objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options))
     }
+    return (
+        {f"table{number}": built(number) for number in corpus_of}
+        | studies
+        | {
+            name: replace(result, notebook=name.removesuffix("".join(f"_{v}" for v in result.parameters.values())))
+            for name, result in notebooks.items()
+            if NOTEBOOKS.is_dir()  # they are no part of an installed package
+        }
+    )
 
 
 def asked_for(only: str, found: dict[str, Result]) -> list[str]:
@@ -117,7 +122,7 @@ def select(options: Options, only: str | None) -> dict[str, Result]:
         Usage: an unknown name, or nothing is left.
     """
     found = results(options)
-    wanted = list(found) if only is None else asked_for(only, found)
+    wanted = [name for name in found if not found[name].build] if only is None else asked_for(only, found)
     if only is None and options.source.startswith("public"):
         wanted = [name for name in wanted if 6 not in found[name].tables]  # a hundred runs: only when asked for
     missing = {name: said for name in CORPORA if (said := sources.available(name, options.source))}
@@ -241,6 +246,8 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
     for name, result in [(name, result) for name, result in chosen.items() if not result.notebook]:
         for number in set(result.tables) - made:
             tables.build_table(number, options)
+        if result.build:
+            result.build()
         print("\n" + (options.figures / f"{name}.md").read_text())
     print(f"claims: {claims.write_claims(options)}")
     from finelib.views import report  # draws, so slow to import; processes that train import this module

@@ -53,6 +53,7 @@ class FineConfig:
         critic, critic_width, critic_layers: "dot" or "concat"; hidden width and hidden layers.
         lambda_up, lambda_cl, lambda_aux, beta_mi: weights of Eq. 14.
         weight_sha, weight_uni, weight_recon, weight_str, weight_utr: weights inside Eq. 12 (all 1 there).
+        average_terms: average I_sha, I_uni, I_str, I_utr over pairs or modalities, where Eq. 3-5 write sums.
         str_negatives: "same_bin" (Eq. 10) or "batch" (FactorCL).
         club_diagonal: count the positive pairs in NCE-CLUB's marginal mean, as FactorCL does.
         symmetric: average InfoNCE over both directions.
@@ -88,6 +89,7 @@ class FineConfig:
     weight_recon: float = 1.0
     weight_str: float = 1.0
     weight_utr: float = 1.0
+    average_terms: bool = False
     str_negatives: str = "same_bin"
     club_diagonal: bool = False
     symmetric: bool = True
@@ -116,7 +118,8 @@ class TrainConfig:
         keep_last: keep the last epoch's weights instead of those with the smallest dev MAE, and do not stop early.
         batch_size, accumulate: utterances per step and steps per update.
         bucket: make batches of utterances of like length, for systems whose cost grows with the square of it.
-        lr, lr_critic, lr_text: learning rates of the model, of the NCE-CLUB critics, of a fine-tuned text encoder.
+        lr, lr_text: learning rates of the model, of a fine-tuned text encoder.
+        critic_speed: learning rate of the NCE-CLUB critics, as a multiple of ``lr``.
         weight_decay: AdamW's, on matrices only.
         warmup: share of all updates over which the rate rises linearly; it then falls along a cosine.
         clip: largest gradient norm, of the model and of the critics separately.
@@ -133,8 +136,8 @@ class TrainConfig:
     accumulate: int = 1
     bucket: bool = False
     lr: float = 1e-3
-    lr_critic: float = 1e-3
     lr_text: float = 5e-5
+    critic_speed: float = 5.0
     weight_decay: float = 0.01
     warmup: float = 0.1
     clip: float = 1.0

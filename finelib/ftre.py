@@ -119,7 +119,7 @@ class MutualInformation(nn.Module):
     The critics of I_sha and I_utr are trained with the encoders, since both raise the same bound. Those of the
     NCE-CLUB terms I_uni and I_str are trained by InfoNCE on detached features ("critic" in the result), while the
     terms themselves score with frozen critics; one backward pass then gives each side its own gradient. Tokens are
-    averaged and normalised before they are scored (``pool``). Sums over pairs and over modalities are averages here.
+    averaged and normalised before they are scored (``pool``). A term is the sum over pairs or modalities (``over``).
 
     A term whose features a variant lacks is 0, and so are the pairwise terms of a single modality.
 
@@ -171,7 +171,8 @@ class MutualInformation(nn.Module):
         """The terms of L_MI (Eq. 12), their sum and the critics' own loss.
 
         Returns:
-            "I_sha", "I_uni", "I_str", "I_utr" in nats, "L_recon", "L_MI", and "critic".
+            "I_sha", "I_uni", "I_str" (over all pairs) and "I_utr" (over all modalities) in nats, "L_recon", "L_MI",
+            and "critic".
         """
         y = ((label - self.label_center) / self.label_scale)[:, None]  # (B, 1)
         zero = y.new_zeros(())
@@ -215,14 +216,14 @@ class MutualInformation(nn.Module):
     def i_sha(self, shared: Float[Tensor, "M B w"]) -> Float[Tensor, ""]:
         """I_sha (Eq. 7): InfoNCE between the shared features of each pair, to be maximised."""
         scores = self.critics["I_sha"](shared[self.left], shared[self.right])  # (P, B, B)
-        return info_nce(scores, symmetric=self.config.symmetric).mean()
+        return self.over(info_nce(scores, symmetric=self.config.symmetric))
 
     def i_uni(self, unique: Float[Tensor, "M B w"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """I_uni (Eq. 8): NCE-CLUB between the unique features of each pair, to be minimised; its critics' loss."""
         critic, x, y = self.critics["I_uni"], unique[self.left], unique[self.right]  # (P, B, w)
         value = nce_club(frozen(critic, x, y), include_diagonal=self.config.club_diagonal)
         own = info_nce(critic(x.detach(), y.detach()), symmetric=self.config.symmetric)
-        return value.mean(), -own.mean()
+        return self.over(value), -self.over(own)
 
     def i_str(
         self, str_: Float[Tensor, "M B w"], y_str: Float[Tensor, "B ds"], same_class: Bool[Tensor, "B B"]
@@ -236,12 +237,16 @@ class MutualInformation(nn.Module):
         main, own = _beside(str_, y_str.detach()), _beside(str_.detach(), y_str)  # (M, B, w + ds)
         value = nce_club(frozen(critic, main[self.left], main[self.right]), negatives, c.club_diagonal)
         bound = info_nce(critic(own[self.left], own[self.right]), negatives, c.symmetric)
-        return value.mean(), -bound.mean()
+        return self.over(value), -self.over(bound)
 
     def i_utr(self, utr: Float[Tensor, "M B w"], y: Float[Tensor, "B 1"]) -> Float[Tensor, ""]:
         """I_utr (Eq. 11): InfoNCE between each modality's UTR features and its encoded label, to be maximised."""
         encoded = self.label_unique(y.expand(len(utr), -1, -1))  # (M, B, du)
-        return info_nce(self.critics["I_utr"](utr, encoded), symmetric=self.config.symmetric).mean()
+        return self.over(info_nce(self.critics["I_utr"](utr, encoded), symmetric=self.config.symmetric))
+
+    def over(self, values: Float[Tensor, "P"]) -> Float[Tensor, ""]:
+        """What a term is of its values for each pair or modality: their sum (Eq. 3-5), or their mean (ours)."""
+        return values.mean() if self.config.average_terms else values.sum()
 
 
 def reconstruction_loss(features: FTREOutput) -> Float[Tensor, ""]:

@@ -24,7 +24,7 @@ HEADS, DROPOUT = 4, 0.1  # of Q-Formers and fusion; dropout on their residual br
 W, D_Y, D_CRITIC = 128, 32, 128  # w of STR and UTR; d_s = d_u of encoded labels; width of the critics
 TAU, ALPHA, MINIMUM = 0.1, 0.7, 8  # Eq. 13: temperature; a sub-queue's share of its class, its least size
 LAMBDA_UP, LAMBDA_CL, LAMBDA_AUX, BETA_MI = 0.4, 1.0, 0.2, 0.5  # Eq. 14
-LR, WEIGHT_DECAY, CLIP = 1e-3, 0.01, 1.0
+LR, CRITIC_SPEED, WEIGHT_DECAY, CLIP = 1e-3, 5, 0.01, 1.0  # critics learn at CRITIC_SPEED * LR
 
 
 def mlp(width_in, hidden, width_out):
@@ -122,12 +122,7 @@ def frozen(critic, x, y):
     return torch.func.functional_call(critic, {name: p.detach() for name, p in critic.named_parameters()}, (x, y))
 
 
-# --- Eq. 12: L_MI = -I_sha + I_uni + L_recon + I_str - I_utr ----------------------------------------------------------
-def over(values):
-    """A term of all pairs, or of all modalities: here the mean, where Eq. 3-5 write a sum."""
-    return sum(values) / len(values)
-
-
+# --- Eq. 12: L_MI = -I_sha + I_uni + L_recon + I_str - I_utr, the I summed over pairs and modalities as in Eq. 3-5 ----
 def pooled(features):
     """{m: (B, l, .)} -> {m: (B, .)}: mean tokens, normalised, or an encoder could win by inflating its features."""
     return {m: F.layer_norm(x.mean(1), x.shape[-1:]) for m, x in features.items()}
@@ -149,10 +144,10 @@ class MutualInformation(nn.Module):
         given = {m: torch.cat([x, y_str.detach()], -1) for m, x in str_.items()}  # [X_m^str; Y^str]
         same = classes[:, None] == classes  # (B, B): Eq. 10 draws its negatives from p(x | y), so from the same class
         batch = torch.ones_like(same)  # the others draw theirs from p(x)
-        I_sha = over([info_nce(self.sha[m + n](s[m], s[n]), batch) for m, n in PAIRS])  # Eq. 7
-        I_uni = over([nce_club(frozen(self.uni[m + n], u[m], u[n]), batch) for m, n in PAIRS])  # Eq. 8
-        I_str = over([nce_club(frozen(self.str_[m + n], given[m], given[n]), same) for m, n in PAIRS])  # Eq. 10
-        I_utr = over([info_nce(self.utr[m](utr[m], y_utr[m]), batch) for m in MODALITIES])  # Eq. 11
+        I_sha = sum(info_nce(self.sha[m + n](s[m], s[n]), batch) for m, n in PAIRS)  # Eq. 7
+        I_uni = sum(nce_club(frozen(self.uni[m + n], u[m], u[n]), batch) for m, n in PAIRS)  # Eq. 8
+        I_str = sum(nce_club(frozen(self.str_[m + n], given[m], given[n]), same) for m, n in PAIRS)  # Eq. 10
+        I_utr = sum(info_nce(self.utr[m](utr[m], y_utr[m]), batch) for m in MODALITIES)  # Eq. 11
         lowered = I_uni.clamp(min=0) + I_str.clamp(min=0)  # an estimate below 0 is its critic's fault
         L_recon = sum(out.L_recon.values()) / 3
         L_MI = -I_sha + lowered + L_recon - I_utr
@@ -160,8 +155,8 @@ class MutualInformation(nn.Module):
         # Y^str would forget the label.
         u = {m: x.detach() for m, x in u.items()}
         given = {m: torch.cat([x.detach(), y_str], -1) for m, x in str_.items()}
-        uni = over([info_nce(self.uni[m + n](u[m], u[n]), batch) for m, n in PAIRS])
-        con = over([info_nce(self.str_[m + n](given[m], given[n]), same) for m, n in PAIRS])
+        uni = sum(info_nce(self.uni[m + n](u[m], u[n]), batch) for m, n in PAIRS)
+        con = sum(info_nce(self.str_[m + n](given[m], given[n]), same) for m, n in PAIRS)
         return dict(I_sha=I_sha, I_uni=I_uni, I_str=I_str, I_utr=I_utr, L_recon=L_recon, L_MI=L_MI, critic=-uni - con)
 
 
@@ -241,10 +236,10 @@ class FINE(nn.Module):
 
 
 # --- one step of training: the critics are clipped apart from all else ------------------------------------------------
-def adamw(parameters):
+def adamw(parameters, rate):
     matrices, vectors = ([p for p in parameters if (p.ndim > 1) == wanted] for wanted in (True, False))
     groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=LR, weight_decay=WEIGHT_DECAY)
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=WEIGHT_DECAY)
 
 
 def make_optimisers(model):
@@ -252,7 +247,7 @@ def make_optimisers(model):
     mi = model.information
     critics = [p for part in (mi.uni, mi.str_, mi.label_shared) for p in part.parameters()]
     others = [p for p in model.parameters() if all(p is not q for q in critics)]
-    return adamw(others), adamw(critics)
+    return adamw(others, LR), adamw(critics, CRITIC_SPEED * LR)
 
 
 def step(model, optimisers, frames, mask, label):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from finelib import metrics
 from finelib.config import TrainConfig
 from finelib.data.features import Batch, Corpus, ResidentSplit, Split, cut_batches
+from finelib.layers import StackedLayerNorm
 
 EVALUATION_BATCH = 128
 PRECISIONS = ("float32", "bfloat16")
@@ -241,15 +242,20 @@ def resident(model: nn.Module, split: Split, device: torch.device) -> ResidentSp
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with groups of their own for the NCE-CLUB critics and the text encoder; decay on matrices only."""
+    """AdamW with groups of their own for the NCE-CLUB critics and the text encoder; decay on matrices only.
+
+    Biases and gains of norms are no matrices, though those of stacked layers have an axis for the stack.
+    """
     role = {id(p): "critic" for p in model.critic_parameters()} if hasattr(model, "critic_parameters") else {}
     if model.inputs.text_encoder is not None:
         role |= {id(p): "text" for p in model.inputs.text_encoder.parameters()}
-    rates = {"model": config.lr, "critic": config.lr_critic, "text": config.lr_text}
+    rates = {"model": config.lr, "critic": config.critic_speed * config.lr, "text": config.lr_text}
+    gains = {id(module.weight) for module in model.modules() if isinstance(module, StackedLayerNorm)}
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((role.get(id(parameter), "model"), parameter.ndim > 1), []).append(parameter)
+            is_matrix = parameter.ndim > 1 and not name.endswith("bias") and id(parameter) not in gains
+            groups.setdefault((role.get(id(parameter), "model"), is_matrix), []).append(parameter)
     settings = []
     for (name, is_matrix), members in groups.items():
         rate = {"lr": rates[name], "peak_lr": rates[name], "weight_decay": config.weight_decay if is_matrix else 0.0}

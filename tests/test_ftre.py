@@ -112,8 +112,8 @@ def test_pairwise_terms_equal_a_loop_over_pairs_of_unpadded_features():
         str_.append(nce_club(scores, same))
         own.append(-info_nce(scores, same))
     for name, values in (("I_sha", sha), ("I_uni", uni), ("I_str", str_)):
-        torch.testing.assert_close(terms[name], sum(values) / 3)
-    torch.testing.assert_close(terms["critic"], sum(own) / 3)
+        torch.testing.assert_close(terms[name], sum(values))
+    torch.testing.assert_close(terms["critic"], sum(own))
 
 
 def test_label_term_equals_a_loop_over_modalities():
@@ -123,7 +123,19 @@ def test_label_term_equals_a_loop_over_modalities():
         first, last = information.label_unique[0], information.label_unique[2]
         y = F.gelu(LABEL[:, None] / 3 * first.weight[i] + first.bias[i]) @ last.weight[i] + last.bias[i]
         values.append(info_nce(plain_scores(information.critics["I_utr"], i, pooled(features.utr[m]), y)))
-    torch.testing.assert_close(information(features, LABEL, CLASSES)["I_utr"], sum(values) / 3)
+    torch.testing.assert_close(information(features, LABEL, CLASSES)["I_utr"], sum(values))
+
+
+@pytest.mark.parametrize(("modalities", "pairs"), [("TAV", 3), ("TA", 1), ("V", 0)])
+def test_averaged_terms_are_the_sums_over_the_number_of_pairs_or_modalities(modalities, pairs):
+    features = make_features(modalities)
+    summed, averaged = (make_information(modalities, average_terms=flag) for flag in (False, True))
+    averaged.load_state_dict(summed.state_dict())
+    of_sum, of_mean = (each(features, LABEL, CLASSES) for each in (summed, averaged))
+    for name in ("I_sha", "I_uni", "I_str", "critic"):
+        torch.testing.assert_close(of_mean[name] * max(pairs, 1), of_sum[name])
+    torch.testing.assert_close(of_mean["I_utr"] * len(modalities), of_sum["I_utr"])
+    assert torch.equal(of_mean["L_recon"], of_sum["L_recon"])
 
 
 def test_only_same_bin_negatives_depend_on_the_classes():

@@ -10,7 +10,7 @@ import pytest
 from finelib import __main__ as main
 from finelib.baselines import SYSTEMS
 from finelib.data.corpora import CORPORA
-from finelib.runs import presets
+from finelib.paper import objective
 from finelib.runs.options import PRESETS, ROOT, Options, check_parameter
 from finelib.study import identifiability
 
@@ -162,8 +162,8 @@ def test_public_data_are_one_corpus(capsys, monkeypatch):
 def test_a_folder_with_one_corpus_gives_its_results_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(main.sources, "available", lambda corpus, source: None if corpus == "mosei" else "not there")
     chosen = main.select(Options(source=str(tmp_path)), None)
-    assert {"table2", "table5", "table6", "03_corpus_mosei", "09_figure_5", "00_start_here"} < chosen.keys()
-    assert not {"table1", "03_corpus_mosi", "04_terms", "05_tables_1_to_4", "13_compare"} & chosen.keys()
+    assert {"table2", "table5", "table6", "03_corpus_mosei", "04_terms", "09_figure_5", "00_start_here"} < chosen.keys()
+    assert not {"table1", "03_corpus_mosi", "05_tables_1_to_4", "13_compare"} & chosen.keys()
 
 
 def test_claims_need_no_runs(monkeypatch):
@@ -173,14 +173,20 @@ def test_claims_need_no_runs(monkeypatch):
 def test_plan_names_each_run_once_and_the_controls(monkeypatch):
     monkeypatch.setattr(main.tables.sources, "available", lambda corpus, source: None if source == "planted" else "no")
     options = Options(preset="smoke")
-    plan = main.planned_runs(main.results(options))
+    plan = main.planned_runs(main.select(options, None))
     assert len(set(plan)) == len(plan)
-    whole, controls = presets.term_study(options)
-    assert set(whole) | {spec for runs in controls.values() for spec in runs} <= set(plan)
     of_tables = {spec for number in (5, 6) for spec in main.tables.table_specs(number, options)}
     assert of_tables <= set(plan)
     sweeps = (len(identifiability.BETA) + len(identifiability.BATCH)) * identifiability.SWEEP_SEEDS
-    assert len(plan) == 4 * 2 * (1 + len(SYSTEMS)) + (1 + len(presets.CONTROLS)) * 2 + len(of_tables) + sweeps
+    assert len(plan) == 4 * 2 * (1 + len(SYSTEMS)) + len(of_tables) + sweeps
+
+
+def test_the_study_of_the_objective_is_made_when_asked_for_alone(monkeypatch):
+    assert "objective" not in main.select(Options(), None)
+    chosen = main.select(Options(), "objective")
+    assert main.planned_runs(chosen) == objective.specs(Options())
+    monkeypatch.setattr(objective, "build", lambda options: options)
+    assert chosen["objective"].build() == Options()
 
 
 # -------------------------------------------------------------------------------------- what is executed

@@ -81,8 +81,8 @@ def test_losses_and_gradients_are_finite_and_in_their_bounds(name, config):
         terms["total"].backward()
         assert all(bool(value.isfinite()) for value in terms.values()), terms
         assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
-        bound = math.log(len(batch)) + 1e-4
-        assert all(float(terms[name]) <= bound for name in ("I_sha", "I_utr"))  # InfoNCE, averaged
+        bound = 3 * math.log(len(batch)) + 1e-4  # of InfoNCE over three pairs, and over three modalities
+        assert all(float(terms[name]) <= bound for name in ("I_sha", "I_utr"))
         assert float(terms["L_aux"]) >= 1 - 1e-4 and float(terms["L_CL"]) >= -1e-4
 
 

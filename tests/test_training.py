@@ -170,12 +170,15 @@ def test_rate_rises_linearly_then_falls_to_zero():
 
 def test_optimiser_groups(corpus):
     model = build(SMALL, corpus)
-    optimiser = training.make_optimiser(model, TrainConfig(lr=1.0, lr_critic=2.0))
+    optimiser = training.make_optimiser(model, TrainConfig(lr=0.5, critic_speed=4.0))
     critics = {id(p) for p in model.critic_parameters()}
     members = [(id(p), group) for group in optimiser.param_groups for p in group["params"]]
     assert len({i for i, _ in members}) == len(members) == len(list(model.parameters()))
     assert all((group["peak_lr"] == 2.0) == (i in critics) for i, group in members)
-    assert all(p.ndim > 1 for g in optimiser.param_groups if g["weight_decay"] for p in g["params"])
+    decayed = {id(p) for g in optimiser.param_groups if g["weight_decay"] for p in g["params"]}
+    norms = {id(p) for m in model.modules() if "Norm" in type(m).__name__ for p in m.parameters()}
+    for name, p in model.named_parameters():
+        assert (id(p) in decayed) == ("bias" not in name and id(p) not in norms), name
 
 
 def test_build_refuses_a_modality_that_is_not_there(corpus):

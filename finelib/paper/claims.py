@@ -51,6 +51,11 @@ def loses(*without: str) -> tuple:
     return ask(by_print.drop, 6, list(without)), ask(measured.higher, 6, "FINE", list(without))
 
 
+def loses_terms(*without: str) -> tuple:
+    """``loses``, of rows that leave terms of L_MI out: measured in each form of L_MI."""
+    return ask(by_print.drop, 6, list(without)), ask(measured.higher_in_each_form, list(without))
+
+
 ACC2_F1, PARTS = ["acc2_nonzero", "f1_nonzero"], ["V", "A", "T", "V + A", "V + T", "A + T"]
 # id of a claim -> its rule on the printed tables, and its rule on what was measured, to be given ``Results``
 RULES: dict[str, tuple[partial | None, partial | None]] = {
@@ -82,9 +87,9 @@ RULES: dict[str, tuple[partial | None, partial | None]] = {
     "ftre_needed": loses("w/o FTRE"),
     "sota_without_task": (ask(by_print.above_existing, 6, "w/o I_str, I_utr", [*ACC2_F1, "acc7"]), None),
     "task_terms_alone": (ask(by_print.above_existing, 6, "w/o I_sha, I_uni", [*ACC2_F1, "acc7"], False), None),
-    "both_branches": loses("w/o I_sha, I_str", "w/o I_uni, I_utr"),
-    "redundancy": (None, ask(measured.higher, 6, "FINE", ["w/o I_uni, I_str"], "redundancy")),
-    "complementarity": (None, ask(measured.higher, 6, "FINE", ["w/o I_utr"], "complementary")),
+    "both_branches": loses_terms("w/o I_sha, I_str", "w/o I_uni, I_utr"),
+    "redundancy": (None, ask(measured.higher_in_each_form, ["w/o I_uni, I_str"], "redundancy")),
+    "complementarity": (None, ask(measured.higher_in_each_form, ["w/o I_utr"], "complementary")),
     "queue_over_batch": above(6, "DCQ (SCL)", ["w/o DCQ + SCL"]),
     "accon_over_supcon": above(6, "FINE", ["DCQ (SCL)"]),
     "queue_contributes": loses("w/o DCQ"),

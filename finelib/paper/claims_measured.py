@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from finelib.baselines import SYSTEMS
-from finelib.paper import ablations, printed, significance
+from finelib.paper import ablations, objective, printed, significance
 from finelib.paper.claims_printed import one_more
 from finelib.paper.printed import COLUMNS
 from finelib.paper.table import Row, read
@@ -30,14 +30,17 @@ class Results:
     options: Options
     data: str
 
-    def rows(self, number: int, design: str | None = None) -> dict[str, Row]:
-        """name -> measured row of a table; of planted tables those of one design, else of the table's own."""
-        path = self.options.figures / f"table{number}.json"
+    def rows(self, number: int, design: str | None = None, form: str = "") -> dict[str, Row]:
+        """name -> measured row of a table; of planted tables those of one design, else of the table's own.
+
+        With a form of L_MI (``objective.FORMS``), the rows of Table 6 that were trained in that form.
+        """
+        path = self.options.figures / f"{objective.NAME if form else f'table{number}'}.json"
         if not path.exists():
             return {}
         wanted = MAIN_DESIGN.get(number, "") if design is None and self.data == "planted" else design or ""
         rows = [row for row in read(path).rows if row.data == self.data and row.kind == "system"]
-        return {row.name: row for row in rows if design_of(row) == wanted}
+        return {row.name: row for row in rows if design_of(row) == wanted and f": {form}" in row.block}
 
     def read(self, name: str) -> dict | None:
         """The content of figures/NAME.json if it is of this kind of data."""
@@ -82,6 +85,19 @@ def higher(results: Results, table: int, row: str, than: list[str] | str, design
     if than == "printed":
         than = [v.name for v in ablations.COMPONENT_ROWS if v.kind == ablations.PRINTED and v.name != row]
     return _pairs(results, table, [(row, other) for other in than], design)
+
+
+def higher_in_each_form(results: Results, than: list[str], design: str | None = None) -> Verdict:
+    """FINE's Corr is above that of these rows of Table 6, which leave terms of L_MI out.
+
+    The verdict is on L_MI as printed. The sentence also has the verdicts on its other forms, where they were measured.
+    """
+    found = higher(results, 6, "FINE", than, design)
+    for form in list(objective.FORMS)[1:]:
+        other = _pairs(results, 6, [("FINE", row) for row in than], design, form)
+        if other.verdict != NOT_RUN:
+            found = replace(found, says=f"{found.says}; {form}: {other.verdict} ({other.says})")
+    return found
 
 
 def lower_than_all(results: Results, table: int, rows: list[str], others: list[str]) -> Verdict:
@@ -143,9 +159,11 @@ def finding(results: Results, file: str, names: list[str]) -> Verdict:
     return all_must_hold(parts)
 
 
-def _pairs(results: Results, table: int, pairs: list[tuple[str, str]], design: str | None = None) -> Verdict:
+def _pairs(
+    results: Results, table: int, pairs: list[tuple[str, str]], design: str | None = None, form: str = ""
+) -> Verdict:
     """Of each pair of rows the first has the higher Corr."""
-    measured = results.rows(table, design)
+    measured = results.rows(table, design, form)
     if not measured:
         return Verdict(NOT_RUN, f"not measured in Table {table}")
     missing = [name for pair in pairs for name in pair if name not in measured]

@@ -55,15 +55,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper with what was measured beside it."""
+    """A table of the paper with what was measured beside it, or measured rows alone under a subject of their own."""
 
     number: int
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    subject: str = ""
 
     @property
     def title(self) -> str:
-        return f"{SUBJECTS[self.number]}: printed and measured results"
+        return self.subject or f"{SUBJECTS[self.number]}: printed and measured results"
 
     @property
     def blocks(self) -> dict[str, list[Row]]:
@@ -97,8 +98,8 @@ class Table:
         return render(self, "html")
 
 
-def write(table: Table, folder: Path) -> None:
-    """Write all five forms; each file is replaced in one move."""
+def write(table: Table, folder: Path, name: str = "") -> None:
+    """Write all five forms, NAME.json and so on, by default tableN.json; each file is replaced in one move."""
     folder.mkdir(parents=True, exist_ok=True)
     made_by = {"git_revision": git_revision(), "versions": versions()}
     content = {"table": table.number, "title": table.title, "notes": table.notes, "provenance": made_by}
@@ -106,7 +107,7 @@ def write(table: Table, folder: Path) -> None:
     texts = {"json": json.dumps(content, indent=1), "csv": _csv(table)}
     texts |= {form: render(table, form) for form in ("md", "tex", "html")}
     for form, text in texts.items():
-        write_atomically(folder / f"table{table.number}.{form}", text)
+        write_atomically(folder / f"{name or f'table{table.number}'}.{form}", text)
 
 
 def read(path: Path) -> Table:

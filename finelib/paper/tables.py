@@ -141,7 +141,7 @@ def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about
     for name, group in records.items():
         difference = compared.get(name)
         shown = extra[name] | comparisons.columns(difference)
-        rows.append(system_row(group, corpus, title, differences=difference, extra=shown, **used))
+        rows.append(system_row(name, group, corpus, title, differences=difference, extra=shown, **used))
     return rows + reference_rows(corpus, title, **used)
 
 
@@ -182,12 +182,12 @@ def subset_oracles(corpus: Corpus, design: str) -> dict[tuple[str, ...], float]:
     return found
 
 
-def system_row(runs: list[RunRecord], corpus: Corpus, block: str, **more) -> Row:
+def system_row(name: str, runs: list[RunRecord], corpus: Corpus, block: str, **more) -> Row:
     """The row of one system: mean over its seeds."""
     first, ids = runs[0], tuple(run.id for run in runs)
     scores = _intervals([run.test for run in runs])
     told = {"encoder": first.encoder, "modalities": " + ".join(first.modalities), "block": block}
-    return Row(first.name, "system", corpus.kind, **told, measured=scores, runs=ids, **more)
+    return Row(name, "system", corpus.kind, **told, measured=scores, runs=ids, **more)
 
 
 def reference_rows(corpus: Corpus, block: str, **more) -> list[Row]:

@@ -52,7 +52,7 @@ def candidates(spec: RunSpec, count: int) -> list[RunSpec]:
             break
         changes = {field: draw.choice(values) for field, values in space(spec.model_config).items()}
         rate = {field: draw.choice(values) for field, values in TRAINING.items()}
-        train = replace(spec.train, **rate, lr_critic=rate["lr"])
+        train = replace(spec.train, **rate)
         candidate = replace(spec, model_config=replace(spec.model_config, **changes), train=train)
         if candidate not in found:
             found.append(candidate)

@@ -16,7 +16,8 @@ from finelib.contrastive import DynamicContrastiveQueue, contrastive_loss
 from finelib.data.features import Corpus, ResidentSplit
 from finelib.fine import FINE
 from finelib.mutual_information import DotCritic, info_nce
-from finelib.runs import experiment, presets
+from finelib.paper import ablations
+from finelib.runs import experiment
 from finelib.runs.code import code_hash
 from finelib.runs.kept import kept
 from finelib.runs.options import Options
@@ -26,21 +27,38 @@ from finelib.study.seeding import seeded
 FOLDS, STEPS, BATCH, EVALUATION = 3, 200, 128, 256
 # what the definition of each term asks for
 RAISES = {"I_sha": True, "I_uni": False, "I_str": False, "I_utr": True, "L_aux": False, "L_CL": False}
+# term -> the row of Table 6 that is trained without it
+WITHOUT = {term: f"w/o {term}" for term in RAISES} | {"L_CL": "w/o DCQ"}
 KIND = {"I_sha": "shared", "I_uni": "unique", "I_str": "str_", "I_utr": "utr"}  # the features that a term is about
 
 
+def run_specs(options: Options) -> dict[str, list[RunSpec]]:
+    """Row of Table 6 -> its runs, the very ones of the table: FINE, and FINE without each term.
+
+    Raises:
+        ValueError: the source does not have the table's corpus.
+    """
+    blocks = ablations.blocks(6, options)
+    if not blocks:
+        raise ValueError(f"the terms' study: found no CMU-MOSEI in {options.source}, expected Table 6's corpus")
+    every = blocks[0].specs(options.seed_list)
+    return {row: every[row] for row in (ablations.FINE_ROW.name, *WITHOUT.values())}
+
+
 def term_effects(options: Options) -> dict[str, list[tuple[float, float]]]:
-    """For each term, its value with and without it in the objective, one pair per seed, on CMU-MOSI.
+    """For each term, its value with and without it in the objective, one pair per seed.
 
     Kept beside each run's record, so that it is measured once for the same runs.
     """
-    whole, controls = presets.term_study(options)
-    records = experiment.run_groups({"": whole, **controls}, options.out, options.jobs)
-    with_all = [_values(tuple(controls), record, spec) for record, spec in zip(records[""], whole, strict=True)]
-    effects = {}
-    for term, specs in controls.items():
-        without = [_values((term,), record, spec) for record, spec in zip(records[term], specs, strict=True)]
-        effects[term] = [(a[term], b[term]) for a, b in zip(with_all, without, strict=True)]
+    specs = run_specs(options)
+    records = experiment.run_groups(specs, options.out, options.jobs)
+
+    def values(row: str, terms: tuple[str, ...]) -> list[dict[str, float]]:
+        return [_values(terms, record, spec) for record, spec in zip(records[row], specs[row], strict=True)]
+
+    with_all, effects = values(ablations.FINE_ROW.name, tuple(WITHOUT)), {}
+    for term, row in WITHOUT.items():
+        effects[term] = [(a[term], b[term]) for a, b in zip(with_all, values(row, (term,)), strict=True)]
     return effects
 
 
@@ -54,7 +72,8 @@ def _values(terms: tuple[str, ...], record: RunRecord, spec: RunSpec) -> dict[st
 
 
 def measure_terms(terms: Sequence[str], model: FINE, corpus: Corpus) -> dict[str, float]:
-    """The terms' values: I_sha, I_uni, I_str, I_utr in nats, by fresh critics; L_aux and L_CL (full queue) on dev."""
+    """The terms' values: I_sha, I_uni, I_str, I_utr in nats a pair or modality, by fresh critics; L_aux and L_CL (full
+    queue) on dev."""
     train, found = _features(model, corpus, "train"), {}
     if {"L_aux", "L_CL"} & set(terms):
         valid = _features(model, corpus, "valid")

@@ -43,13 +43,20 @@ def training_curves(records: list[RunRecord]) -> Figure:
 
 
 def mi_estimates(records: list[RunRecord]) -> Figure:
-    """The four mutual-information estimates on train, in nats; InfoNCE cannot exceed log of the batch size."""
-    figure = _curves(records, ESTIMATES)
-    bound = math.log(records[0].config["train"]["batch_size"])
+    """The four mutual-information terms on train, in nats, as the objective has them: sums over pairs or modalities.
+
+    InfoNCE cannot exceed the log of the batch size for each pair or modality.
+    """
+    figure, config, count = _curves(records, ESTIMATES), records[0].config, len(records[0].modalities)
+    summands = {"I_sha": math.comb(count, 2), "I_utr": count}
+    if config["model"]["average_terms"]:
+        summands = dict.fromkeys(summands, 1)
     for axis, name in zip(figure.axes, ESTIMATES, strict=False):
-        if name in ("I_sha", "I_utr"):
+        if name in summands:
+            bound = summands[name] * math.log(config["train"]["batch_size"])
+            text = {"ha": "right", "va": "bottom", "transform": axis.get_yaxis_transform(), "color": "grey"}
             axis.axhline(bound, color="grey", linestyle="--", linewidth=1)
-            axis.text(0.98, bound, "log N", ha="right", va="bottom", transform=axis.get_yaxis_transform(), color="grey")
+            axis.text(0.98, bound, f"{summands[name]} log N".removeprefix("1 "), **text)
         axis.set_ylabel("nats")
     return figure
 

@@ -105,7 +105,7 @@ def assert_same(alone, together_):
 
 def test_seeds_together_end_as_each_does_alone(corpus):
     """Warm-up, clipping, decay, accumulated steps, an uneven last batch, dev selection."""
-    train = TrainConfig(epochs=2, batch_size=24, accumulate=2, lr=4e-3, lr_critic=2e-2, weight_decay=0.1)
+    train = TrainConfig(epochs=2, batch_size=24, accumulate=2, lr=4e-3, weight_decay=0.1)
     assert len(corpus.splits["train"]) % 24
     alone, at_once = both_ways(corpus, train)
     assert_same(alone, at_once)

@@ -10,6 +10,7 @@ import torch
 from finelib import models
 from finelib.data import planted
 from finelib.data.corpora import CORPORA
+from finelib.paper import tables
 from finelib.runs import presets
 from finelib.runs.options import Options
 from finelib.study import terms
@@ -54,8 +55,8 @@ def test_terms_measured_together_are_what_each_is_alone():
     corpus = planted.generate(replace(CORPORA["ch_sims"], sizes=(48, 12, 6)))
     torch.manual_seed(0)
     model = models.build(presets.SMALL, corpus).eval()
-    together = terms.measure_terms(tuple(presets.CONTROLS), model, corpus)
-    assert list(together) == list(presets.CONTROLS)
+    together = terms.measure_terms(tuple(terms.WITHOUT), model, corpus)
+    assert list(together) == list(terms.WITHOUT)
     for term in ("I_str", "I_utr", "L_aux", "L_CL"):
         assert terms.measure_terms([term], model, corpus) == {term: together[term]}
 
@@ -78,10 +79,29 @@ def test_values_are_kept_until_run_terms_or_code_change(tmp_path, monkeypatch):
 
 
 def test_effects_pair_the_runs_of_a_seed(monkeypatch):
-    whole, controls = presets.term_study(Options("smoke"))
-    records = {"": ["with 0", "with 1"]} | {term: [f"{term} 0", f"{term} 1"] for term in controls}
-    monkeypatch.setattr(terms.experiment, "run_groups", lambda specs, *_: {name: records[name] for name in specs})
+    monkeypatch.setattr(
+        terms.experiment, "run_groups", lambda specs, *_: {row: [f"{row} 0", f"{row} 1"] for row in specs}
+    )
     monkeypatch.setattr(terms, "_values", lambda names, record, spec: {term: f"{record}: {term}" for term in names})
     effects = terms.term_effects(Options("smoke"))
-    assert effects["I_uni"] == [("with 0: I_uni", "I_uni 0: I_uni"), ("with 1: I_uni", "I_uni 1: I_uni")]
+    assert effects["I_uni"] == [("FINE 0: I_uni", "w/o I_uni 0: I_uni"), ("FINE 1: I_uni", "w/o I_uni 1: I_uni")]
     assert list(effects) == list(terms.RAISES)
+
+
+def test_the_study_and_table_6_have_the_same_runs_each_without_one_term():
+    options = Options("smoke")
+    runs, table = terms.run_specs(options), tables.table_specs(6, options)
+    whole = runs["FINE"]
+    assert all(set(group) <= set(table) for group in runs.values())
+    taken = {"I_sha": "weight_sha", "I_uni": "weight_uni", "I_str": "weight_str", "I_utr": "weight_utr"}
+    taken |= {"L_aux": "lambda_aux", "L_CL": "lambda_cl"}
+    for term, row in terms.WITHOUT.items():
+        for spec, fine in zip(runs[row], whole, strict=True):
+            changed = {k for k, v in vars(spec.model_config).items() if v != getattr(fine.model_config, k)}
+            assert changed == {taken[term]} and getattr(spec.model_config, taken[term]) == 0
+            assert (spec.train, spec.data, spec.seed) == (fine.train, fine.data, fine.seed)
+
+
+def test_a_source_without_the_tables_corpus_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="found no CMU-MOSEI in .*, expected"):
+        terms.run_specs(Options(source=str(tmp_path)))
