@@ -5,10 +5,7 @@ set A of two modalities or more that m belongs to, UTR_m the number of A = {m}; 
 
     agreement   c_A^m = c_A^n for m, n in A                    takes out of STR what a modality has alone
     outside     c_A^m is independent of the tokens of n not in A    takes out of a code what others see too
-    L_codes     the label is linear in the sets' codes         takes out what the label does not need
-
-A set's code in L_codes is the mean over its members: given each member's own, the label could be read off the small
-differences of codes that agree, and a loud factor without meaning could keep its place (``study.subset_optima``).
+    L_codes     the label is linear in all the codes           takes out what the label does not need
 
 I_uni and I_str are dropped: "outside" holds the first in it, and the second works against shared factors of the label.
 Sizes: B utterances, M modalities, C codes, k numbers of a code, d' token width, w task width.
@@ -32,6 +29,14 @@ from finelib.inputs import Inputs
 
 NAME = "FINE with subset codes"
 TRAIN = {"epochs": 20, "keep_last": True}
+# what is measured without each of its parts: row -> change of the settings
+PARTS = {
+    "w/o agreement": {"weight_agreement": 0.0},
+    "w/o outside": {"weight_outside": 0.0},
+    "w/o label on the codes": {"weight_codes": 0.0},
+    "w/o ramp": {"ramp": 0.0},
+    "codes of 4 numbers": {"code_width": 4},
+}
 EPS = 1e-10  # of the norm of codes: with the usual 1e-5 they agree by becoming smaller than it
 Codes = Float[Tensor, "B C k"]
 
@@ -48,7 +53,8 @@ class SubsetCodesConfig(FineConfig):
     """
 
     dropout: float = 0.2
-    weight_sha: float = 9.0
+    weight_sha: float = 3.0
+    weight_utr: float = 1 / 3
     code_width: int = 1
     weight_agreement: float = 2.0
     weight_outside: float = 6.0
@@ -59,8 +65,8 @@ class SubsetCodesConfig(FineConfig):
 
 
 def subset_codes_of(fine: FineConfig, **change: object) -> SubsetCodesConfig:
-    """The settings with the sizes of a FINE, and our own dropout and weight of I_sha."""
-    own = {name: getattr(SubsetCodesConfig, name) for name in ("dropout", "weight_sha")}
+    """The settings of a FINE, with our own dropout and weights of I_sha and I_utr."""
+    own = {name: getattr(SubsetCodesConfig, name) for name in ("dropout", "weight_sha", "weight_utr")}
     return SubsetCodesConfig(**vars(fine) | own | change)
 
 
@@ -204,11 +210,9 @@ class FineWithSubsetCodes(FINE):
         count = [len(members) * (len(members) - 1) / 2 for _, _, members in pairs]
         self.register_buffer("share", 1 / torch.tensor(count))
         self.register_buffer("alone", torch.tensor([len(subset) == 1 for subset, _ in places]))
-        of_set = [[(subset == other) / len(subset) for other, _ in places] for subset in sets]
-        self.register_buffer("of_set", torch.tensor(of_set))  # (sets, C)
+        self.from_codes = nn.Linear(len(places) * config.code_width, 1)
         token_widths = {m: d for m, d in zip("TAV", config.width, strict=True) if m in self.modalities}
         self.outside = Outside(token_widths, config)
-        self.from_codes = nn.Linear(len(sets) * config.code_width, 1)
         self.training_size = sum(class_counts)
         self.register_buffer("seen", torch.zeros(()))  # utterances, counted again in every pass
 
@@ -223,8 +227,7 @@ class FineWithSubsetCodes(FINE):
         codes = torch.where(self.alone[:, None], sparing, features.codes)
         terms["outside"] = self.outside(codes, features.tokens)
         label = standardised(batch.label[:, None])
-        of_sets = torch.einsum("sc,bck->bsk", self.of_set, features.codes)
-        terms["L_codes"] = F.mse_loss(self.from_codes(of_sets.flatten(1)), label)
+        terms["L_codes"] = F.mse_loss(self.from_codes(features.codes.flatten(1)), label)
         terms["structure"] = (terms["agreement"] + terms["outside"]).detach()
         ramped = terms["L_MP"] + c.lambda_up * terms["L_UP"] + c.lambda_cl * terms["L_CL"]
         terms["total"] = (
