@@ -22,7 +22,7 @@ from finelib.paper import claims, objective, tables
 from finelib.runs import experiment, presets
 from finelib.runs.options import ROOT, Options, check_parameter, parse
 from finelib.scale import cluster, processes
-from finelib.study import identifiability, terms
+from finelib.study import identifiability, subset_codes, terms
 
 NOTEBOOKS = ROOT / "notebooks"
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
@@ -85,7 +85,10 @@ def results(options: Options) -> dict[str, Result]:
         "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),
     }
     studies = {
-        objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options))
+        objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options)),
+        subset_codes.NAME: Result(
+            (), lambda: subset_codes.specs(options), build=lambda: subset_codes.measure_subset_codes(options)
+        ),
     }
     return (
         {f"table{number}": built(number) for number in corpus_of}

@@ -6,6 +6,7 @@ are means over the seeds of a world, and intervals over worlds. Made by ``run_al
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from finelib.paper.significance import Interval
 from finelib.runs import experiment, presets
 from finelib.runs.code import code_hash
 from finelib.runs.kept import kept
-from finelib.runs.options import Options
+from finelib.runs.options import ROOT, Options
 from finelib.runs.records import digest, write_atomically
 from finelib.study.identifiability import SCORES, probe_run
 from finelib.study.starts import Run, begun, best_start, with_subset_codes
@@ -94,7 +95,7 @@ def specs(options: Options) -> list[RunSpec]:
 
 
 def measure_subset_codes(options: Options) -> dict:
-    """Train what is missing and probe it; write figures/subset_codes.{json,md}, kept while runs and code are the same."""
+    """Train what is missing and probe it; write figures/subset_codes.{json,md}, kept while runs and code stay."""
     wanted = {(name, *key): starts for name, case in cases(options).items() for key, starts in case.specs().items()}
     records = experiment.run_groups(wanted, options.out, options.jobs)
     runs = {key: list(zip(records[key], starts, strict=True)) for key, starts in wanted.items()}
@@ -103,6 +104,13 @@ def measure_subset_codes(options: Options) -> dict:
     content = kept(options.figures / f"{NAME}.json", key, partial(_content, runs, options))
     write_atomically(options.figures / f"{NAME}.md", as_text(content))
     return content
+
+
+def measured_before(options: Options) -> dict | None:
+    """What ``measure_subset_codes`` found in this folder, or else what is published with the checkout; nothing is
+    trained."""
+    places = (options.figures / f"{NAME}.json", ROOT / "figures" / "published" / f"{NAME}.json")
+    return next((json.loads(path.read_text()) for path in places if path.exists()), None)
 
 
 def _content(runs: dict[tuple, list[Run]], options: Options) -> dict:

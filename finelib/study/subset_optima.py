@@ -49,36 +49,27 @@ def perfect_codes() -> Directions:
     return codes
 
 
-def stuck_codes() -> Directions:
-    """As ``perfect_codes``, but the code of all modalities reads what they share and the label does not need."""
-    codes = perfect_codes()
-    for place, (subset, m) in enumerate(PLACES):
-        if len(subset) == len(SEEN):
-            codes[place] = 0
-            codes[place, OBSERVED.index((m, "r"))] = 1
-    return codes
-
-
 def _factor(subset: str) -> str:
     return "s" if len(subset) == len(SEEN) else subset.lower()
 
 
-def code_terms(codes: Tensor, loud: float = 1.0) -> dict[str, Tensor]:
+def code_terms(codes: Tensor, loud: float = 1.0, of_sets: bool = False) -> dict[str, Tensor]:
     """Agreement, outside and L_codes of linear codes (C, v), each brought to unit variance first.
 
     Args:
         loud: how many times as loud r is as other factors (its observations' noise is that much smaller).
+        of_sets: the label is read from the mean code of every set, and not from every code.
     """
     c = torch.from_numpy(_covariance(loud))
     label, observed = c[0, 1:], c[1:, 1:]
     codes = codes / (codes @ observed * codes).sum(1, keepdim=True).sqrt()
     both = codes @ observed @ codes.T  # correlations of codes
-    mean = torch.from_numpy(SET_MEANS) @ codes
-    told, both_means = mean @ label, mean @ observed @ mean.T
+    read = torch.from_numpy(SET_MEANS) @ codes if of_sets else codes
+    told, of_read = read @ label, read @ observed @ read.T
     return {
         "agreement": (torch.from_numpy(_pair_weights()) * (2 - 2 * both)).sum(),
         "outside": (torch.einsum("cv,cvu->cu", codes, torch.from_numpy(_outsiders(loud))) * codes).sum(),
-        "L_codes": 1 - told @ torch.linalg.solve(both_means + 1e-9 * torch.eye(len(mean)), told) / c[0, 0],
+        "L_codes": 1 - told @ torch.linalg.solve(of_read + 1e-9 * torch.eye(len(read)), told) / c[0, 0],
     }
 
 
@@ -102,27 +93,43 @@ def _outsiders(loud: float) -> Float[np.ndarray, "C v v"]:
     return np.stack([sum((told[n] for n in SEEN if n not in subset), nothing) for subset, _ in PLACES])
 
 
-def code_objective(codes: Tensor, loud: float = 1.0, weights: SubsetCodesConfig = WEIGHTS) -> Tensor:
-    """The terms with their weights."""
-    terms = code_terms(codes, loud)
-    structure = weights.weight_agreement * terms["agreement"] + weights.weight_outside * terms["outside"]
-    return structure + weights.weight_codes * terms["L_codes"]
+def code_objective(codes: Tensor, loud: float = 1.0, of_sets: bool = False) -> Tensor:
+    """The terms with the weights of ``SubsetCodesConfig``."""
+    terms = code_terms(codes, loud, of_sets)
+    structure = WEIGHTS.weight_agreement * terms["agreement"] + WEIGHTS.weight_outside * terms["outside"]
+    return structure + WEIGHTS.weight_codes * terms["L_codes"]
 
 
-def best_codes(seed: int, loud: float = 1.0) -> Directions:
+def best_codes(seed: int, loud: float = 1.0, of_sets: bool = False) -> Directions:
     """Codes at which a descent of ``code_objective`` ends that begins at random ones."""
-    start = np.random.default_rng(seed).standard_normal(int(IN_PLACE.sum()))
-    places = torch.from_numpy(IN_PLACE)
+    return descend(np.random.default_rng(seed).standard_normal(IN_PLACE.shape), IN_PLACE, loud, of_sets)
+
+
+def descend(start: Directions, may_read: np.ndarray, loud: float = 1.0, of_sets: bool = False) -> Directions:
+    """Codes at which a descent of ``code_objective`` ends; ``may_read`` (C, v) says where they may differ from 0."""
+    places = torch.from_numpy(may_read)
 
     def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         free = torch.from_numpy(flat).requires_grad_()
-        value = code_objective(torch.zeros(IN_PLACE.shape, dtype=torch.double).masked_scatter(places, free), loud)
+        codes = torch.zeros(places.shape, dtype=torch.double).masked_scatter(places, free)
+        value = code_objective(codes, loud, of_sets)
         return value.item(), torch.autograd.grad(value, free)[0].numpy()
 
-    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "gtol": 1e-8})
-    codes = np.zeros(IN_PLACE.shape)
-    codes[IN_PLACE] = found.x
+    given = {"jac": True, "method": "L-BFGS-B", "options": {"maxiter": 2000, "gtol": 1e-8, "ftol": 1e-15}}
+    codes = np.zeros(may_read.shape)
+    codes[may_read] = minimize(value_and_gradient, start[may_read], **given).x
     return codes
+
+
+def stuck_codes() -> Directions:
+    """The best codes of which those of all modalities read r alone, and no other reads r.
+
+    The objective is the same with -r in the place of r, so its gradient does not lead out of these codes: a saddle.
+    """
+    of_all = np.array([len(subset) == len(SEEN) for subset, _ in PLACES])[:, None]
+    reads_r = np.array([f == "r" for _, f in OBSERVED])
+    start = np.where(of_all, IN_PLACE & reads_r, perfect_codes())
+    return descend(start, IN_PLACE & (of_all == reads_r))
 
 
 def held(codes: Directions, loud: float = 1.0) -> R2:
@@ -179,17 +186,37 @@ def _covariance(loud: float) -> Float[np.ndarray, "v v"]:
     return c
 
 
-def measure_optima(starts: int = 5) -> dict:
-    """What the notebook shows: scores of the best of some descents, of minimal sufficient statistics and of codes that
-    are stuck; what I_str takes from each shared factor."""
-    ends = [best_codes(seed) for seed in range(starts)]
-    values = [float(code_objective(torch.from_numpy(codes))) for codes in ends]
-    shown = {"best of descents": ends[int(np.argmin(values))], "perfect": perfect_codes(), "stuck": stuck_codes()}
-    found = {name: held(codes) for name, codes in shown.items()} | {"minimal sufficient": minimal_sufficient()}
-    objective = {name: float(code_objective(torch.from_numpy(codes))) for name, codes in shown.items()}
+def from_stuck(loud: float, of_sets: bool) -> Directions:
+    """Where a descent ends that begins beside ``stuck_codes``."""
+    beside = 0.05 * np.random.default_rng(0).standard_normal(IN_PLACE.shape) * IN_PLACE
+    return descend(stuck_codes() + beside, IN_PLACE, loud, of_sets)
+
+
+def measure_optima() -> dict:
+    """What the notebook shows: scores and objective of perfect codes, of the saddle, of where descents end that begin
+    at random and beside the saddle, where r is as loud as other factors and where it is three times as loud; scores of
+    minimal sufficient statistics; what I_str takes from each shared factor."""
+    found = {
+        "perfect codes": (perfect_codes(), 1.0),
+        "descent from random codes": (best_codes(0), 1.0),
+        "saddle: r in the code of all": (stuck_codes(), 1.0),
+        "descent from beside it": (from_stuck(1.0, False), 1.0),
+        "the same, r 3 x as loud": (from_stuck(3.0, False), 3.0),
+        "the same, label by sets": (from_stuck(3.0, True), 3.0),
+    }
+    values = {name: float(code_objective(torch.from_numpy(codes), loud)) for name, (codes, loud) in found.items()}
+    shown = {name: scores(held(codes, loud)) for name, (codes, loud) in found.items()}
+    shown["minimal sufficient statistics"] = scores(minimal_sufficient())
+    still = {factor: still_shared(factor) for factor in ("s", "ta", "tv", "av", "r")}
+    return {"scores": shown, "objective": values, "still_shared": still}
+
+
+def judge_optima(measured: dict, margin: float) -> dict[str, dict]:
+    """``codes_identify`` holds if a descent from random codes, and one from beside the saddle, end with scores no lower
+    by ``margin`` than those of perfect codes."""
+    scores, ends = measured["scores"], ("descent from random codes", "descent from beside it")
+    gap = max(best - scores[end][name] for end in ends for name, best in scores["perfect codes"].items())
+    says = f"descents in the linear Gaussian world end with scores lower by at most {max(gap, 0.0):.2f}"
     return {
-        "scores": {name: scores(r2) for name, r2 in found.items()},
-        "objective": objective,
-        "ends": sorted(values),
-        "still_shared": {f: still_shared(f) for f in ("s", "ta", "tv", "av", "r")},
+        "codes_identify": {"value": gap, "low": None, "high": None, "holds": gap < margin, "runs": [], "says": says}
     }
