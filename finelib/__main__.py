@@ -85,11 +85,11 @@ def results(options: Options) -> dict[str, Result]:
         "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),
     }
     studies = {
-        objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options)),
-        subset_codes.NAME: Result(
-            (), lambda: subset_codes.specs(options), build=lambda: subset_codes.measure_subset_codes(options)
-        ),
+        objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options))
     }
+    for name in subset_codes.STUDIES:
+        runs, build = (partial(do, options, name) for do in (subset_codes.specs, subset_codes.measure_subset_codes))
+        studies[name] = Result((), runs, build=build)
     return (
         {f"table{number}": built(number) for number in corpus_of}
         | studies

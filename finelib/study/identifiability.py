@@ -17,7 +17,7 @@ from finelib import models, training
 from finelib.baselines.subset_codes import NAME as VARIANT
 from finelib.config import RunSpec
 from finelib.data.features import Corpus
-from finelib.data.planted import FACTORS, SEEN
+from finelib.data.planted import FACTORS
 from finelib.paper import ablations, significance
 from finelib.paper.significance import Interval
 from finelib.runs import experiment
@@ -85,7 +85,9 @@ def probe(parts: Parts, corpus: Corpus, names: tuple[str, ...] = FACTORS, mlp: b
 
 
 def _rate(groups: Groups, r2: factors.R2, names: tuple[str, ...]) -> Probed:
-    parts = factors.factor_scores(groups, r2.clip(min=0), list(names), {m: factors.roles(m) for m in SEEN})
+    among = tuple(dict.fromkeys(m for m, _ in groups))
+    role = {m: factors.roles(m, among) for m in among}
+    parts = factors.factor_scores(groups, r2.clip(min=0), list(names), role)
     parts.pop("noise")
     return Probed(r2, {name: p | {"score": p["right"] - p["wrong"]} for name, p in parts.items()})
 

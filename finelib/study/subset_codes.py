@@ -1,7 +1,8 @@
 """Does FINE with subset codes factorise on planted worlds that nothing was tuned on, and at what cost?
 
 FINE and the variant are trained with equal epochs and the same number of starts (``study.starts``); what is reported
-are means over the seeds of a world, and intervals over worlds. Made by ``run_all.sh --only subset_codes``.
+are means over the seeds of a world, and intervals over worlds. ``run_all.sh --only subset_codes`` measures the worlds
+that decide, ``run_all.sh --only subset_codes_further`` the variant without each of its parts, and other data.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from finelib.study.starts import Run, begun, best_start, with_subset_codes
 
 NAME, FINE = "subset_codes", "FINE"
 WORLDS = tuple(range(101, 107))  # seeds of the generator; settings were tried on worlds 0 to 3 alone
+STUDIES = {NAME: ("worlds",), "subset_codes_further": ("parts", "redundancy", "many", "two modalities")}
 TRIED = (2, 3)  # the parts are taken out there
+HALF = "every set holds two factors of the label, of which one number tells half at most"
 GOAL, LOST = 0.5, -0.01  # of each score; of Corr
 Key = tuple[str, int, int]  # system, world, seed
 
@@ -85,24 +88,29 @@ def cases(options: Options) -> dict[str, Case]:
         "parts": case("the variant without each of its parts", "components", TRIED, seeds[:2], parts, starts=1),
         "redundancy": case("a loud factor that all share and the label does not need", "redundancy"),
         "many": case("a little of everything, 2,000 utterances", "many", seeds=seeds[:1]),
-        "two modalities": case("text and audio alone", "components", base=text_audio),
+        "two modalities": case(f"text and audio alone: {HALF}", "components", base=text_audio),
     }
 
 
-def specs(options: Options) -> list[RunSpec]:
+def specs(options: Options, study: str = NAME) -> list[RunSpec]:
     """Every run that ``measure_subset_codes`` needs."""
-    return [spec for case in cases(options).values() for starts in case.specs().values() for spec in starts]
+    return [spec for starts in _wanted(options, study).values() for spec in starts]
 
 
-def measure_subset_codes(options: Options) -> dict:
-    """Train what is missing and probe it; write figures/subset_codes.{json,md}, kept while runs and code stay."""
-    wanted = {(name, *key): starts for name, case in cases(options).items() for key, starts in case.specs().items()}
+def _wanted(options: Options, study: str) -> dict[tuple, list[RunSpec]]:
+    every = cases(options)
+    return {(name, *key): starts for name in STUDIES[study] for key, starts in every[name].specs().items()}
+
+
+def measure_subset_codes(options: Options, study: str = NAME) -> dict:
+    """Train what is missing and probe it; write figures/STUDY.{json,md}, kept while runs and code stay the same."""
+    wanted = _wanted(options, study)
     records = experiment.run_groups(wanted, options.out, options.jobs)
     runs = {key: list(zip(records[key], starts, strict=True)) for key, starts in wanted.items()}
     ids = [[record.id for record, _ in group] for group in runs.values()]
     key = digest({"preset": options.preset, "runs": ids, "code": code_hash("finelib.study.subset_codes")})
-    content = kept(options.figures / f"{NAME}.json", key, partial(_content, runs, options))
-    write_atomically(options.figures / f"{NAME}.md", as_text(content))
+    content = kept(options.figures / f"{study}.json", key, partial(_content, runs, options))
+    write_atomically(options.figures / f"{study}.md", as_text(content))
     return content
 
 
@@ -119,7 +127,7 @@ def _content(runs: dict[tuple, list[Run]], options: Options) -> dict:
         rows[case].append({"system": system, "world": world, "seed": seed} | _row(group))
     about = {name: case.about for name, case in cases(options).items()}
     found = {name: {"about": about[name], "systems": summary(each), "runs": each} for name, each in rows.items()}
-    return {"data": "planted", "cases": found, "findings": judge_worlds(rows["worlds"])}
+    return {"data": "planted", "cases": found, "findings": judge_worlds(rows["worlds"]) if "worlds" in rows else {}}
 
 
 def _row(group: list[Run]) -> dict:

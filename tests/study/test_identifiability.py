@@ -47,6 +47,7 @@ def score(parts, corpus):
 
 def test_roles_divide_what_a_modality_sees():
     assert factors.roles("A") == {"shared": ("s", "ta", "av"), "own": ("a",), "noise": ("r", "ra")}
+    assert factors.roles("T", ("T", "A")) == {"shared": ("s", "ta"), "own": ("tv", "t"), "noise": ("r", "rt")}
     for m in SEEN:
         assert sorted(f for role in factors.roles(m).values() for f in role) == sorted(SEEN[m])
 

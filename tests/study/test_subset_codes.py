@@ -87,6 +87,11 @@ def test_the_lower_of_two_probes_decides():
     assert subset_codes.judge_worlds(rows)["codes_shared_in_str"]["holds"] is False
 
 
+def test_each_case_is_measured_by_one_study():
+    found = [name for cases in subset_codes.STUDIES.values() for name in cases]
+    assert sorted(found) == sorted(subset_codes.cases(Options())) and len(set(found)) == len(found)
+
+
 def test_smoke_run_is_written_and_kept(tmp_path, monkeypatch):
     options = Options("smoke", out=tmp_path)
     case = subset_codes.cases(options)["worlds"]
