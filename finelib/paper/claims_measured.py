@@ -40,7 +40,7 @@ class Results:
             return {}
         wanted = MAIN_DESIGN.get(number, "") if design is None and self.data == "planted" else design or ""
         rows = [row for row in read(path).rows if row.data == self.data and row.kind == "system"]
-        return {row.name: row for row in rows if design_of(row) == wanted and f": {form}" in row.block}
+        return {row.name: row for row in rows if design_of(row) == wanted and form in row.block}
 
     def read(self, name: str) -> dict | None:
         """The content of figures/NAME.json if it is of this kind of data."""

@@ -1,6 +1,7 @@
 """What must be known to read a table: the sentences below it."""
 
 from finelib.baselines import SYSTEMS
+from finelib.config import TrainConfig
 from finelib.paper.table import Row
 
 DIFFERENCE = (
@@ -59,4 +60,9 @@ def _of_ablations(number: int, rows: list[Row]) -> tuple[str, ...]:
         said.append("Planted data are generated: what is true of them need not be true of a real corpus.")
     if number == 5:
         said.append("A missing modality drops its branch and its pairs; a single modality has no I_sha, I_uni, I_str.")
+    else:
+        said.append(
+            "The terms of L_MI are summed over pairs and modalities, as Eq. 3-5 write them, but for the row that says "
+            f"otherwise; NCE-CLUB's critics learn at {TrainConfig().critic_speed:g} times the model's rate."
+        )
     return tuple(said)

@@ -72,8 +72,9 @@ def build(options: Options) -> Table:
     rows = [row for row in rows if row.kind == "system"]
     records = experiment.run_groups(forms, options.out, options.jobs)
     dev = {form: [record.valid["corr"] for record in group] for form, group in records.items()}
-    said = (*dev_sentences(dev), *(row_sentence(form, rows_of(rows, form, main)) for form in FORMS))
-    table = Table(6, tuple(rows), said, SUBJECT)
+    said = [*dev_sentences(dev), row_sentence("other forms of L_MI", rows_of(rows, BETWEEN, main))]
+    said += [row_sentence(f"rows without terms of L_MI ({form})", rows_of(rows, form, main)) for form in FORMS]
+    table = Table(6, tuple(rows), tuple(said), SUBJECT)
     write(table, options.figures, NAME)
     write_atomically(options.figures / f"{NAME}_in_short.md", "".join(f"- {sentence}\n" for sentence in said))
     return table
@@ -103,23 +104,23 @@ def dev_sentences(dev: dict[str, list[float]]) -> list[str]:
         summed, averaged = (dev[f"{sums}, {speed}"] for sums in SUMS)
         difference, _ = significance.paired(summed, averaged)
         numbers = f"{difference.mean:+.3f}{_spread(difference)}, {difference.n} seeds"
-        found.append(f"With {speed}, the printed sum {_loses(difference)} Corr on dev against the average ({numbers}).")
+        found.append(f"With {speed}, the printed sum {_loses(difference)} on dev against the average ({numbers}).")
     return found
 
 
 def _loses(difference: Interval) -> str:
     if difference.low is not None and difference.low > -LOSS:
-        return f"loses no more than {LOSS:g}"
+        return f"loses no more than {LOSS:g} of Corr"
     if difference.high is not None and difference.high < -LOSS:
-        return f"loses more than {LOSS:g}"
-    return f"cannot be told to lose less than {LOSS:g}, nor to lose more,"
+        return f"loses more than {LOSS:g} of Corr"
+    return f"may lose more or less than {LOSS:g} of Corr"
 
 
-def row_sentence(form: str, rows: list[Row]) -> str:
-    """Which of the rows without a term, or terms, of L_MI are shown to differ from FINE of the same form."""
+def row_sentence(what: str, rows: list[Row]) -> str:
+    """Which rows of a block are shown to differ from its FINE in test Corr; ``what`` they are."""
     corr = {row.name: row.differences["corr"] for row in rows if row.differences}
     clear = [name for name, d in corr.items() if d["p_holm"] is not None and d["p_holm"] < significance.LEVEL]
-    start = f"{form.capitalize()}: of {len(corr)} rows without terms of L_MI"
+    start = f"Of {len(corr)} {what}"
     if clear:
         says = [f"{name} ({corr[name]['mean']:+.3f}, p {p_text(corr[name]['p_holm'])})" for name in clear]
         return f"{start}, shown to differ from FINE in Corr: {', '.join(says)}."

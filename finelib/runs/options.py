@@ -43,7 +43,7 @@ OUT_HELP = "where everything is written: DIR/figures, DIR/runs (default: the che
 ENCODER_HELP = """for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or files (the source's own
 text features)"""
 TUNE_HELP = "Tables 1-4: try N settings of every system, FINE too, and take the best on the dev split"
-ONLY_HELP = "one table, figure or notebook: table1, figure5, 03_corpus, claims"
+ONLY_HELP = "one table, figure, notebook or study: table1, figure5, 03_corpus, objective, claims"
 RAY_HELP = """train on a Ray cluster: one started here, or the one at ADDRESS (auto, HOST:6379), whose machines must all
 see this folder, DIR of --out and FINE_CACHE under the same paths (a shared file system); GPUs: one run on each, or
 shared by the N runs of --jobs"""

@@ -1,6 +1,7 @@
 """Figures against counts made by another library; that they draw without error."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -38,6 +39,21 @@ def test_diagonal_of_the_confusion_is_the_accuracy(metric, bound, accuracy):
     if metric == "mosi":
         expected = confusion_matrix(np.round(label).astype(int), np.round(prediction.clip(-3, 3)).astype(int))
         np.testing.assert_array_equal(shown, expected)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "averaged", "summands"),
+    [("TAV", False, (3, 3)), ("TA", False, (1, 2)), ("V", False, (0, 1)), ("TAV", True, (1, 1))],
+)
+def test_the_bound_of_infonce_counts_what_the_term_sums_over(modalities, averaged, summands):
+    config = {"train": {"batch_size": 32}, "model": {"average_terms": averaged}}
+    curves = [dict.fromkeys(figures.ESTIMATES, 0.5)] * 2
+    record = SimpleNamespace(curves=curves, selected_epoch=1, config=config, modalities=list(modalities))
+    axes = dict(zip(figures.ESTIMATES, figures.mi_estimates([record]).axes, strict=True))
+    for name, count in zip(("I_sha", "I_utr"), summands, strict=True):
+        assert axes[name].lines[-1].get_ydata()[0] == pytest.approx(count * np.log(32))
+        assert axes[name].texts[0].get_text() == ("log N" if count == 1 else f"{count} log N")
+    assert not axes["I_uni"].texts and not axes["I_str"].texts
 
 
 def test_control_effects_has_a_panel_for_each_term():
