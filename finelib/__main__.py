@@ -22,7 +22,7 @@ from finelib.paper import claims, objective, tables
 from finelib.runs import experiment, presets
 from finelib.runs.options import ROOT, Options, check_parameter, parse
 from finelib.scale import cluster, processes
-from finelib.study import identifiability, terms
+from finelib.study import identifiability, subset_codes, terms
 
 NOTEBOOKS = ROOT / "notebooks"
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
@@ -87,6 +87,9 @@ def results(options: Options) -> dict[str, Result]:
     studies = {
         objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options))
     }
+    for name in subset_codes.STUDIES:
+        runs, build = (partial(do, options, name) for do in (subset_codes.specs, subset_codes.measure_subset_codes))
+        studies[name] = Result((), runs, build=build)
     return (
         {f"table{number}": built(number) for number in corpus_of}
         | studies

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from finelib import training
-from finelib.baselines import SYSTEMS
+from finelib.baselines import SYSTEMS, subset_codes
 from finelib.baselines.variants import VARIANTS, VariantConfig
 from finelib.config import DataConfig, FineConfig, TrainConfig
 from finelib.contrastive import DynamicContrastiveQueue
@@ -29,6 +29,7 @@ CHANGES = {
 LSTM = "w/o MoQ + LSTM"  # packs its sequences, which needs their lengths on the host
 CONFIGS = {name: replace(SMALL, **changes) for name, changes in CHANGES.items()}
 CONFIGS |= {row: VariantConfig(**vars(SMALL), variant=row) for row in VARIANTS if row != LSTM}
+CONFIGS[subset_codes.NAME] = subset_codes.subset_codes_of(SMALL)
 CONFIGS |= {name: system.Config(**system.DEMO) for name, system in SYSTEMS.items()}
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 

@@ -12,7 +12,7 @@ from finelib.baselines import SYSTEMS
 from finelib.data.corpora import CORPORA
 from finelib.paper import objective
 from finelib.runs.options import PRESETS, ROOT, Options, check_parameter
-from finelib.study import identifiability
+from finelib.study import identifiability, starts
 
 RESULTS = main.results(Options())
 
@@ -178,7 +178,8 @@ def test_plan_names_each_run_once_and_the_controls(monkeypatch):
     of_tables = {spec for number in (5, 6) for spec in main.tables.table_specs(number, options)}
     assert of_tables <= set(plan)
     sweeps = (len(identifiability.BETA) + len(identifiability.BATCH)) * identifiability.SWEEP_SEEDS
-    assert len(plan) == 4 * 2 * (1 + len(SYSTEMS)) + len(of_tables) + sweeps
+    variant = 2 * starts.STARTS
+    assert len(plan) == 4 * 2 * (1 + len(SYSTEMS)) + len(of_tables) + sweeps + variant
 
 
 def test_the_study_of_the_objective_is_made_when_asked_for_alone(monkeypatch):

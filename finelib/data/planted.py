@@ -90,6 +90,12 @@ DESIGNS = {
     "corpus": Design("the corpus's own sizes, widths and lengths", WEIGHT, PRODUCTS),
     "modalities": _small("text carries most, audio and video a little of their own", MOSTLY_TEXT),
     "components": _small("a little of everything", cue_share=0.12, products=PRODUCTS),
+    "many": _small(
+        "a little of everything, three times as many utterances",
+        cue_share=0.12,
+        products=PRODUCTS,
+        sizes=(2000, 500, 1000),
+    ),
     "cues": _small(
         "a single cue frame per modality, at a place of its own, in sequences twice as long",
         cue_share=0.02,

@@ -23,8 +23,10 @@ from finelib.runs.records import git_revision, write_atomically
 
 # kind of evidence -> title of its column
 EVIDENCE = {"printed": "printed tables", "planted": "planted data", "public": "public MOSI", "files": "licensed files"}
+EVIDENCE |= {"variant": "planted data, FINE with subset codes (ours)"}
 SILENT = Verdict(OPEN, "the printed tables do not speak of it")
 UNTESTED = Verdict(NOT_RUN, "no experiment here tests it")
+OF_FINE = Verdict(NOT_RUN, "asked of FINE alone")
 
 
 # ---------------------------------------------------------------------------------------------- the rules
@@ -108,6 +110,13 @@ RULES: dict[str, tuple[partial | None, partial | None]] = {
     "principled": (None, ask(measured.finding, "identifiability", ["fine_over_misa"])),
     "objective_identifies": (None, ask(measured.finding, "identifiability", ["objective_identifies"])),
 }
+# id of a claim about STR and UTR -> its rule on what was measured of FINE with subset codes
+OF_VARIANT = {
+    "shared_in_str": ask(measured.finding, "subset_codes", ["codes_shared_in_str"]),
+    "unique_in_utr": ask(measured.finding, "subset_codes", ["codes_unique_in_utr"]),
+    "noise_removed": ask(measured.finding, "subset_codes", ["codes_noise_in_neither"]),
+    "objective_identifies": ask(measured.finding, "identifiability", ["codes_identify"]),
+}
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,8 @@ def verdicts(claim: Claim, options: Options) -> dict[str, Verdict]:
     found = {"printed": claim.printed() if claim.printed else SILENT}
     for data in ("planted", "public", "files"):
         found[data] = claim.measured(Results(options, data)) if claim.measured else UNTESTED
-    return found
+    of_variant = OF_VARIANT.get(claim.id)
+    return found | {"variant": of_variant(Results(options, "planted")) if of_variant else OF_FINE}
 
 
 def printed() -> pd.DataFrame:
@@ -187,7 +197,8 @@ def _entry(claim: Claim, options: Options, earlier: dict | None) -> dict:
         if found["verdict"] == NOT_RUN and earlier and earlier["verdicts"][kind] != NOT_RUN:
             behind[kind] = earlier["behind"][kind]
     return {name: getattr(claim, name) for name in ("id", "claim", "place", "settled_by")} | {
-        "tests": {"printed": as_text(claim.printed), "measured": as_text(claim.measured)},
+        "tests": {"printed": as_text(claim.printed), "measured": as_text(claim.measured)}
+        | {"variant": as_text(OF_VARIANT.get(claim.id))},
         "verdicts": {kind: found["verdict"] for kind, found in behind.items()},
         "behind": behind,
     }

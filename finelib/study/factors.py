@@ -81,11 +81,14 @@ def factor_contrasts(groups: Groups, r2: R2, names: list[str]) -> dict:
     return contrasts | {"noise": found["noise"]}
 
 
-def roles(modality: str) -> dict[str, tuple[str, ...]]:
-    """What planted factors are to a modality: "shared" and "own" ones of the label, and irrelevant ones ("noise")."""
+def roles(modality: str, among: Subset = tuple(SEEN)) -> dict[str, tuple[str, ...]]:
+    """What planted factors are to a modality ``among`` some: factors of the label that another one of them sees too
+    ("shared") or none does ("own"), and irrelevant ones ("noise")."""
+    others = {f for m in among if m != modality for f in SEEN[m]}
+    relevant = [f for f in SEEN[modality] if not f.startswith("r")]
     return {
-        "shared": tuple(f for f in SEEN[modality] if f == "s" or (len(f) == 2 and f[0] != "r")),
-        "own": (modality.lower(),),
+        "shared": tuple(f for f in relevant if f in others),
+        "own": tuple(f for f in relevant if f not in others),
         "noise": ("r", "r" + modality.lower()),
     }
 

@@ -14,14 +14,16 @@ SCORE = {
     "unique_in_utr": "own factors: UTR minus STR",
     "noise_in_neither": "relevant minus irrelevant factors",
 }
-ORDER = ("perfect", "FINE", "MISA-style", "none", "untrained", "chance")
+VARIANT = "FINE with subset codes"
+ORDER = ("perfect", VARIANT, "FINE", "MISA-style", "none", "untrained", "chance")
+LINES = {VARIANT: "FINE with\nsubset codes"}  # names too long for one line
 
 
 def scores(compared: dict[str, dict], names: tuple[str, ...] = ORDER) -> Figure:
     """The three scores: a small dot per seed, the mean, its 95 % interval."""
     names = [name for name in names if name in compared]
     found = [s for s in SCORE if s in compared[names[0]]]
-    figure, axes = panels(len(found), 3.1, 0.9 + 0.34 * len(names), beside=0.6)
+    figure, axes = panels(len(found), 3.1, 0.9 + 0.36 * len(names), beside=0.6)
     for axis, score in zip(axes, found, strict=True):
         for place, name in enumerate(names):
             line = compared[name][score]
@@ -33,15 +35,15 @@ def scores(compared: dict[str, dict], names: tuple[str, ...] = ORDER) -> Figure:
         axis.axvline(0, color="0.8", linewidth=1, zorder=0)
         axis.set(title=SCORE[score], xlim=(-0.55, 1.08), xlabel="difference of R2")
         axis.title.set_fontsize("medium")
-    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_yticks(range(len(names)), [LINES.get(name, name) for name in names])
     axes[0].invert_yaxis()
     return finish(figure)
 
 
 def leakage(content: dict, which: str = "leakage") -> Figure:
     """R2 of every factor in every group: of the label on the left of the line, irrelevant on the right."""
-    names = [n for n in ORDER if n in content[which]][:4]
-    figure, axes = panels(len(names), 3, 2.7, beside=0.8)
+    names = [n for n in ORDER if n in content[which]][:5]
+    figure, axes = panels(len(names), 2.6, 2.5, beside=0.8)
     relevant = sum(not f.startswith("r") for f in content["names"])
     look = {"vmin": 0, "vmax": 1, "cmap": "Blues", "linewidths": 0.4, "cbar_kws": {"label": "R2"}}
     for axis, name in zip(axes, names, strict=True):
@@ -51,6 +53,54 @@ def leakage(content: dict, which: str = "leakage") -> Figure:
         axis.set_title(name)
         axis.tick_params(axis="x", rotation=0, labelsize="small")
         axis.tick_params(axis="y", rotation=0)
+    return finish(figure)
+
+
+def who_holds_what(content: dict, names: tuple[str, ...] = ("FINE", VARIANT)) -> Figure:
+    """Which group holds which factor: the third panel of Figure 5 for FINE and for the variant, one above the other."""
+    figure, axes = plt.subplots(len(names), 1, figsize=(7.2, 2.3 * len(names)), layout="constrained", sharex=True)
+    relevant = sum(not f.startswith("r") for f in content["names"])
+    for axis, name in zip(axes, names, strict=True):
+        r2 = pd.DataFrame(np.clip(content["leakage"][name], 0, 1), content["groups"], content["names"])
+        look = {"vmin": 0, "vmax": 1, "cmap": "Blues", "annot": True, "fmt": ".2f", "annot_kws": {"fontsize": 7}}
+        sns.heatmap(r2, ax=axis, linewidths=0.4, cbar_kws={"label": "R2"}, **look)
+        for line in range(2, len(content["groups"]), 2):  # between modalities
+            axis.axhline(line, color="white", linewidth=3)
+        axis.axvline(relevant, color="black", linewidth=1)
+        axis.set_title(name, fontsize="medium")
+        axis.tick_params(axis="both", rotation=0, labelsize="small")
+    axes[-1].set_xlabel("factors of the label, and behind the line irrelevant ones", fontsize="small")
+    return finish(figure)
+
+
+def worlds(case: dict) -> Figure:
+    """Of each world the mean over seeds of a score, FINE beside the variant; interval over worlds above; Corr last."""
+    places = [*SCORE, "corr"]
+    figure, axes = panels(len(places), 2.3, 2.6, sharey=False)
+    for axis, score in zip(axes, places, strict=True):
+        for place, (system, colour) in enumerate((("FINE", "0.4"), (VARIANT, BLUE))):
+            rows = pd.DataFrame(
+                [
+                    (r["world"], r["corr"] if score == "corr" else r["linear"][score])
+                    for r in case["runs"]
+                    if r["system"] == system
+                ],
+                columns=["world", "value"],
+            )
+            means = rows.groupby("world")["value"].mean()
+            axis.plot([place] * len(rows), rows["value"], ".", color=colour, alpha=0.25)
+            axis.plot([place - 0.12] * len(means), means, "_", color=colour, markersize=9)
+            found = case["systems"][system]["corr"] if score == "corr" else case["systems"][system]["linear"][score]
+            low, high = (found[end] if found[end] is not None else found["mean"] for end in ("low", "high"))
+            axis.errorbar(
+                place + 0.15, found["mean"], [[found["mean"] - low], [high - found["mean"]]], fmt="o", color=colour
+            )
+        axis.set(xlim=(-0.5, 1.5), title=SCORE.get(score, "Corr on test"))
+        axis.title.set_fontsize("small")
+        axis.set_xticks((0, 1), ("FINE", LINES[VARIANT]), fontsize="small")
+        if score != "corr":
+            axis.set_ylim(-0.2, 1.02)
+            axis.axhline(0.5, color="0.8", linewidth=1, zorder=0)
     return finish(figure)
 
 

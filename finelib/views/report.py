@@ -27,6 +27,7 @@ TITLES = {
     "estimators": "The estimators against known answers",
     "estimators_conditional": "Conditional estimators",
     "identifiability": "Does the factorisation find the factors?",
+    "identifiability_factors": "Which group holds which factor, of FINE and of FINE with subset codes (ours)",
     "audit": "The printed numbers, audited",
 }
 SAID = {  # what a picture without a caption of its own shows
@@ -38,6 +39,7 @@ SAID = {  # what a picture without a caption of its own shows
     "estimators_conditional": "The label beside both sides: negatives from the batch, and from the same label.",
     "identifiability": "Probes for the factors of planted data, in the features of several models; "
     "notebook 11_identifiability.",
+    "identifiability_factors": "R2 of a linear probe on planted data, means over seeds; notebook 11_identifiability.",
     "audit": "Which printed accuracies can be counts of utterances, and gaps in standard errors; notebook 12_audit.",
 }
 # picture -> its interactive pages

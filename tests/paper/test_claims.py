@@ -318,6 +318,18 @@ def test_findings(holds, verdict, tmp_path):
     assert measure(rule, options, "public").verdict == NOT_RUN
 
 
+@pytest.mark.parametrize(("holds", "verdict"), [(True, HOLDS), (False, DOES_NOT), (None, OPEN)])
+def test_claims_about_str_and_utr_are_judged_for_the_variant_in_a_column_of_its_own(tmp_path, holds, verdict):
+    found = {"value": 0.7, "low": 0.6, "high": 0.8, "holds": holds, "runs": ["a"], "says": "0.7"}
+    made = {"data": "planted", "findings": {"codes_unique_in_utr": found}}
+    options = Options(out=tmp_path)
+    options.figures.mkdir(parents=True)
+    (options.figures / "subset_codes.json").write_text(json.dumps(made))
+    of_claim = claims.verdicts(BY_ID["unique_in_utr"], options)
+    assert of_claim["variant"].verdict == verdict and of_claim["planted"].verdict == NOT_RUN
+    assert claims.verdicts(BY_ID["misa_drop"], options)["variant"] == claims.OF_FINE
+
+
 # ---------------------------------------------------------------------------------------------- the table
 
 
@@ -329,7 +341,8 @@ def test_forms_and_what_an_earlier_run_found(tmp_path):
     for _ in range(2):
         claims.write_claims(options)
         content = {c["id"]: c for c in json.loads((options.figures / "claims.json").read_text())["claims"]}
-        assert content[name]["verdicts"] == {"printed": OPEN, "planted": NOT_RUN, "public": HOLDS, "files": NOT_RUN}
+        nothing = dict.fromkeys(("planted", "files", "variant"), NOT_RUN)
+        assert content[name]["verdicts"] == nothing | {"printed": OPEN, "public": HOLDS}
         folder(tmp_path)  # empties the table
     assert content[name]["behind"]["public"]["runs"] == ["run"]
     assert content[name]["behind"]["public"]["revision"] == git_revision()

@@ -6,10 +6,10 @@ import torch
 
 from finelib.config import DataConfig
 from finelib.data.planted import FACTORS, SEEN
-from finelib.paper.claims import CLAIMS
+from finelib.paper.claims import CLAIMS, OF_VARIANT
 from finelib.runs import experiment
 from finelib.runs.options import Options
-from finelib.study import equal_optima, factors, identifiability
+from finelib.study import equal_optima, factors, identifiability, subset_optima
 from finelib.study.identifiability import SCORES, Probed
 from finelib.study.representations import Representations
 
@@ -47,6 +47,7 @@ def score(parts, corpus):
 
 def test_roles_divide_what_a_modality_sees():
     assert factors.roles("A") == {"shared": ("s", "ta", "av"), "own": ("a",), "noise": ("r", "ra")}
+    assert factors.roles("T", ("T", "A")) == {"shared": ("s", "ta"), "own": ("tv", "t"), "noise": ("r", "rt")}
     for m in SEEN:
         assert sorted(f for role in factors.roles(m).values() for f in role) == sorted(SEEN[m])
 
@@ -152,15 +153,14 @@ def test_leakage_is_of_the_wrong_places_of_shared_and_own_factors():
 
 
 def test_every_finding_that_a_claim_asks_for_is_made():
-    asked = {
-        name
-        for claim in CLAIMS
-        if claim.measured and claim.measured.keywords.get("file") == "identifiability"
-        for name in claim.measured.keywords["names"]
-    }
+    rules = [claim.measured for claim in CLAIMS if claim.measured] + list(OF_VARIANT.values())
+    rules = [rule for rule in rules if rule.keywords.get("file") == "identifiability"]
+    asked = {name for rule in rules for name in rule.keywords["names"]}
     solved = {"perfect": {"terms": {}, "objective": 0.0, "scores": {}}}
-    made = identifiability.judge_factorisation(named(0.5), ids()) | equal_optima.judge_objective(solved, 0.1)
+    optima = subset_optima.judge_optima(subset_optima.measure_optima(), 0.1)
+    made = identifiability.judge_factorisation(named(0.5), ids()) | equal_optima.judge_objective(solved, 0.1) | optima
     assert len(asked) > 3 and asked <= set(made)
+    assert optima["codes_identify"]["holds"] is True
 
 
 def test_smoke_run_is_kept(tmp_path, monkeypatch):
@@ -176,8 +176,9 @@ def test_smoke_run_is_kept(tmp_path, monkeypatch):
     before = torch.get_rng_state()
     content = identifiability.measure_identifiability(options)
     assert torch.equal(torch.get_rng_state(), before)
-    assert set(content["compared"]) == {"FINE", "MISA-style", "none", "untrained", "perfect", "chance"}
-    assert set(content["compared_mlp"]) == {"FINE", "MISA-style", "none", "untrained"}
+    compared = {"FINE", "FINE with subset codes", "MISA-style", "none", "untrained"}
+    assert set(content["compared"]) == compared | {"perfect", "chance"}
+    assert set(content["compared_mlp"]) == compared
     assert set(content["factorcl"]) == set(identifiability.COMPARED) and np.shape(content["leakage"]["FINE"]) == (6, 11)
     none = content["compared"]["none"]
     assert none["shared_in_str"]["mean"] == none["unique_in_utr"]["mean"] == 0
