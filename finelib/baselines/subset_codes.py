@@ -28,7 +28,7 @@ from finelib.ftre import FTRE, Features, FTREOutput, MutualInformation, reconstr
 from finelib.inputs import Inputs
 
 NAME = "FINE with subset codes"
-TRAIN = {"epochs": 20, "keep_last": True}
+TRAIN = {"epochs": 20, "keep_last": True, "critic_speed": 5.0}
 # what is measured without each of its parts: row -> change of the settings
 PARTS = {
     "w/o agreement": {"weight_agreement": 0.0},
