@@ -59,7 +59,7 @@ class Config(Settings):
     detach_fusion: bool = False
 
 
-TRAIN = dict(batch_size=16, lr=1e-3, lr_critic=1e-3, weight_decay=0.005, bucket=True)  # same source, but bucket
+TRAIN = dict(batch_size=16, lr=1e-3, weight_decay=0.005, bucket=True)  # same source, but bucket
 FINETUNED = False
 DEMO = dict(hidden=32, expand=1, dropout=0.1, decoder_dropout=0.1)
 SPACE = dict(hidden=(50, 100, 150), expand=(1, 10), dropout=(0.1, 0.3, 0.5), adversary=(0.001, 0.01, 0.05))
