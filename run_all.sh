@@ -125,7 +125,8 @@ main() {
     export GLIBC_TUNABLES="${GLIBC_TUNABLES:-$keep:glibc.malloc.hugetlb=1}"
     case $action in
         setup) echo "run_all.sh: $VENV is ready" ;;
-        test) cd "$ROOT" && exec "$VENV/bin/python" -m pytest -q ;;
+        # whole files to each process, whose fixtures are made once
+        test) cd "$ROOT" && exec "$VENV/bin/python" -m pytest -q -n logical --maxprocesses 8 --dist loadfile ;;
         run) exec "$VENV/bin/python" -m finelib "$@" ;;
     esac
 }
