@@ -27,14 +27,18 @@ check_arguments() {
     fi
 }
 
-# A name on PATH is not enough: version managers leave launchers that fail when called.
+# A name on PATH is not enough: version managers leave launchers that fail when called, and an environment that is active
+# goes when it is made anew.
 find_python() {
-    local name
+    local name found
     for name in python3.11 python3.12 python3.13 python3 python; do
-        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
-            command -v "$name"
-            return
-        fi
+        while read -r found; do
+            [[ "$found" != "$VENV"/* ]] || continue
+            if "$found" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+                echo "$found"
+                return
+            fi
+        done < <(type -ap "$name")
     done
     return 1
 }

@@ -173,6 +173,16 @@ def test_changed_lock_installs_afresh(checkout):
     assert checkout.installs() == 2 and not (checkout.root / ".venv/left over").exists()
 
 
+def test_an_active_environment_is_made_anew_by_another_python(checkout):
+    """The one that goes is first on PATH."""
+    checkout("--setup")
+    active = checkout.root / ".venv" / "bin"
+    shutil.copy(active / "python", active / "python3.11")
+    (checkout.root / "requirements.txt").write_text("another==1\n")
+    done = checkout("--setup", PATH=f"{active}:{checkout.bin}")
+    assert done.returncode == 0 and "ready" in done.stdout, done.stderr
+
+
 def test_failed_or_interrupted_install_is_not_taken_for_finished(checkout):
     said = checkout(BROKEN="ERROR: No space left on device")
     assert said.returncode == 2 and "No space left on device" in said.stderr and "[finelib]" not in said.stdout
