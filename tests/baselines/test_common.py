@@ -34,7 +34,7 @@ def test_aligned_averages_stretches_and_keeps_what_is_aligned():
 
 
 def test_frames_are_averaged_over_stretches_only_where_there_are_more():
-    inputs = Inputs({"A": 1}, {}, frames=2)
+    inputs = Inputs({"T": 1, "A": 1}, {}, frames=2)
     x = torch.tensor([[[1.0], [3], [5], [7]], [[4.0], [0], [0], [0]]])
     mask = torch.tensor([[True] * 4, [True] + [False] * 3])
     y, there = inputs.sequence(x, mask, "A")
