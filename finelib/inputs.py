@@ -63,10 +63,14 @@ class Inputs(nn.Module):
         Raises:
             ValueError: the batch lacks a modality, or has features of another width than the model was built for.
         """
+        self.complete(batch)
+        return {m: self.sequence(batch.features[m], batch.mask[m], m) for m in self.widths}
+
+    def complete(self, batch: Batch) -> None:
+        """Raises: ValueError: the batch lacks a modality."""
         if missing := [NAMES[m] for m in self.widths if m not in batch.features]:
             found = ", ".join(NAMES[m] for m in batch.features) or "nothing"
             raise ValueError(f"model: found {found} in the data, expected also {', '.join(missing)}")
-        return {m: self.sequence(batch.features[m], batch.mask[m], m) for m in self.widths}
 
     def sequence(
         self, x: Tensor, mask: Bool[Tensor, "B T"], m: str, **inside: Any

@@ -129,6 +129,7 @@ class Model(Baseline):
         self.head = nn.Sequential(nn.Dropout(config.output_dropout), nn.Linear(width, 1))
 
     def forward(self, batch: Batch) -> Output:
+        self.inputs.complete(batch)
         read, mask = self.inputs.sequence, batch.mask["T"]
         others = {m: read(batch.features[m], batch.mask[m], m) for m in self.modalities if m != "T"}
         others = on_steps(mask, others)

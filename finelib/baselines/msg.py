@@ -118,6 +118,7 @@ class Model(Baseline):
         self.head = perceptron(text + c.hidden * len(others), c.hidden, 1, dropout=c.dropout)
 
     def forward(self, batch: Batch) -> Output:
+        self.inputs.complete(batch)
         mask, sequences = batch.mask["T"], {}
         for m in self.read:
             sequences[m] = self.inputs.sequence(batch.features[m], batch.mask[m], m)
