@@ -171,7 +171,7 @@ def test_long_text_is_cut_to_the_encoder_s_positions(small):
 
 
 def test_corpus_without_text_says_so():
-    with pytest.raises(ValueError, match=r"CMU-MOSI \(public\), valid: has no raw text.*--text-encoder files"):
+    with pytest.raises(ValueError, match=r"CMU-MOSI, public data, valid: has no raw text.*--text-encoder files"):
         encode_corpus(corpus({**SENTENCES, "valid": ["", " "]}), MINILM, finetune=False)
 
 
