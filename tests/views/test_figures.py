@@ -78,7 +78,7 @@ def test_factor_bars_are_correlations_with_the_label(corpus):
     assert list(shown) == list(planted.FACTORS)
     assert shown["s"] == pytest.approx(abs(np.corrcoef(train.factors["s"], train.label)[0, 1]), abs=1e-6)
     real = Corpus(corpus.info, "public", {"train": replace(train, factors=None)}, "", "")
-    with pytest.raises(ValueError, match="found public data, expected planted"):
+    with pytest.raises(ValueError, match="found CMU-MOSI, public data, expected planted data"):
         figures.factor_bars(real)
 
 
