@@ -77,7 +77,7 @@ def test_fines_own_form_is_the_first_and_its_runs_are_table_6s():
 )
 def test_what_the_sum_costs_is_said_by_its_interval(summed, said):
     dev = dict.fromkeys((AVERAGED, FAST_AVERAGED), [0.7] * len(summed)) | dict.fromkeys((PRINTED_SUM, FAST), summed)
-    fast, slow = objective.dev_sentences(dev)
+    slow, fast = objective.dev_sentences(dev)
     assert said in fast and said in slow
     assert fast.startswith("With critics at 5 x the model's rate") and slow.startswith("With critics at the model's")
 
