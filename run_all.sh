@@ -130,7 +130,7 @@ main() {
     case $action in
         setup) echo "run_all.sh: $VENV is ready" ;;
         # whole files to each process, whose fixtures are made once
-        test) cd "$ROOT" && exec "$VENV/bin/python" -m pytest -q -n logical --maxprocesses 8 --dist loadfile ;;
+        test) export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" && cd "$ROOT" && exec "$VENV/bin/python" -m pytest -q -n logical --maxprocesses 8 --dist loadfile ;;
         run) exec "$VENV/bin/python" -m finelib "$@" ;;
     esac
 }

@@ -1,6 +1,6 @@
 """Does FINE with subset codes factorise on planted worlds that nothing was tuned on, and at what cost?
 
-FINE and the variant are trained with equal epochs and the same number of starts (``study.starts``); what is reported
+FINE and the variant are trained with equal epochs, rates and numbers of starts (``study.starts``); what is reported
 are means over the seeds of a world, and intervals over worlds. ``run_all.sh --only subset_codes`` measures the worlds
 that decide, ``run_all.sh --only subset_codes_further`` the variant without each of its parts, and other data.
 """
@@ -72,7 +72,8 @@ class Case:
 def cases(options: Options) -> dict[str, Case]:
     """What is measured; "worlds" decides on the goals, the others say how far it goes."""
     small, train = presets.SMALL, presets.SMALL_TRAIN["demo"]
-    train, seeds = replace(train, epochs=TRAIN["epochs"], patience=TRAIN["epochs"]), (0, 1, 2)
+    equal = {"epochs": TRAIN["epochs"], "patience": TRAIN["epochs"], "critic_speed": TRAIN["critic_speed"]}
+    train, seeds = replace(train, **equal), (0, 1, 2)
     if options.preset == "smoke":
         train, seeds = presets.SMALL_TRAIN["smoke"], (0,)
     two, both = WORLDS[:2], {FINE: None, VARIANT: {}}
