@@ -11,6 +11,7 @@ from finelib import __main__ as main
 from finelib.baselines import SYSTEMS
 from finelib.data.corpora import CORPORA
 from finelib.paper import objective
+from finelib.runs import presets
 from finelib.runs.options import PRESETS, ROOT, Options, check_parameter
 from finelib.study import identifiability, starts
 
@@ -179,7 +180,8 @@ def test_plan_names_each_run_once_and_the_controls(monkeypatch):
     assert of_tables <= set(plan)
     sweeps = (len(identifiability.BETA) + len(identifiability.BATCH)) * identifiability.SWEEP_SEEDS
     variant = 2 * starts.STARTS
-    assert len(plan) == 4 * 2 * (1 + len(SYSTEMS)) + len(of_tables) + sweeps + variant
+    elsewhere = sum(4 - len(corpora) for corpora in presets.WHERE_PRINTED.values())  # left out of a corpus each
+    assert len(plan) == 2 * (4 * (1 + len(SYSTEMS)) - elsewhere) + len(of_tables) + sweeps + variant
 
 
 def test_the_study_of_the_objective_is_made_when_asked_for_alone(monkeypatch):
@@ -208,7 +210,7 @@ def test_a_notebook_gets_the_parameters_it_declares(monkeypatch, tmp_path):
         target = main.execute(name, RESULTS[name], options)
         assert target == tmp_path / "runs" / "notebooks" / f"{name}.ipynb"
     data, corpus, compared = calls.values()
-    assert data == {"preset": "smoke"} and corpus["corpus"] == "ch_sims" and "tune" not in corpus
+    assert data == {"preset": "smoke", "source": "planted"} and corpus["corpus"] == "ch_sims" and "tune" not in corpus
     assert compared == {**vars(options), "out": str(tmp_path)}
 
 
