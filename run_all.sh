@@ -129,8 +129,13 @@ main() {
     export GLIBC_TUNABLES="${GLIBC_TUNABLES:-$keep:glibc.malloc.hugetlb=1}"
     case $action in
         setup) echo "run_all.sh: $VENV is ready" ;;
-        # whole files to each process, whose fixtures are made once
-        test) export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" && cd "$ROOT" && exec "$VENV/bin/python" -m pytest -q -n logical --maxprocesses 8 --dist loadfile ;;
+        test)
+            export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+            cd "$ROOT"
+            # whole files to each process, whose fixtures are made once; then the browser's, which need the cores alone
+            "$VENV/bin/python" -m pytest -q -n logical --maxprocesses 8 --dist loadfile --ignore tests/test_browser.py
+            exec "$VENV/bin/python" -m pytest -q tests/test_browser.py
+            ;;
         run) exec "$VENV/bin/python" -m finelib "$@" ;;
     esac
 }
