@@ -28,10 +28,12 @@ LR, WEIGHT_DECAY, CLIP = 1e-3, 0.01, 1.0
 
 
 def mlp(width_in, hidden, width_out):
+    """(..., width_in) -> (..., width_out), one hidden layer."""
     return nn.Sequential(nn.Linear(width_in, hidden), nn.GELU(), nn.Linear(hidden, width_out))
 
 
 def mean_where(values, keep):
+    """Mean of the values (B,) whose ``keep`` (B,) is True."""
     return values.masked_fill(~keep, 0).sum() / keep.sum().clamp(min=1)  # 0 where none is kept
 
 
@@ -129,6 +131,8 @@ def pooled(features):
 
 
 class MutualInformation(nn.Module):
+    """The terms of Eq. 12 in nats, each a sum over pairs or modalities, and the loss of the NCE-CLUB critics."""
+
     def __init__(self, d):
         super().__init__()
         self.sha = nn.ModuleDict({m + n: Critic(d[m] // 2, d[n] // 2) for m, n in PAIRS})
@@ -237,6 +241,7 @@ class FINE(nn.Module):
 
 # --- one step of training: the critics are clipped apart from all else ------------------------------------------------
 def adamw(parameters):
+    """AdamW that decays matrices, and neither biases nor gains."""
     matrices, vectors = ([p for p in parameters if (p.ndim > 1) == wanted] for wanted in (True, False))
     groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=LR, weight_decay=WEIGHT_DECAY)
@@ -251,6 +256,7 @@ def make_optimisers(model):
 
 
 def step(model, optimisers, frames, mask, label):
+    """One update of critics and of all else by one batch; returns its terms."""
     terms = model.losses(model(frames, mask), label)
     model.zero_grad()
     terms["total"].backward()
