@@ -36,6 +36,7 @@ def forest(rows: list[Row], printed: list[Row] = ()) -> Figure:
             if metric == "acc2_nonzero" and row.name in gaps:
                 axis.plot(gaps[row.name], place, "D", color=ORANGE, markerfacecolor="none", markersize=5)
         axis.set(xlabel=title, ylim=(-0.7, len(rows) - 0.3))
+        axis.locator_params(axis="x", nbins=5)  # ten labels of five characters would touch
     axes[0].set_yticks(range(len(rows)), [row.name for row in rows])
     marks = [("o", BLUE, BLUE, "differs, p (Holm) < .05"), ("o", BLUE, "white", "not shown to differ")]
     if gaps:
