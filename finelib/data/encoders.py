@@ -3,6 +3,8 @@
 import hashlib
 import importlib.util
 import logging
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,7 +117,8 @@ def _incomplete(folder: Path) -> str:
     expected = "expected a folder as transformers' save_pretrained writes it"
     if (folder / "config.json").is_file() and others:
         load = f"AutoModel.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
-        convert = f'convert them once: python -c "from transformers import AutoModel; {load}"'
+        python = shlex.quote(sys.executable)
+        convert = f'convert them once: {python} -c "from transformers import AutoModel; {load}"'
         way_out = convert if others[0].endswith(".bin") else "get the encoder's model.safetensors"
         return f"text encoder {folder}: found weights in {others[0]} alone, expected *.safetensors; {way_out}"
     return f"text encoder {folder}: found no config.json with *.safetensors weights beside it, {expected}"
