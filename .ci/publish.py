@@ -3,8 +3,9 @@
     python .ci/publish.py OUT [NAME ...] [NAME=PUBLISHED_NAME ...]
     python .ci/publish.py --repository=OWNER/NAME
 
-OUT is the --out of a finished ``run_all.sh``; names default to all that is found in OUT/figures. The second form gives
-README a Colab and a Binder badge for each notebook, and the notebooks the address that they install from on Colab.
+OUT is the --out of a finished ``run_all.sh``; names default to all that is found in OUT/figures, and "notebooks", the
+executed notebooks (``executed_copies.py``). The second form gives README a Colab and a Binder badge for each notebook,
+and the notebooks the address that they install from on Colab.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import re
 import shutil
 import sys
 from pathlib import Path
+
+import executed_copies
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "figures" / "published"
@@ -75,4 +78,8 @@ if __name__ == "__main__":
         publish(ROOT, [])
         sys.exit()
     source = Path(sys.argv[1]) / "figures"
-    publish(source, sys.argv[2:] or sorted({file.stem for file in source.iterdir() if file.is_file()}))
+    names = sys.argv[2:] or ["notebooks", *sorted({file.stem for file in source.iterdir() if file.is_file()})]
+    if "notebooks" in names:
+        names.remove("notebooks")
+        executed_copies.publish(Path(sys.argv[1]), PUBLISHED / "notebooks")
+    publish(source, names)
