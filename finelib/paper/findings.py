@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from finelib.data.corpora import CORPORA
+from finelib.data.corpora import CORPORA, KINDS
 from finelib.paper import ablations, audit, objective, significance
 from finelib.paper.table import Row, Table, read
 from finelib.paper.verdict import DOES_NOT, HOLDS
@@ -57,16 +57,15 @@ def _real(folder: Path, finetuned: Path | None) -> Finding | None:
     for table in _tables(folder):
         for rows in table.measured:
             by_name = {row.name: row for row in rows}
-            linear = [row for row in rows if row.kind == "reference" and not row.name.startswith(NO_RIVALS)]
-            if rows[0].data == "public" and FINE in by_name and linear:
-                fine, best = by_name[FINE], max(linear, key=lambda row: row.value("corr"))
-                sides.append(_side(fine.measured["corr"], best.value("corr")))
-                numbers = f"{_span(fine.measured['corr'])}, {best.name} {best.value('corr'):.3f}"
-                told.append(f"{_corpus(table.number)} ({fine.modalities}): {numbers}")
+            if rows[0].data == "public" and FINE in by_name and (linear := _linear(rows)):
+                fine, best = by_name[FINE], max(linear, key=_corr)
+                sides.append(_side(fine.measured["corr"], _corr(best)))
+                numbers = f"{_span(fine.measured['corr'])}, {best.name} {_corr(best):.3f}"
+                told.append(f"{_corpus(table.number)} ({fine.modalities}, public features): {numbers}")
                 break
     if not told:
         return None
-    said = f"Test Corr of FINE from features that anybody can download, {'; '.join(told)}."
+    said = f"Test Corr on {told[0]}{'; other corpora in the table below' if told[1:] else ''}."
     if finetuned and finetuned.exists():
         difference = json.loads(finetuned.read_text())["difference"]["corr"]
         said += f" To a fine-tuned text encoder FINE adds {_span(difference, sign='+')}."
@@ -101,18 +100,23 @@ def _factorised(folder: Path) -> Finding | None:
     else:
         return None
     fine, ours = ([systems[name][score] for score in SCORES] for name in (FINE, VARIANT))
-    done = {
-        name: all((score["low"] or 0) > FOUND for score in scores) for name, scores in ((FINE, fine), (VARIANT, ours))
-    }
-    title = f"FINE {'separates' if done[FINE] else 'does not separate'} shared from unique information"
-    if done[FINE] != done[VARIANT]:
-        title += f"; our variant with subset codes {'does' if done[VARIANT] else 'does not'}"
+    title = f"FINE {_separates(fine)[0]} shared from unique information"
+    title += f"; our variant with subset codes {_separates(ours)[1]}"
     highest, lowest = max(fine, key=lambda score: score["mean"]), min(ours, key=lambda score: score["mean"])
     said = (
         f"Of three probe scores (1 is perfect) on {over}, FINE's highest is {_span(highest, 2)} "
         f"and the variant's lowest {_span(lowest, 2)}."
     )
     return Finding("factors", title, said, "11_identifiability", "identifiability_factors")
+
+
+def _separates(scores: list[dict]) -> tuple[str, str]:
+    """Whether all scores of a system lie above ``FOUND``, as a verb in full and in short."""
+    if all(score["low"] is not None and score["low"] > FOUND for score in scores):
+        return "separates", "does"
+    if any(score["high"] is not None and score["high"] < FOUND for score in scores):
+        return "does not separate", "does not"
+    return "is not shown to separate", "is not shown to"
 
 
 def _terms(folder: Path) -> Finding | None:
@@ -131,12 +135,12 @@ def _terms(folder: Path) -> Finding | None:
     title = "No term of L_MI is shown to matter for the prediction"
     if clear:
         title = f"Terms of L_MI are shown to matter in {clear} of {len(without + others)} comparisons"
-    said = f"Planted data, {len(without)} ways to leave terms out: {most.name} changes Corr most, {_change(most)}"
-    said += f"; in other forms of L_MI {sum(map(_clear, others))} of {len(others)} are shown to." if others else "."
+    said = f"Planted data, {len(without)} ways to leave terms out: Corr changes at most by {_change(most)}"
+    said += f"; in other forms, {sum(map(_clear, others))} of {len(others)} are shown to matter." if others else "."
     losses = [row for row in main if row.differences and _clear(row) and row.name not in names]
     if losses:
         worst = min(losses, key=lambda row: row.differences["corr"]["mean"])
-        said += f" In the same table, {worst.name} costs {_change(worst)}."
+        said += f" {worst.name[0].upper()}{worst.name[1:]} costs {_change(worst)}."
     return Finding("terms", title, said, "08_table_6_ablations", "table6_forest")
 
 
@@ -181,9 +185,52 @@ def _printed() -> Finding:
     first = leads.iloc[0]
     said = (
         f"Points of ACC-2 over the next method on {_corpus(first.table)}: {_span(first, 2, '+')}, if both agree on "
-        f"{audit.AGREE:.0%} of the test utterances. So are {(ablated.low <= 0).sum()} of {len(ablated)} ablations."
+        f"{100 * audit.AGREE:.0f} % of the utterances. So are {(ablated.low <= 0).sum()} of {len(ablated)} ablations."
     )
     return Finding("printed", title, said, "12_audit", "audit")
+
+
+# ------------------------------------------------------------------------------------------ every block in one line
+
+IN_SHORT = ["test Corr", "FINE", "best other system minus FINE", "best linear model", "oracle"]
+
+
+def in_short(folder: Path) -> list[list[str]]:
+    """A line for each measured block of Tables 1 to 4 that has FINE: the columns of ``IN_SHORT``, "–" where none is."""
+    return [
+        _line(table, fine, rows)
+        for table in _tables(folder)
+        for rows in table.measured
+        if (fine := next((row for row in rows if row.name.startswith(FINE)), None))
+    ]
+
+
+def _line(table: Table, fine: Row, rows: list[Row]) -> list[str]:
+    others, linear = [row for row in rows if row.differences], _linear(rows)
+    oracle = next((row for row in rows if row.name.startswith("oracle")), None)
+    used = "" if fine.modalities == "T + A + V" else f" ({fine.modalities})"
+    cells = [f"{_corpus(table.number)}, {KINDS[fine.data]}{used}", _span(fine.measured["corr"]), "–", "–", "–"]
+    if others:
+        best = max(others, key=_corr)
+        cells[2] = f"{best.name} {_span(best.differences['corr'], sign='+')}"
+    if linear:
+        best = max(linear, key=_corr)
+        cells[3] = f"{best.name} {_corr(best):.3f}"
+    if oracle:
+        cells[4] = f"{_corr(oracle):.3f}"
+    return cells
+
+
+def _linear(rows: list[Row]) -> list[Row]:
+    """The references of a block that are models, all of them linear."""
+    return [row for row in rows if row.kind == "reference" and not row.name.startswith(NO_RIVALS)]
+
+
+def _corr(row: Row) -> float:
+    return row.value("corr")
+
+
+# ------------------------------------------------------------------------------------------------ shared
 
 
 def _corpus(table: int) -> str:

@@ -1,5 +1,6 @@
 """README's picture: FINE as the code builds it, beside what probes find in its branches and in the variant's."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -20,14 +21,26 @@ LOOKS = {"FINE": ("0.4", 0.16), VARIANT: (BLUE, -0.16)}  # colour, place within 
 TEXT = 7.6  # points, 11 pixels as a page shows them
 
 
+SCORES_FILE = "subset_codes.json"
+
+
+def digest(content: str) -> str:
+    """SHA-256 of a text."""
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def write_banners(folder: Path) -> None:
-    """Write folder/banner.png and, for a telephone, folder/banner_narrow.png, from folder/subset_codes.json."""
-    scores = json.loads((folder / "subset_codes.json").read_text())["cases"]["worlds"]["systems"]
+    """Write folder/banner.png and, for a telephone, folder/banner_narrow.png, from folder/subset_codes.json.
+
+    The files' "Source" is ``digest`` of what they were made from.
+    """
+    content = (folder / SCORES_FILE).read_text()
+    scores, made = json.loads(content)["cases"]["worlds"]["systems"], {"Software": None, "Source": digest(content)}
     torch.manual_seed(0)
     corpus = finelib.load("mosi", scale=0.1)
     model, batch = finelib.build(finelib.FineConfig(), corpus), corpus.batch(range(16), split="train")
     for name, size in {"banner": WIDE, "banner_narrow": NARROW}.items():
-        banner(model, batch, scores, size).savefig(folder / f"{name}.png", dpi=200, metadata={"Software": None})
+        banner(model, batch, scores, size).savefig(folder / f"{name}.png", dpi=200, metadata=made)
 
 
 def banner(model: FINE, batch: Batch, scores: dict[str, dict], size: tuple[float, float]) -> Figure:

@@ -8,10 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from finelib.data.corpora import CORPORA
 from finelib.paper import objective
-from finelib.paper.findings import findings
-from finelib.paper.table import Row, read
+from finelib.paper.findings import IN_SHORT, findings, in_short
 from finelib.paper.verdict import VERDICTS
 from finelib.runs.records import write_atomically
 from finelib.views import style
@@ -120,34 +118,10 @@ def executed(notebook: str, root: Path) -> str:
 
 
 def in_short_block(root: Path) -> str:
-    """One line for each measured block of Tables 1 to 4: FINE in Corr, beside the best other system and references."""
-    lines = ["| test Corr | FINE | best other system, minus FINE | best linear | oracle |", "|---|---:|---|---|---:|"]
-    for number in range(1, 5):
-        path = root / PUBLISHED / f"table{number}.json"
-        for rows in read(path).measured if path.exists() else []:
-            fine = next((row for row in rows if row.name.startswith("FINE")), None)
-            lines += [_in_short(number, fine, rows)] if fine else []
-    return "\n".join(lines)
-
-
-def _in_short(number: int, fine: Row, rows: list[Row]) -> str:
-    corpus = next(info.title for info in CORPORA.values() if info.table == number)
-    named = {row.name: row for row in rows}
-    others = [row for row in rows if row.differences]
-    linear = [row for row in rows if row.name.startswith("ridge")]
-    cells = [f"{corpus}, {fine.data} ({fine.modalities})", f"{fine.value('corr'):.3f}", "–", "–", "–"]
-    if others:
-        best = max(others, key=lambda row: row.value("corr"))
-        found = best.differences["corr"]
-        spread = "" if found["low"] is None else f" [{found['low']:+.3f}, {found['high']:+.3f}]"
-        cells[2] = f"{best.name} {found['mean']:+.3f}{spread}"
-    if linear:
-        best = max(linear, key=lambda row: row.value("corr"))
-        cells[3] = f"{best.name} {best.value('corr'):.3f}"
-    oracle = next((row for name, row in named.items() if name.startswith("oracle")), None)
-    if oracle:
-        cells[4] = f"{oracle.value('corr'):.3f}"
-    return f"| {' | '.join(cells)} |"
+    """README's small table."""
+    lines = [IN_SHORT, *in_short(root / PUBLISHED)]
+    lines.insert(1, ["---", "---:", "---", "---", "---:"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def results(root: Path, figures: str = PUBLISHED) -> str:
