@@ -153,10 +153,15 @@ def _shown(name: str, folder: Path, figures: str) -> str:
     """A published picture and what is written with it, "" if nothing of that name is published."""
     files = {form: folder / f"{name}.{form}" for form in ("png", "md", "json")}
     texts = [f"![{ALT[name]}]({figures}/{name}.png)"] if files["png"].exists() else []
-    texts += [files["md"].read_text().strip()] if files["md"].exists() else []
+    texts += [_together(files["md"].read_text().strip())] if files["md"].exists() else []
     content = json.loads(files["json"].read_text()) if files["json"].exists() else {}
     revision = content.get("provenance", {}).get("git_revision", "")[:12]
     if revision:
         source = f"Code revision {revision}; seeds, intervals and run ids in [{name}.json]({figures}/{name}.json)."
         texts.append(f"*{' '.join([source, *([REMARKS[revision]] if revision in REMARKS else [])])}*")
     return "\n\n".join(texts)
+
+
+def _together(text: str) -> str:
+    """With no line break after a ± or within an interval, which narrow columns would get."""
+    return re.sub(r"(?<=±) |(?<=\d,) (?=[-+\d.]+\])", "\u00a0", text)
