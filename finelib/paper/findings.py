@@ -128,8 +128,9 @@ def _terms(folder: Path) -> Finding | None:
     without = [row for row in main if row.differences and row.name in names]
     if not without:
         return None
-    others = [row for row in read(forms).rows if row.name in names and row.differences] if forms.exists() else []
-    others = [row for row in others if next(iter(objective.FORMS)) not in row.block]
+    others = [row for row in read(forms).rows if row.differences] if forms.exists() else []
+    own = (next(iter(objective.FORMS)), objective.BETWEEN)
+    others = [row for row in others if not any(form in row.block for form in own)]
     clear = sum(map(_clear, without + others))
     most = max(without, key=lambda row: abs(row.differences["corr"]["mean"]))
     title = "No term of L_MI is shown to matter for the prediction"
