@@ -92,9 +92,8 @@ def test_a_number_and_its_spread_stay_on_a_line():
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
 def test_the_picture_shows_the_model_and_the_scores(model, corpus, size):
-    mean = {
-        system: {s: 0.1 * i + shift for i, s in enumerate(SCORES)} for system, shift in (("FINE", 0), (VARIANT, 0.5))
-    }
+    batch, higher = corpus.batch(range(8), split="train"), {"FINE": 0, VARIANT: 0.5}
+    mean = {system: {s: 0.1 * i + more for i, s in enumerate(SCORES)} for system, more in higher.items()}
     linear = {
         system: {"linear": {s: {"mean": m, "low": m - 0.02, "high": m + 0.05} for s, m in found.items()}}
         for system, found in mean.items()
