@@ -24,11 +24,10 @@ EVERY = set(RESULTS)
 CORPUS = {f"03_corpus_{name}" for name in CORPORA}
 SEEDS = CORPUS | {"04_terms", "05_tables_1_to_4", "06_real_mosi", "07_table_5_modalities", "08_table_6_ablations"}
 SEEDS |= {"09_figure_5", "11_identifiability", "13_compare"}
-NO_MODEL = {"10_mutual_information"}
 # a file, and the notebooks that a changed line of it makes stale
 STALE = {
     "finelib/data/corpora.py": EVERY,
-    "finelib/runs/records.py": EVERY,
+    "finelib/fine.py": EVERY,
     "finelib/views/estimators.py": {"10_mutual_information"},
     "finelib/views/identifiability.py": {"11_identifiability"},
     "finelib/views/figure5.py": {"09_figure_5"},
@@ -36,11 +35,12 @@ STALE = {
     "finelib/views/explorer.py": {"00_start_here"},
     "finelib/views/report.py": set(),
     "finelib/views/forest.py": {"07_table_5_modalities", "08_table_6_ablations", "13_compare"},
+    "finelib/views/compare.py": {"00_start_here", "02_data", "06_real_mosi", "13_compare"},
+    "finelib/paper/power.py": {"07_table_5_modalities", "08_table_6_ablations"},
     "finelib/study/leak.py": {"06_real_mosi"},
-    "finelib/study/terms.py": {"04_terms"},
+    "finelib/study/estimators.py": {"10_mutual_information"},
     "finelib/plain.py": {"01_method_walkthrough"},
     "finelib/data/doctor.py": {"02_data"},
-    "finelib/scale/cluster.py": EVERY - {"01_method_walkthrough", "12_audit"} - NO_MODEL,
     "notebooks/02_data.ipynb": {"02_data"},
     "notebooks/03_corpus.ipynb": CORPUS,
 }
