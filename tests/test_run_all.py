@@ -348,6 +348,21 @@ def test_launcher_that_does_not_work_is_passed_over(checkout):
     assert "python3.12" in checkout("--setup").stdout
 
 
+LATER = {  # than bash 3.2, which macOS has
+    "mapfile and readarray": r"\b(mapfile|readarray)\b",
+    "associative arrays, namerefs": r"\b(declare|local|typeset|readonly) -\w*[Ang]",
+    "change of case": r"\$\{\w+(\^|,)",
+    "|& and &>>": r"\|&|&>>",
+    "negative places": r"\$\{\w+: -|\[-\d+\]",
+    "others": r"\$\{\w+@|\bwait -n|\bcoproc\b|\bEPOCH|\[\[ -[vR] |;;?&|\{\w+\}[<>]",
+}
+
+
+@pytest.mark.parametrize("what", LATER)
+def test_run_all_has_nothing_that_the_bash_of_macos_lacks(what):
+    assert not re.findall(LATER[what], (ROOT / "run_all.sh").read_text())
+
+
 @pytest.mark.parametrize("script", ["run_all.sh", ".ci/run", ".ci/versions", ".ci/audit", ".ci/licenses"])
 def test_scripts_are_bash_and_may_be_executed(script):
     subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
