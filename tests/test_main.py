@@ -235,7 +235,7 @@ def executions(monkeypatch):
         names.append(name)
 
     monkeypatch.setattr(papermill, "execute_notebook", run)
-    monkeypatch.setattr(report, "write_report", lambda options: options.figures / "report.html")
+    monkeypatch.setattr(report, "write_report", lambda options: (options.figures / "report.html").write_text("x"))
     return names
 
 
@@ -247,7 +247,8 @@ def test_a_second_call_executes_nothing_and_says_so(tmp_path, executions, capsys
     assert run_all(tmp_path, "01_method_walkthrough") == 0 and executions.pop() == "01_method_walkthrough"
     assert "not made again" not in capsys.readouterr().out
     assert run_all(tmp_path, "01_method_walkthrough") == 0 and executions == []
-    assert "run_all.sh: 1 of 1 notebooks were there and unchanged, and are not made again\n" in capsys.readouterr().out
+    said = "run_all.sh: there and unchanged, so not made again: 1 of 1 notebooks, claims and report\n"
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("lost", ["figures/figure2.png", "runs/notebooks/01_method_walkthrough.ipynb"])
@@ -269,6 +270,26 @@ def test_a_changed_seed_executes_again_what_reads_it(tmp_path, executions):
     fine = main.as_notebook("09_figure_5", RESULTS["09_figure_5"], defaultdict(lambda: SimpleNamespace(**RUN)))
     keys = {fine.key(Options(out=tmp_path, n_seeds=n)) for n in (1, 2)}
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "written"),
+    [
+        ("figures/table1.md", "a table", True),
+        ("figures/report.html", "another page", True),
+        ("runs/mosi-FINE-s0-a/record.json", "{}", True),
+        ("runs/notebooks/kernels.log", "a warning", False),
+    ],
+)
+def test_claims_and_report_are_written_again_when_what_they_show_has_changed(
+    tmp_path, executions, path, content, written
+):
+    options = Options(preset="smoke", out=tmp_path)
+    options.figures.mkdir()
+    assert main.write_pages(options) and not main.write_pages(options)
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_text(content)
+    assert main.write_pages(options) == written and not main.write_pages(options)
 
 
 RUN = {"id": "a", "files": {"weights.safetensors": [1, 2]}, "timing": {"seconds": 1.0}}
