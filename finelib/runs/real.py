@@ -39,11 +39,8 @@ class RealBlock:
     def data(self, options: Options) -> list[DataConfig]:
         """The data of its runs: one source, or one for each fold."""
         names = [f"{self.source}-by-video-{fold + 1}" for fold in range(self.folds)] or [self.source]
-        found = [replace(data_config(self.corpus, name, options), context=self.context) for name in names]
-        if self.encoded and options.text_encoder is None:
-            encoder = sources.default_encoder(self.corpus, self.source)
-            found = [replace(data, text_encoder=encoder) for data in found]
-        return found
+        found = [data_config(self.corpus, name, options, self.encoded) for name in names]
+        return [replace(data, context=self.context) for data in found]
 
     def missing(self) -> str | None:
         """Why it cannot be had, as one sentence; None if it can."""
@@ -86,16 +83,15 @@ def modalities(data: DataConfig) -> tuple[str, ...]:
     return MODALITIES.get((data.corpus, data.source), ("T",))
 
 
-def data_config(corpus: str, source: str, options: Options) -> DataConfig:
-    """A public source with the text encoder of the options, where the options or the source ask for one."""
-    data = DataConfig(corpus, source)
-    if "T" not in modalities(data) or source == "public-mfn":
+def data_config(corpus: str, source: str, options: Options, encoded: bool = False) -> DataConfig:
+    """A public source; text that has no features of its own, or is to be ``encoded``, by the options' encoder."""
+    data, default = DataConfig(corpus, source), sources.default_encoder(corpus, source)
+    if default == "files" and not encoded:
         return data
-    encoder = options.text_encoder
-    if encoder is None and options.finetune_text:
-        encoder = sources.default_encoder(corpus, source)
-    encoder = encoder or "files"
-    return replace(data, text_encoder=encoder, finetune_text=options.finetune_text and encoder != "files")
+    if encoded:
+        default = sources.default_encoder(corpus, "public")
+    named = options.text_encoder or (default if encoded or options.finetune_text else "files")
+    return replace(data, text_encoder=named, finetune_text=options.finetune_text and named != "files")
 
 
 # -------------------------------------------------------------------------------------------------- recipes
@@ -126,5 +122,4 @@ def specs(data: DataConfig, seeds: tuple[int, ...]) -> list[RunSpec]:
 
 def is_encoded(data: DataConfig) -> bool:
     """Whether a text encoder reads the text of a public source."""
-    given = ("public-mfn", "public-text", "public-predictions")  # have features, or numbers, for the text
-    return "T" in modalities(data) and (data.text_encoder != "files" or data.source not in given)
+    return data.text_encoder != "files" or sources.default_encoder(data.corpus, data.source) != "files"
