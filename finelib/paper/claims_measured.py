@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finelib.baselines import SYSTEMS
 from finelib.data.corpora import ALL_CORPORA
-from finelib.paper import ablations, objective, printed, significance
+from finelib.paper import ablations, comparisons, objective, printed, significance
 from finelib.paper.claims_printed import one_more
 from finelib.paper.printed import COLUMNS
 from finelib.paper.table import Row, read
@@ -39,7 +39,8 @@ class Results:
     def rows(self, number: int, design: str | None = None, form: str = "") -> dict[str, Row]:
         """name -> measured row of a table; of planted tables those of one design, else of the table's own.
 
-        Of a public corpus's blocks the first counts. With a form of L_MI (``objective.FORMS``), the rows of Table 6 that were trained in that form.
+        Of a public corpus's blocks the first counts. With a form of L_MI (``objective.FORMS``), the rows of Table 6
+        that were trained in that form.
         """
         path = self.options.figures / f"{objective.NAME if form else f'table{number}'}.json"
         if not path.exists():
@@ -212,9 +213,11 @@ def _difference(options: Options, better: Row, worse: Row) -> dict | None:
     folders = {row.name: [Path(options.out) / "runs" / run for run in row.runs] for row in (better, worse)}
     if not all((folder / RECORD).exists() for group in folders.values() for folder in group):
         return None
-    arrays = {name: [read_record(folder).predictions() for folder in group] for name, group in folders.items()}
-    tests = {name: [a["test"] for a in group] for name, group in arrays.items()}
-    label = arrays[worse.name][0]["test_label"]
+    records = {name: [read_record(folder) for folder in group] for name, group in folders.items()}
+    kind = ALL_CORPORA[records[better.name][0].corpus].metrics
+    arrays = {name: [record.predictions() for record in group] for name, group in records.items()}
+    tests = {name: [comparisons.as_scored(a["test"], kind) for a in group] for name, group in arrays.items()}
+    label = comparisons.as_scored(arrays[worse.name][0]["test_label"], kind)
     found = significance.differences("corr", {better.name: tests[better.name]}, tests[worse.name], label)
     return asdict(found[better.name])
 

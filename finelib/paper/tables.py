@@ -80,7 +80,7 @@ def measured_blocks(number: int, options: Options) -> list[BlockRuns]:
         return [BlockRuns(b.specs(options.seed_list), b.about) for b in ablations.blocks(number, options)]
     found = []
     if options.source != "public" and not sources.available(CORPUS_OF[number], options.source):
-        found.append(BlockRuns(by_name(block_specs(presets.data_config(CORPUS_OF[number], options), options))))
+        found.append(BlockRuns(by_name(own_specs(number, options))))
     return found + [_real_runs(block, options) for block in real.blocks(number, options) if not block.missing()]
 
 
@@ -99,6 +99,11 @@ def missing(number: int, options: Options) -> list[str]:
     else:
         found = [sources.available(CORPUS_OF[number], options.source)] if number in CORPUS_OF else []
     return [sentence for sentence in dict.fromkeys(found) if sentence]
+
+
+def own_specs(number: int, options: Options) -> list[RunSpec]:
+    """The runs of Tables 1-4 on their corpus from the source asked for."""
+    return block_specs(presets.data_config(CORPUS_OF[number], options), options)
 
 
 def block_specs(data: DataConfig, options: Options, compared: bool = True) -> list[RunSpec]:

@@ -162,7 +162,7 @@ def test_the_readme_system_is_a_tenth_row(corpus, monkeypatch):
     line = next(block for block in blocks if block.startswith("# finelib/baselines/__init__.py"))
     monkeypatch.setitem(SYSTEMS, *eval("{" + line.split("\n", 1)[1] + "}", {"mean_pool": module}).popitem())
     options = Options(preset="smoke", n_seeds=1)
-    spec = next(s for s in tables.block_specs(1, options, options) if s.name == "Mean pool")
+    spec = next(s for s in tables.own_specs(1, options) if s.name == "Mean pool")
     model = models.build(spec.model_config, corpus)
     assert training.fit(model, corpus, spec.train, 0).curves[-1]["dev_mae"] < 3
     assert len(tuning.candidates(spec, 4)) == 4
