@@ -22,6 +22,7 @@ from finelib.runs import experiment, presets, real, tuning
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
 
+WITHOUT_COMPARED = "without the compared systems, which --source public trains"
 SIMS_ACCURACY = "ACC-2 (0 is negative)"
 AS_SPOKEN = "as spoken"  # what a card says of text that is no translation
 DATA_NAMES = {"planted": "planted data (generated)", "files": "licensed feature files", "own": "your file"}
@@ -89,7 +90,8 @@ def _real_runs(block: real.RealBlock, options: Options) -> BlockRuns:
     seeds = replace(options, n_seeds=1) if block.folds else options
     compared = block.compared and options.source == "public"
     found = [spec for data in block.data(options) for spec in block_specs(data, seeds, compared)]
-    return BlockRuns(by_name(found), block.about)
+    left_out = [WITHOUT_COMPARED] if block.compared and not compared else []
+    return BlockRuns(by_name(found), "; ".join([about for about in (block.about, *left_out) if about]))
 
 
 def missing(number: int, options: Options) -> list[str]:
