@@ -168,10 +168,11 @@ def _fill(folder: Path, splits: dict[str, Split], name: str, context: bool) -> N
 def features(
     ids: Frames, encoder: TextEncoder, device: torch.device, bar: tqdm | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows (n,) of token ids and their features (n, length, d): utterances of one length at a time, so none is padded."""
+    """Rows (n,) of token ids and their features (n, length, d): utterances of one length at a time, none is padded."""
+    most = TOKENS if device.type == "cpu" else 16 * TOKENS
     for length in np.unique(ids.length[ids.length > 0]):
         same = np.flatnonzero(ids.length == length)
-        for rows in np.array_split(same, -(-len(same) * length // TOKENS)):
+        for rows in np.array_split(same, -(-len(same) * length // most)):
             tokens = torch.from_numpy(ids.values[ids.start[rows, None] + np.arange(length)]).to(device)
             yield rows, encoder.bert(input_ids=tokens).last_hidden_state.cpu().numpy()
             if bar is not None:

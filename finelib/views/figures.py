@@ -126,9 +126,9 @@ def scatter(prediction: np.ndarray, label: np.ndarray) -> Figure:
 
 
 def worst_errors(record: RunRecord, corpus: Corpus, count: int = 8) -> pd.DataFrame:
-    """The test utterances with the largest errors, with their text where there is any.
+    """The test utterances with the largest errors; the text column is left out where the source has no text.
 
-    Of public corpora ids and text are left out: what others said is not published here.
+    Of public data, recordings of people, neither text nor ids are shown: executed notebooks are published.
     """
     arrays, text = record.predictions(), corpus.splits["test"].text
     table = pd.DataFrame({"id": arrays["test_ids"], "text": [shortened(t) for t in text]})
