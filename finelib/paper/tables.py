@@ -251,7 +251,7 @@ def _intervals(scores: list[dict[str, float]]) -> dict[str, dict]:
 def block_title(corpus: Corpus) -> str:
     """What a block was measured on: data, encoder, modalities, sizes."""
     sizes = " / ".join(str(len(split)) for split in corpus.splits.values())
-    encoder = "" if corpus.encoder in ("", "planted") else f", text by {corpus.encoder}"
+    encoder = f", text by {corpus.encoder}" if "T" in corpus.modalities and corpus.kind != "planted" else ""
     if encoder and (language := corpus.card.get("text", AS_SPOKEN)) != AS_SPOKEN:
         encoder += f" ({language})"
     data = corpus.called if corpus.kind == "public" else DATA_NAMES[corpus.kind]
