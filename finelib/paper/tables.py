@@ -251,9 +251,10 @@ def _intervals(scores: list[dict[str, float]]) -> dict[str, dict]:
 def block_title(corpus: Corpus) -> str:
     """What a block was measured on: data, encoder, modalities, sizes."""
     sizes = " / ".join(str(len(split)) for split in corpus.splits.values())
-    encoder = f", text by {corpus.encoder}" if "T" in corpus.modalities and corpus.kind != "planted" else ""
-    if encoder and (language := corpus.card.get("text", AS_SPOKEN)) != AS_SPOKEN:
-        encoder += f" ({language})"
+    encoder, text = "", corpus.splits["train"].frames.get("T")
+    if text and corpus.kind != "planted" and text.values.shape[1:] != (1,):  # one number is a prediction
+        language = corpus.card.get("text", AS_SPOKEN)
+        encoder = f", text by {corpus.encoder}" + ("" if language == AS_SPOKEN else f" ({language})")
     data = corpus.called if corpus.kind == "public" else DATA_NAMES[corpus.kind]
     return f"measured on {data}{encoder}, {' + '.join(corpus.modalities)}, {sizes} utterances"
 

@@ -44,6 +44,11 @@ def test_any_subset_of_the_modalities(name, modalities, corpus):
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+def test_systems_that_refuse_one_modality_say_so_before_they_are_built():
+    refused = {name for name, modalities in REFUSED if modalities == "T"}
+    assert {name for name, system in SYSTEMS.items() if system.Model.least > 1} == refused
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_labels_do_not_reach_the_prediction_and_padding_changes_nothing(name, corpus):
     model, batch = demo(name, corpus, frames=0).eval(), batch_of(corpus)

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from finelib.baselines import SYSTEMS
 from finelib.config import DataConfig, FineConfig
 from finelib.data.corpora import ALL_CORPORA, CORPORA
+from finelib.data.features import SPLITS, Corpus, Frames, Split
 from finelib.paper import tables
 from finelib.paper.notes import AVERAGE, TEXT_ALONE, notes
 from finelib.paper.table import Row
@@ -107,6 +109,22 @@ def test_fine_tuned_runs_are_named_so_and_short_where_an_epoch_is_long(had):
 def test_every_public_corpus_has_a_recipe_for_fine(corpus):
     fine = next(run for run in real.specs(DataConfig(corpus, "public"), (0,)))
     assert isinstance(fine.model_config, FineConfig) and fine.name == "FINE"
+
+
+@pytest.mark.parametrize(
+    ("width", "told", "said"),
+    [
+        (3, "as spoken", ", text by MiniLM, T, "),
+        (3, "Chinese", ", text by MiniLM (Chinese), T, "),
+        (1, "Chinese", ", public data, T, "),  # a number that somebody's network predicted
+    ],
+)
+def test_a_block_s_title_names_corpus_encoder_language_modalities_and_sizes(width, told, said):
+    frames = {"T": Frames.from_lengths(np.zeros((2, width), np.float32), np.ones(2))}
+    split = Split(frames, np.zeros(2), ["a_1", "a_2"], ["", ""])
+    corpus = Corpus(ALL_CORPORA["ch_sims_v2"], "public", dict.fromkeys(SPLITS, split), "", "MiniLM", {"text": told})
+    title = tables.block_title(corpus)
+    assert title.startswith("measured on CH-SIMS v2, public data") and title.endswith(f"{said}2 / 2 / 2 utterances")
 
 
 def row(name, modalities, data="public"):
