@@ -56,7 +56,5 @@ def known(corpus: Corpus) -> list[str]:
     text = [f"text: {corpus.card['text']}"] if corpus.card["text"] != "none" else []
     shared, videos = corpus.card["shared_videos"]["train/test"], corpus.card["videos"]["test"]
     if videos:
-        text.append(
-            f"{shared} of the {videos} videos of test are in train too" if shared else "no video is in two splits"
-        )
+        text.append(f"of the {videos} videos of test {shared or 'none'} are in train too")
     return text + corpus.card["notes"].get("known", []) + said(corpus.card)
