@@ -169,9 +169,15 @@ def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about
 
 
 def data_notes(runs: dict[str, list[RunSpec]]) -> list[str]:
-    """What must be known of a block's data, one sentence each."""
+    """What must be known of a block's data, one sentence each; of public data also what train and test share."""
     corpus = experiment.load_corpus(next(iter(runs.values()))[0].data)
-    return [f"{corpus.called}: {sentence}." for sentence in said(corpus.card)]
+    found = said(corpus.card)
+    if corpus.kind == "public":
+        found = [*found, *corpus.card["notes"].get("known", ())]
+        for what, key in (("videos", "shared_videos"), ("texts", "duplicate_texts")):
+            if count := corpus.card[key]["train/test"]:
+                found.append(f"{what} that are in train and in test: {count}")
+    return [f"{corpus.called}: {sentence}." for sentence in found]
 
 
 def _compared_with(number: int, names: list[str]) -> str:
