@@ -39,13 +39,18 @@ def columns(found: dict[str, dict] | None) -> dict[str, str]:
     """Column -> text for a row of ``compare``; none for the row that the others are compared with."""
     if found is None:
         return {}
-    corr, accuracy = found["corr"], found.get("acc2_nonzero") or found["acc2"]
+    corr, accuracy = found["corr"], accuracy_of(found)
     spread = "" if corr["low"] is None else f" [{corr['low']:+.3f}, {corr['high']:+.3f}]"
     return {
         "Δ Corr": f"{corr['mean']:+.3f}{spread}",
         "p (Holm)": p_text(corr["p_holm"]),
         "Δ ACC-2 (samples)": f"{100 * accuracy['mean']:+.2f} ({accuracy['mean'] * accuracy['utterances']:+.0f})",
     }
+
+
+def accuracy_of(found: dict[str, dict]) -> dict:
+    """The difference in ACC-2, of the kind that the corpus has."""
+    return found.get("acc2_nonzero") or found["acc2"]
 
 
 def p_text(p: float | None) -> str:

@@ -30,6 +30,7 @@ class Row:
         context, target: Table 3 only: what of an utterance was used.
         extra: column -> text, what stands beside the metrics.
         differences: metric -> ``significance.Difference`` to the block's FINE, as a dict.
+        corpus: short name of the one it was measured on, "" where printed.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Row:
     target: bool | None = None
     extra: dict[str, str] = field(default_factory=dict)
     differences: dict[str, dict] | None = None
+    corpus: str = ""
 
     def value(self, metric: str) -> float | None:
         """The printed or the mean measured value, None if the row lacks the metric."""
