@@ -196,7 +196,6 @@ def test_pages_of_the_repository_fit_a_phone_and_show_their_pictures(browser, re
         assert all(pictures.evaluate_all("all => all.map(picture => picture.alt)"))
         if name == "README":  # the form of the picture that is made for it, not the wide one made small
             assert pictures.first.evaluate("picture => picture.currentSrc").endswith("banner_narrow.png")
-        assert serious(page) == []
 
 
 # -------------------------------------------------------------------------------------------------- Figure 5
