@@ -65,7 +65,7 @@ BLOCKS = {
         RealBlock("ch_sims_v2", folds=FOLDS, about=BY_VIDEO),
     ],
     5: [ENCODED, PREDICTIONS, RealBlock("mosi"), RealBlock("ict_mmmo", demo=True), RealBlock("mosei")],
-    6: [ENCODED, RealBlock("mosi")],
+    6: [RealBlock("mosi"), ENCODED],
 }
 
 
