@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
 from finelib import metrics
 from finelib.baselines import references
 from finelib.config import DataConfig, RunSpec
@@ -23,7 +25,6 @@ from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
 
 WITHOUT_COMPARED = "without the compared systems, which --source public trains"
-SIMS_ACCURACY = "ACC-2 (0 is negative)"
 AS_SPOKEN = "as spoken"  # what a card says of text that is no translation
 DATA_NAMES = {"planted": "planted data (generated)", "files": "licensed feature files", "own": "your file"}
 Named = TypeVar("Named", RunSpec, RunRecord)
@@ -158,14 +159,18 @@ def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about
     title = block_title(corpus) + (f": {about}" if about else "")
     used = {"context": data.context, "target": True} if number == 3 else {}
     whole = _compared_with(number, list(runs))
-    compared = comparisons.compare(records, whole, corpus.info.metrics) if len(folds) == 1 else {}
+    known = [references.references(fold) for fold in corpora]
+    compared = {}
+    if len(folds) == 1:
+        fixed = known[0] if corpus.kind == "public" else {}
+        compared = comparisons.compare(records, whole, corpus.info.metrics, fixed)
     extra = _extra_columns(number, records, corpus, data)
     rows = []
     for name, group in records.items():
         difference = compared.get(name)
         shown = extra[name] | comparisons.columns(difference)
         rows.append(system_row(name, group, corpus, title, differences=difference, extra=shown, **used))
-    return rows + reference_rows(corpora, title, **used)
+    return rows + reference_rows(corpora, known, compared, title, **used)
 
 
 def data_notes(runs: dict[str, list[RunSpec]]) -> list[str]:
@@ -194,14 +199,11 @@ def _extra_columns(
 
     Table 5 on planted data: the oracle's Corr from the subset's factors, and how far FINE gets to it from the floor,
     whose Corr is 0; on public data the Corr of a ridge on the same modalities. Table 6: trained parameters, critics
-    included. Both: the ACC-2 of CH-SIMS, which is another one than the table's.
+    included.
     """
-    columns: dict[str, dict[str, str]] = {name: {} for name in records}
     if number == 6:
-        columns = {name: {"parameters": f"{runs[0].parameters / 1e6:.2f} M"} for name, runs in records.items()}
-    if number in (5, 6) and corpus.info.metrics == "sims":  # the table's columns are those of CMU-MOSEI
-        for name, runs in records.items():
-            columns[name][SIMS_ACCURACY] = f"{100 * sum(run.test['acc2'] for run in runs) / len(runs):.2f}"
+        return {name: {"parameters": f"{runs[0].parameters / 1e6:.2f} M"} for name, runs in records.items()}
+    columns: dict[str, dict[str, str]] = {name: {} for name in records}
     if number == 5 and corpus.kind == "planted":
         oracle = subset_oracles(corpus, data.design)
         for name, runs in records.items():
@@ -236,17 +238,26 @@ def system_row(name: str, runs: list[RunRecord], corpus: Corpus, block: str, **m
     return Row(name, "system", corpus.kind, **told, measured=scores, runs=ids, **more)
 
 
-def reference_rows(corpora: list[Corpus], block: str, **more) -> list[Row]:
-    """Oracle, linear models and floor of a corpus; of the folds of a cross-validation their means."""
-    corpus, scores = corpora[0], {}
+def reference_rows(
+    corpora: list[Corpus], known: list[dict[str, np.ndarray]], compared: dict[str, dict], block: str, **more
+) -> list[Row]:
+    """Oracle, linear models and floor of a corpus, or of the folds of a cross-validation, then their means.
+
+    Args:
+        known: test predictions of each reference, for each of the corpora.
+        compared: row -> differences, of those rows that have them.
+    """
+    corpus, scores, rows = corpora[0], {}, []
     told = {"encoder": corpus.encoder, "modalities": "", "block": block, "corpus": corpus.info.name}
-    for fold in corpora:
-        for name, prediction in references.references(fold).items():
-            scores.setdefault(name, []).append(metrics.score(fold.info.metrics, prediction, fold.splits["test"].label))
-    return [
-        Row(name, "reference", corpus.kind, **told, measured=_intervals(found), **more)
-        for name, found in scores.items()
-    ]
+    for fold, predictions in zip(corpora, known, strict=True):
+        label = fold.splits["test"].label
+        for name, prediction in predictions.items():
+            scores.setdefault(name, []).append(metrics.score(corpus.info.metrics, prediction, label))
+    for name, found in scores.items():
+        difference = compared.get(name)
+        shown = {"differences": difference, "extra": comparisons.columns(difference)}
+        rows.append(Row(name, "reference", corpus.kind, **told, measured=_intervals(found), **shown, **more))
+    return rows
 
 
 def _intervals(scores: list[dict[str, float]]) -> dict[str, dict]:

@@ -65,7 +65,7 @@ BLOCKS = {
         RealBlock("ch_sims_v2", folds=FOLDS, about=BY_VIDEO),
     ],
     5: [ENCODED, PREDICTIONS, RealBlock("mosi"), RealBlock("ict_mmmo", demo=True), RealBlock("mosei")],
-    6: [ENCODED, RealBlock("mosi")],
+    6: [RealBlock("mosi"), ENCODED],
 }
 
 
@@ -99,7 +99,14 @@ def data_config(corpus: str, source: str, options: Options, encoded: bool = Fals
 # A frozen sentence encoder. On CMU-MOSI loss, rate and dropout were chosen by 3-fold cross-validation, grouped by
 # video, inside the training split, elsewhere on the dev split (benchmarks/public_recipes.json).
 FROZEN = (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=5e-4))
-RECIPES = {"ur_funny": (FineConfig(dropout=0.2), TrainConfig(epochs=12, patience=5, lr=5e-4))}
+SQUARED = (FineConfig(dropout=0.2), TrainConfig(epochs=12, patience=5, lr=5e-4))
+RECIPES = {
+    "ur_funny": SQUARED,
+    "ch_sims": SQUARED,
+    "ch_sims_v2": SQUARED,
+    "public-predictions": (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=1e-3)),
+}
+HEAD_TRAIN = TrainConfig(epochs=30, patience=8, lr=3e-3)  # of the encoder alone
 FINETUNED_TRAIN = TrainConfig(epochs=8, patience=8, lr=5e-4, lr_text=5e-5)
 ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
 FINETUNED_EPOCHS = {"mosei": 3}  # an epoch takes ten minutes there
@@ -108,8 +115,8 @@ FINETUNED_EPOCHS = {"mosei": 3}  # an epoch takes ten minutes there
 def specs(data: DataConfig, seeds: tuple[int, ...]) -> list[RunSpec]:
     """The runs of FINE and, where its text is encoded, of the encoder alone with a linear head."""
     own, tuned = modalities(data), data.finetune_text
-    model, train = RECIPES.get(data.corpus, FROZEN)
-    head = TrainConfig(epochs=30, patience=8, lr=1e-2)
+    model, train = RECIPES.get(data.source, RECIPES.get(data.corpus, FROZEN))
+    head = HEAD_TRAIN
     if tuned:
         epochs = {"epochs": FINETUNED_EPOCHS[data.corpus]} if data.corpus in FINETUNED_EPOCHS else {}
         train, head = replace(FINETUNED_TRAIN, **epochs), replace(ENCODER_TRAIN, **epochs)

@@ -1,6 +1,7 @@
 """Blocks of real corpora: which rows a table gets, and that a corpus that cannot be had stops no other."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from finelib.baselines import SYSTEMS
 from finelib.config import DataConfig, FineConfig
 from finelib.data.corpora import ALL_CORPORA, CORPORA
 from finelib.data.features import SPLITS, Corpus, Frames, Split
-from finelib.paper import tables
+from finelib.paper import comparisons, tables
 from finelib.paper.notes import AVERAGE, TEXT_ALONE, notes
 from finelib.paper.table import Row
 from finelib.runs import presets, real
@@ -135,3 +136,22 @@ def test_notes_say_what_is_left_of_fine_on_text_alone_and_that_an_average_ranks_
     assert TEXT_ALONE in notes(2, [row("FINE", "T")]) and TEXT_ALONE not in notes(1, [row("FINE", "T + A")])
     assert TEXT_ALONE not in notes(2, [row("FINE", "T", "planted")])
     assert AVERAGE in notes(5, [row("plain average (nothing fitted)", "")]) and AVERAGE not in notes(5, [row("T", "T")])
+
+
+def test_a_reference_meets_every_seed_of_fine_in_its_difference():
+    """Against two-way layouts worked by hand: without seeds of its own a reference adds no variance between them."""
+    rng = np.random.default_rng(0)
+    label = rng.choice([-1.0, 0.0, 0.6], 200)
+    fine = [label + 0.5 * rng.standard_normal(200) for _ in range(3)]
+    reference = label + 0.5 * rng.standard_normal(200)
+
+    def run(prediction):
+        return SimpleNamespace(predictions=lambda: {"test": prediction, "test_label": label})
+
+    found = comparisons.compare({"FINE": [run(p) for p in fine]}, "FINE", "sims", {"ridge": reference})
+    clipped = [p.clip(-1, 1) for p in fine]
+    gap = np.mean([np.abs(reference.clip(-1, 1) - label).mean() - np.abs(p - label).mean() for p in clipped])
+    assert found["ridge"]["mae"]["mean"] == pytest.approx(gap) and set(found) == {"ridge"}
+    accuracy = ((reference > 0) == (label > 0)).mean() - np.mean([((p > 0) == (label > 0)).mean() for p in fine])
+    assert found["ridge"]["acc2"]["mean"] == pytest.approx(accuracy)
+    assert found["ridge"]["acc2"]["low"] < accuracy < found["ridge"]["acc2"]["high"]
