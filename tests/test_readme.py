@@ -92,7 +92,9 @@ def test_badges_and_the_address_in_the_notebooks(tmp_path):
         assert 'environ.get("FINE_REPOSITORY", "https://github.com/someone-else/fine.companion")' in first.source
         assert f"github/someone-else/fine.companion/blob/main/notebooks/{path.name}" in badges
         assert f"gh/someone-else/fine.companion/main?urlpath=lab/tree/notebooks/{path.name}" in badges
-    citation = yaml.safe_load((tmp_path / "CITATION.cff").read_text())
+    text = (tmp_path / "CITATION.cff").read_text()
+    citation = yaml.safe_load(text)
+    assert all(text.count(f"\n{field}:") == 1 for field in citation if field != "cff-version")
     assert citation["repository-code"] == citation["url"] == "https://github.com/someone-else/fine.companion"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", citation["date-released"])
     before = yaml.safe_load((ROOT / "CITATION.cff").read_text())
