@@ -1,0 +1,228 @@
+"""OUT/site: a finished run as static pages, built by Sphinx: README, results, executed notebooks, data, the API.
+
+The pages are built from a folder that mirrors the checkout, with the executed notebooks in place of the stored ones, so
+that links between files hold. docs/conf.py holds Sphinx's settings. Of recordings of people only numbers are shown.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from html import escape, unescape
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import nbformat
+from plotly.offline import get_plotlyjs
+
+from finelib.paper.table import COLUMNS
+from finelib.runs.options import ROOT, Options
+from finelib.views.report import PAGES, SAID, TITLES
+
+PACKAGES = ("sphinx", "myst-nb", "pydata-sphinx-theme", "plotly")
+PAPERS = ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md")  # beside README and docs/, where they are
+LIBRARY = "plotly.min.js"  # one for all interactive figures
+WIDGET = "application/vnd.jupyter.widget-view+json"
+ALIVE = "*Controls stood here. They need Python: open this notebook in Jupyter to use them.*"
+OF_PEOPLE = "*A table of single utterances stood here. They are recordings of people, of which only numbers are shown.*"
+LINK = re.compile(r"(?<!!)\[([^\[\]]+)\]\((?!\w+:|#)([^()\s#]+)(#[^()\s]*)?\)")
+SOURCE = re.compile(r"finelib/(\w+)\.py")  # the modules whose source Sphinx shows
+FRAME = re.compile(r'<iframe srcdoc="(.*?)" style="(.*?)" title="(.*?)"></iframe>', re.DOTALL)
+STAMP = "made-of"
+
+
+def build_site(options: Options) -> Path:
+    """Write ``options.out``/site from the notebooks, tables and figures that lie there, and return its first page.
+
+    Nothing is trained. What is there already is kept if it was made of the same; else it is replaced when all is built.
+
+    Raises:
+        ValueError: no notebook has been executed, a package or the checkout is missing.
+        RuntimeError: Sphinx failed, with the last line of what it said.
+    """
+    if missing := [name for name in PACKAGES if not find_spec(name.replace("-", "_"))]:
+        raise ValueError(f'site: found no {", ".join(missing)}, expected them: pip install "finelib[docs]"')
+    if not (ROOT / "docs" / "conf.py").is_file():
+        raise ValueError(f"site: found no docs/conf.py in {ROOT}, expected a checkout")
+    site = options.out / "site"
+    with tempfile.TemporaryDirectory(prefix=".site-", dir=options.out / "runs") as work:
+        source, pages = Path(work) / "source", Path(work) / "pages"
+        stage(options, source)
+        key = _hash(source)
+        if (site / STAMP).is_file() and (site / STAMP).read_text() == key:
+            return site / "index.html"
+        _sphinx(source, pages)
+        (pages / STAMP).write_text(key)
+        if site.exists():
+            site.rename(Path(work) / "before")
+        pages.rename(site)
+    return site / "index.html"
+
+
+def _sphinx(source: Path, pages: Path) -> None:
+    """What Sphinx warns of goes to standard error."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", source / "docs", source, pages]
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RuntimeError(f"site: Sphinx failed: {(done.stderr.strip() or 'nothing said').splitlines()[-1]}")
+    sys.stderr.write(done.stderr)
+
+
+def _hash(source: Path) -> str:
+    """Of all that the pages are made of: the staged files, this package's docstrings, the packages that build."""
+    found = hashlib.sha256(" ".join(version(name) for name in PACKAGES).encode())
+    for folder in (source, ROOT / "finelib"):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------ what it is made of
+
+
+def stage(options: Options, folder: Path) -> None:
+    """Fill a new folder with all that Sphinx reads.
+
+    Raises:
+        ValueError: no notebook has been executed.
+    """
+    executed = sorted((options.out / "runs" / "notebooks").glob("*.ipynb"))
+    if not executed:
+        raise ValueError(f"site: found no executed notebook in {options.out}, expected those of a finished run_all.sh")
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    shutil.copytree(ROOT / "figures" / "published", folder / "figures" / "published")
+    for made in ("notebooks", "run", "data", "extra/run"):
+        (folder / made).mkdir(parents=True)
+    for path in executed:
+        stage_notebook(path, folder)
+    for path in options.figures.glob("*.png"):
+        shutil.copy(path, folder / "run")
+    for name in [page for pages in PAGES.values() for page in pages if page not in PAGES["figure5"]]:
+        if (path := options.figures / f"{name}.html").is_file():
+            _write(folder / "extra" / "run" / path.name, shared(path.read_text(encoding="utf-8")))
+    (folder / "extra" / "run" / LIBRARY).write_text(get_plotlyjs(), encoding="utf-8")
+    _write(folder / "run.md", run_page(options))
+    _write(folder / "claims.md", _text(options.figures / "claims.md", "# Claims\n\nThis run has none.\n"))
+    for name in PAPERS:
+        if (ROOT / name).is_file():
+            shutil.copy(ROOT / name, folder / name)
+    _write(folder / "index.md", _text(ROOT / "README.md") + _text(ROOT / "docs" / "contents.md"))
+    for path in [*folder.rglob("*.md")]:
+        _write(path, linked(_text(path), path.parent, folder))
+
+
+def run_page(options: Options) -> str:
+    """The page of tables and pictures of this run, in Markdown."""
+    parts = ["# Tables and figures of this run", f"Preset {options.preset}, {options.source} data."]
+    for number in COLUMNS:
+        if text := _text(options.figures / f"table{number}.md"):
+            parts += [f"## Table {number}", text]
+    for name, title in TITLES.items():
+        if (options.figures / f"{name}.png").is_file():
+            parts += [f"## {title}", f"![{title}](run/{name}.png)"]
+            parts.append(SAID.get(name) or _text(options.figures / f"{name}.md"))
+            if name in SAID:
+                parts += [f'<a href="run/{page}.html">{said}</a>' for page, said in PAGES.get(name, {}).items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def linked(text: str, place: Path, folder: Path) -> str:
+    """Markdown whose relative links lead somewhere: to a page, to a module's source, or else they are plain text.
+
+    Args:
+        place: the folder of the page; ``folder`` is the uppermost one.
+    """
+    root = Path(os.path.relpath(folder, place)).as_posix()
+
+    def link(match: re.Match) -> str:
+        words, target, anchor = match[1], match[2], match[3] or ""
+        aim = Path(os.path.normpath(place / target))
+        inside = aim.relative_to(folder).as_posix() if aim.is_relative_to(folder) else ""
+        if module := SOURCE.fullmatch(inside):
+            return f'<a href="{root}/_modules/finelib/{module[1]}.html">{words.replace("`", "")}</a>'
+        if inside == "README.md":
+            target = f"{root}/index.md"
+        elif aim.suffix == ".ipynb" and not aim.exists():  # one notebook is executed for each corpus
+            several = sorted(aim.parent.glob(f"{aim.stem}_*.ipynb"))
+            target = f"{root}/notebooks/{several[0].name}" if several else ""
+        elif not aim.is_file():
+            target = ""
+        return f"[{words}]({target}{anchor})" if target else words
+
+    return LINK.sub(link, text)
+
+
+# -------------------------------------------------------------------------------------------------------- notebooks
+
+
+def stage_notebook(path: Path, folder: Path) -> None:
+    """Copy an executed notebook for the site: set-up folded, pictures named, frames in files of their own.
+
+    Of data that are not planted nothing but numbers is copied: a notebook that was executed on them is left out.
+    """
+    notebook = nbformat.read(path, 4)
+    given = notebook.metadata.get("papermill", {}).get("parameters", {})
+    if given.get("source", "planted") != "planted":
+        print(f"site: left out {path.stem}: executed on {given['source']} data", file=sys.stderr)
+        return
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    of_people = any(re.search(r"""source=["']public""", cell.source) for cell in code)
+    heading = path.stem
+    for cell in notebook.cells:
+        if found := re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) * (cell.cell_type == "markdown"):
+            heading = found[-1].replace("`", "")
+        if cell.cell_type == "code":
+            cell.source = cell.source.replace(str(given.get("out")), "OUT")
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.metadata.tags.append("hide-input")
+            cell.metadata.mystnb = {"image": {"alt": f"Picture of the section: {heading}"}}
+            cell.outputs = [o for output in cell.outputs if (o := _shown(output, of_people, folder))]
+        else:
+            cell.source = linked(cell.source, folder / "notebooks", folder)
+    nbformat.write(notebook, folder / "notebooks" / path.name)
+
+
+def _shown(output: nbformat.NotebookNode, of_people: bool, folder: Path) -> nbformat.NotebookNode | None:
+    """An output as the site shows it, None where it does not."""
+    data = output.get("data", {})
+    if WIDGET in data:  # a bar of progress, or controls
+        return None if "%|" in data.get("text/plain", "") else _markdown(ALIVE)
+    html = data.get("text/html", "")
+    if of_people and re.search(r"<th[^>]*>\s*(id|text)\s*</th>", html):
+        return _markdown(OF_PEOPLE)
+    if html:
+        data["text/html"] = FRAME.sub(lambda frame: _frame(frame, folder), html)
+        data.pop("text/plain", None)
+    return output
+
+
+def _markdown(text: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("display_data", {"text/markdown": text})
+
+
+def _frame(frame: re.Match, folder: Path) -> str:
+    """A frame that holds a page, as one that shows the page's file."""
+    page = shared(unescape(frame[1]))
+    name = f"{hashlib.sha256(page.encode()).hexdigest()[:12]}.html"
+    _write(folder / "extra" / "run" / name, page)
+    return f'<iframe src="../run/{name}" style="{frame[2]}" title="{escape(frame[3])}" loading="lazy"></iframe>'
+
+
+def shared(page: str) -> str:
+    """A page that holds plotly.js itself, as one that reads the file beside it."""
+    before, found, after = page.partition(get_plotlyjs())
+    return f'{before[: before.rindex("<script")]}<script id="library" src="{LIBRARY}">{after}' if found else page
+
+
+def _text(path: Path, otherwise: str = "") -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else otherwise
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
