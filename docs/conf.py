@@ -12,7 +12,7 @@ project_copyright = "The FINE companion authors"
 language = "en"
 root_doc = "index"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["extra", "docs/contents.md", "figures"]
+exclude_patterns = ["extra", "figures"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 # notebooks: executed before; no request for the scripts of widgets

@@ -5,6 +5,7 @@ that links between files hold. docs/conf.py holds Sphinx's settings. Of recordin
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -24,7 +25,13 @@ from finelib.runs.options import ROOT, Options
 from finelib.views.report import PAGES, SAID, TITLES
 
 PACKAGES = ("sphinx", "myst-nb", "pydata-sphinx-theme", "plotly")
-PAPERS = ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md")  # beside README and docs/, where they are
+# page -> its name in the bar above all pages; further pages of docs/ and the last two stand behind these
+BAR = {"RESULTS": "Results", "docs/notebooks": "Notebooks", "run": "This run", "claims": "Claims"}
+BAR |= {"data/README": "Data", "docs/api": "API"}
+LAST = ("CONTRIBUTING", "CHANGELOG")
+# file of the checkout -> the page in its place
+PLACES = {"README.md": "index.md", "figures/published/claims.md": "claims.md"}
+COPIES = "figures/published/notebooks"  # executed notebooks of the checkout, in whose place this run's stand
 LIBRARY = "plotly.min.js"  # one for all interactive figures
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ALIVE = "*Controls stood here. They need Python: open this notebook in Jupyter to use them.*"
@@ -95,31 +102,56 @@ def stage(options: Options, folder: Path) -> None:
     executed = sorted((options.out / "runs" / "notebooks").glob("*.ipynb"))
     if not executed:
         raise ValueError(f"site: found no executed notebook in {options.out}, expected those of a finished run_all.sh")
-    shutil.copytree(ROOT / "docs", folder / "docs")
-    shutil.copytree(ROOT / "figures" / "published", folder / "figures" / "published")
     for made in ("notebooks", "run", "data", "extra/run"):
         (folder / made).mkdir(parents=True)
+    for name in ("docs", "figures/published"):
+        shutil.copytree(ROOT / name, folder / name)
+    for name in (*BAR, *LAST):
+        if (ROOT / f"{name}.md").is_file():
+            shutil.copy(ROOT / f"{name}.md", folder / f"{name}.md")
     for path in executed:
+        shutil.copy(path, folder / "notebooks")
+    _stage_run(options, folder)
+    _stage_front(folder)
+    for path in sorted((folder / "notebooks").iterdir()):
         stage_notebook(path, folder)
+    for path in [*folder.glob("*.md"), *(folder / "docs").glob("*.md"), folder / "data" / "README.md"]:
+        _write(path, linked(_text(path), path.parent, folder))
+
+
+def _stage_run(options: Options, folder: Path) -> None:
+    """The run's own tables, pictures and claims."""
     for path in options.figures.glob("*.png"):
         shutil.copy(path, folder / "run")
-    for name in [page for pages in PAGES.values() for page in pages if page not in PAGES["figure5"]]:
-        if (path := options.figures / f"{name}.html").is_file():
-            _write(folder / "extra" / "run" / path.name, shared(path.read_text(encoding="utf-8")))
-    (folder / "extra" / "run" / LIBRARY).write_text(get_plotlyjs(), encoding="utf-8")
+    for name in [page for picture, pages in PAGES.items() if picture in SAID for page in pages]:
+        if page := _text(options.figures / f"{name}.html"):
+            _write(folder / "extra" / "run" / f"{name}.html", shared(page))
+    _write(folder / "extra" / "run" / LIBRARY, get_plotlyjs())
     _write(folder / "run.md", run_page(options))
-    _write(folder / "claims.md", _text(options.figures / "claims.md", "# Claims\n\nThis run has none.\n"))
-    for name in PAPERS:
-        if (ROOT / name).is_file():
-            shutil.copy(ROOT / name, folder / name)
-    _write(folder / "index.md", _text(ROOT / "README.md") + _text(ROOT / "docs" / "contents.md"))
-    for path in [*folder.rglob("*.md")]:
-        _write(path, linked(_text(path), path.parent, folder))
+    _write(folder / "claims.md", _text(options.figures / "claims.md") or "# Claims\n\nThis run has none.\n")
+
+
+def _stage_front(folder: Path) -> None:
+    """The first page: README, with the table of contents; pictures in HTML, into which Sphinx does not look."""
+    front = _text(ROOT / "README.md")
+    _write(folder / "index.md", front + contents(folder))
+    for name in re.findall(r'(?:src|srcset)="(figures/[^"]+)"', front):
+        (folder / "extra" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / "extra" / name)
+
+
+def contents(folder: Path) -> str:
+    """The table of contents of all pages that lie there, which the first page holds unseen."""
+    guide = sorted(f"docs/{path.stem}" for path in (folder / "docs").glob("*.md"))
+    rest = [name for name in (*guide, *LAST) if name not in BAR]
+    lines = [f"{title} <{name}>" for name, title in BAR.items()] + rest
+    there = [line for line, name in zip(lines, (*BAR, *rest), strict=True) if (folder / f"{name}.md").is_file()]
+    return "\n".join(["", "```{toctree}", ":hidden:", "", *there, "```", ""])
 
 
 def run_page(options: Options) -> str:
     """The page of tables and pictures of this run, in Markdown."""
-    parts = ["# Tables and figures of this run", f"Preset {options.preset}, {options.source} data."]
+    parts = ["# Tables and figures of this run", "Made by the run whose notebooks stand on this site."]
     for number in COLUMNS:
         if text := _text(options.figures / f"table{number}.md"):
             parts += [f"## Table {number}", text]
@@ -146,8 +178,11 @@ def linked(text: str, place: Path, folder: Path) -> str:
         inside = aim.relative_to(folder).as_posix() if aim.is_relative_to(folder) else ""
         if module := SOURCE.fullmatch(inside):
             return f'<a href="{root}/_modules/finelib/{module[1]}.html">{words.replace("`", "")}</a>'
-        if inside == "README.md":
-            target = f"{root}/index.md"
+        if inside.startswith(COPIES):
+            aim = folder / "notebooks" / aim.name
+            target = f"{root}/notebooks/{aim.name}"
+        if inside in PLACES:
+            target = f"{root}/{PLACES[inside]}"
         elif aim.suffix == ".ipynb" and not aim.exists():  # one notebook is executed for each corpus
             several = sorted(aim.parent.glob(f"{aim.stem}_*.ipynb"))
             target = f"{root}/notebooks/{several[0].name}" if several else ""
@@ -162,30 +197,38 @@ def linked(text: str, place: Path, folder: Path) -> str:
 
 
 def stage_notebook(path: Path, folder: Path) -> None:
-    """Copy an executed notebook for the site: set-up folded, pictures named, frames in files of their own.
+    """Make an executed notebook ready: set-up folded, pictures named, frames in files of their own.
 
-    Of data that are not planted nothing but numbers is copied: a notebook that was executed on them is left out.
+    Of data that are not planted nothing but numbers is shown: a notebook that was executed on them is taken away.
     """
-    notebook = nbformat.read(path, 4)
-    given = notebook.metadata.get("papermill", {}).get("parameters", {})
+    text = _text(path)
+    given = json.loads(text)["metadata"].get("papermill", {}).get("parameters", {})
     if given.get("source", "planted") != "planted":
         print(f"site: left out {path.stem}: executed on {given['source']} data", file=sys.stderr)
-        return
+        return path.unlink()
+    for name in filter(None, (given.get("out"), str(ROOT))):  # folders of this machine
+        text = text.replace(name, Path(name).name)
+    notebook = nbformat.reads(text, 4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     of_people = any(re.search(r"""source=["']public""", cell.source) for cell in code)
     heading = path.stem
     for cell in notebook.cells:
-        if found := re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) * (cell.cell_type == "markdown"):
-            heading = found[-1].replace("`", "")
         if cell.cell_type == "code":
-            cell.source = cell.source.replace(str(given.get("out")), "OUT")
-            if "injected-parameters" in cell.metadata.get("tags", []):
-                cell.metadata.tags.append("hide-input")
-            cell.metadata.mystnb = {"image": {"alt": f"Picture of the section: {heading}"}}
-            cell.outputs = [o for output in cell.outputs if (o := _shown(output, of_people, folder))]
+            _stage_code(cell, heading, of_people, folder)
         else:
+            heading = (re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) or [heading])[-1].replace("`", "")
             cell.source = linked(cell.source, folder / "notebooks", folder)
-    nbformat.write(notebook, folder / "notebooks" / path.name)
+    nbformat.write(notebook, path)
+
+
+def _stage_code(cell: nbformat.NotebookNode, heading: str, of_people: bool, folder: Path) -> None:
+    tags = cell.metadata.get("tags", [])
+    if "injected-parameters" in tags:
+        cell.metadata.tags = [*tags, "hide-input"]
+    cell.metadata.mystnb = {"image": {"alt": f"Picture of the section: {heading}"}}
+    if "sentences" in tags:
+        cell.outputs = [_markdown(OF_PEOPLE)]
+    cell.outputs = [shown for output in cell.outputs if (shown := _shown(output, of_people, folder))]
 
 
 def _shown(output: nbformat.NotebookNode, of_people: bool, folder: Path) -> nbformat.NotebookNode | None:
@@ -220,8 +263,9 @@ def shared(page: str) -> str:
     return f'{before[: before.rindex("<script")]}<script id="library" src="{LIBRARY}">{after}' if found else page
 
 
-def _text(path: Path, otherwise: str = "") -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else otherwise
+def _text(path: Path) -> str:
+    """What is in a file, "" where there is none."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _write(path: Path, text: str) -> None:
