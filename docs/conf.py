@@ -12,6 +12,7 @@ project_copyright = "The FINE companion authors"
 language = "en"
 root_doc = "index"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+templates_path = ["_templates"]
 exclude_patterns = ["extra", "figures"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 

@@ -36,6 +36,7 @@ LIBRARY = "plotly.min.js"  # one for all interactive figures
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ALIVE = "*Controls stood here. They need Python: open this notebook in Jupyter to use them.*"
 OF_PEOPLE = "*A table of single utterances stood here. They are recordings of people, of which only numbers are shown.*"
+REMOTE = re.compile(r"!\[([^\]]*)\]\(\w+:[^)]*\)")  # a picture that another server would be asked for
 LINK = re.compile(r"(?<!!)\[([^\[\]]+)\]\((?!\w+:|#)([^()\s#]+)(#[^()\s]*)?\)")
 SOURCE = re.compile(r"finelib/(\w+)\.py")  # the modules whose source Sphinx shows
 FRAME = re.compile(r'<iframe srcdoc="(.*?)" style="(.*?)" title="(.*?)"></iframe>', re.DOTALL)
@@ -167,6 +168,8 @@ def run_page(options: Options) -> str:
 def linked(text: str, place: Path, folder: Path) -> str:
     """Markdown whose relative links lead somewhere: to a page, to a module's source, or else they are plain text.
 
+    A picture of another server is the text that stands for it.
+
     Args:
         place: the folder of the page; ``folder`` is the uppermost one.
     """
@@ -186,11 +189,11 @@ def linked(text: str, place: Path, folder: Path) -> str:
         elif aim.suffix == ".ipynb" and not aim.exists():  # one notebook is executed for each corpus
             several = sorted(aim.parent.glob(f"{aim.stem}_*.ipynb"))
             target = f"{root}/notebooks/{several[0].name}" if several else ""
-        elif not aim.is_file():
+        elif not aim.is_file() or inside.startswith("figures/") and aim.suffix == ".md":
             target = ""
         return f"[{words}]({target}{anchor})" if target else words
 
-    return LINK.sub(link, text)
+    return LINK.sub(link, REMOTE.sub(r"\1", text))
 
 
 # -------------------------------------------------------------------------------------------------------- notebooks
@@ -209,6 +212,7 @@ def stage_notebook(path: Path, folder: Path) -> None:
     for name in filter(None, (given.get("out"), str(ROOT))):  # folders of this machine
         text = text.replace(name, Path(name).name)
     notebook = nbformat.reads(text, 4)
+    notebook.metadata.pop("papermill", None)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     of_people = any(re.search(r"""source=["']public""", cell.source) for cell in code)
     heading = path.stem
@@ -223,9 +227,10 @@ def stage_notebook(path: Path, folder: Path) -> None:
 
 def _stage_code(cell: nbformat.NotebookNode, heading: str, of_people: bool, folder: Path) -> None:
     tags = cell.metadata.get("tags", [])
+    cell.metadata.mystnb = {"image": {"alt": f"Picture of the section: {heading}"}}
     if "injected-parameters" in tags:
         cell.metadata.tags = [*tags, "hide-input"]
-    cell.metadata.mystnb = {"image": {"alt": f"Picture of the section: {heading}"}}
+        cell.metadata.mystnb["code_prompt_show"] = "Show what run_all.sh set"
     if "sentences" in tags:
         cell.outputs = [_markdown(OF_PEOPLE)]
     cell.outputs = [shown for output in cell.outputs if (shown := _shown(output, of_people, folder))]
