@@ -12,7 +12,6 @@ project_copyright = "The FINE companion authors"
 language = "en"
 root_doc = "index"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-templates_path = ["_templates"]
 exclude_patterns = ["extra", "figures"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
@@ -33,7 +32,6 @@ autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_inherit_docstrings = False  # forward's is PyTorch's own
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
-python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 add_module_names = False
@@ -50,6 +48,7 @@ html_sidebars = {"index": [], "run": [], "claims": [], "RESULTS": []}
 html_theme_options = {
     "logo": {"text": "FINE companion", "image_light": "_static/icon.svg", "image_dark": "_static/icon.svg"},
     "navigation_with_keys": False,
+    "pygments_dark_style": "github-dark-high-contrast",
     "footer_start": ["copyright"],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
@@ -61,7 +60,8 @@ html_js_files = [(None, {"body": _AS_A_FILE})]
 
 # MathJax would come from another server; browsers draw MathML themselves
 html_math_renderer = "mathml"
-UNKNOWN = {  # what docutils does not know -> what it does
+UNKNOWN = {  # what docutils does not know, or sets below and above -> what it sets as TeX does
+    r"(\\(?:hat|bar)(?:\{[^}]*\}|\\\w+))(?=[_^])": r"\1{}",
     r"\\tag\{([^}]*)\}": r"\\qquad(\1)",
     r"\\([bB]igg?)(?=[\[(])": r"\\\1l",
     r"\\([bB]igg?)(?=[\])])": r"\\\1r",

@@ -266,7 +266,7 @@ def opened(browser, address: str, page: str, width: int = 1280, dark: bool = Fal
     scheme = "dark" if dark else "light"
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     shown, complaints = context.new_page(), []
-    shown.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    shown.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     shown.on("pageerror", lambda error: complaints.append(str(error)))
     shown.on("request", lambda r: None if r.url.startswith((address, "data:")) else complaints.append(r.url))
     shown.on("requestfailed", lambda r: complaints.append(f"failed: {r.url}"))
@@ -280,7 +280,8 @@ def opened(browser, address: str, page: str, width: int = 1280, dark: bool = Fal
 
 
 def serious(page) -> list[str]:
-    found = axe_playwright.Axe().run(page).response["violations"]
+    options = {"preload": False}  # of style sheets, by an address that axe takes to be the page's
+    found = axe_playwright.Axe().run(page, options=options).response["violations"]
     return [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in found if v["impact"] in ("serious", "critical")]
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import nbformat
 from plotly.offline import get_plotlyjs
 
+from finelib.data.corpora import CORPORA
 from finelib.paper.table import COLUMNS
 from finelib.runs.options import ROOT, Options
 from finelib.views.report import PAGES, SAID, TITLES
@@ -215,6 +216,8 @@ def stage_notebook(path: Path, folder: Path) -> None:
     notebook.metadata.pop("papermill", None)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     of_people = any(re.search(r"""source=["']public""", cell.source) for cell in code)
+    if "corpus" in given:  # one notebook, executed for each
+        notebook.cells[0].source = re.sub("^(# .*)", rf"\1: {CORPORA[given['corpus']].title}", notebook.cells[0].source)
     heading = path.stem
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -244,6 +247,8 @@ def _shown(output: nbformat.NotebookNode, of_people: bool, folder: Path) -> nbfo
     html = data.get("text/html", "")
     if of_people and re.search(r"<th[^>]*>\s*(id|text)\s*</th>", html):
         return _markdown(OF_PEOPLE)
+    if html.startswith('<div class="highlight"'):  # code in the colours of a light page
+        return _markdown(f"```python\n{unescape(re.sub('<[^>]+>', '', html)).strip()}\n```")
     if html:
         data["text/html"] = FRAME.sub(lambda frame: _frame(frame, folder), html)
         data.pop("text/plain", None)
