@@ -84,6 +84,11 @@ def run(
     return records
 
 
+def is_trained(spec: RunSpec, out: Path) -> bool:
+    """Whether a run has its record, so that ``run`` reads it."""
+    return one.finished(run_folder(spec, out))
+
+
 def run_groups(groups: dict[str, list[RunSpec]], out: Path, jobs: int | None = None, **options) -> dict[str, list]:
     """``run`` for the specs of all groups at once: name -> its records, in the order of its specs."""
     records = iter(run([spec for specs in groups.values() for spec in specs], out, jobs, **options))

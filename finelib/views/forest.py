@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from finelib.paper import comparisons, tables
 from finelib.paper.table import Row, Table
+from finelib.runs.records import write_atomically
 from finelib.views import style
 from finelib.views.style import BLUE, ORANGE
 
@@ -92,7 +93,7 @@ def save_forest(rows: list[Row], name: str, folder: Path, printed: list[Row] = (
     if not any(row.differences for row in rows):
         return None
     figure = style.save(forest(rows, printed), name, folder)
-    forest_interactive(rows, printed).write_html(folder / f"{name}.html", include_plotlyjs=True)
+    write_atomically(folder / f"{name}.html", forest_interactive(rows, printed).to_html(include_plotlyjs=True))
     return figure
 
 
