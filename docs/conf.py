@@ -45,9 +45,11 @@ html_extra_path = ["../extra"]
 html_show_sourcelink = False
 html_copy_source = False
 html_sidebars = {"index": [], "run": [], "claims": [], "RESULTS": []}
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "logo": {"text": "FINE companion", "image_light": "_static/icon.svg", "image_dark": "_static/icon.svg"},
     "navigation_with_keys": False,
+    "header_links_before_dropdown": 6,
     "pygments_dark_style": "github-dark-high-contrast",
     "footer_start": ["copyright"],
     "footer_end": [],
@@ -73,9 +75,11 @@ def _mathml(translator, node, as_block: bool) -> None:
     for unknown, known in UNKNOWN.items():
         tex = re.sub(unknown, known, tex)
     try:
-        translator.body.append(str(tex2mathml(tex, as_block=as_block)))
+        formula = str(tex2mathml(tex, as_block=as_block))
     except MathError as error:
         raise ValueError(f"formula {tex!r}: {error}") from error
+    # a wide one scrolls, so it can be reached by keyboard
+    translator.body.append(f'<div class="formula" tabindex="0">{formula}</div>' if as_block else formula)
     raise nodes.SkipNode
 
 

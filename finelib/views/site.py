@@ -74,7 +74,8 @@ def build_site(options: Options) -> Path:
 
 def _sphinx(source: Path, pages: Path) -> None:
     """What Sphinx warns of goes to standard error."""
-    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", source / "docs", source, pages]
+    own = ["-c", source / "docs", "-d", source.with_name("read")]
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", *own, source, pages]
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True)
     if done.returncode:
