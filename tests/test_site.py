@@ -79,9 +79,7 @@ def finished_run(out: Path) -> Options:
     notebooks, figures = out / "runs" / "notebooks", out / "figures"
     notebooks.mkdir(parents=True)
     figures.mkdir()
-    links = (
-        "[Source](../finelib/plain.py), [front](../README.md), [nothing](../none/here.txt), [data](../data/README.md)."
-    )
+    links = "[Source](../finelib/plain.py), [front](../README.md), [nothing](../none/here.txt), [data](../data/README.md), ![badge](https://example.org/b.svg)."
     cells = [
         text(f"# A small notebook\n\nOf the bound NCE-CLUB. {links}\n\nInline $I_{{uni}}$, and alone:\n\n"
              "$$I = \\mathbb{E}\\Big[\\frac{a}{b}\\Big] \\tag{7}$$"),
@@ -101,7 +99,8 @@ def finished_run(out: Path) -> Options:
     worst = f"<table><thead><tr><th>id</th><th>text</th></tr></thead><tr><td>a1</td><td>{SENTENCE}</td></tr></table>"
     scores = "<table><thead><tr><th>metric</th></tr></thead><tr><td>corr of people 0.125</td></tr></table>"
     tables = [shown({"text/html": html, "text/plain": worst}) for html in (worst, scores)]
-    write(notebooks, "06_people", [text("# People"), code('use(source="public")', *tables)])
+    worded = code("errors", new_output("stream", name="stdout", text=SENTENCE), tags=["sentences"])
+    write(notebooks, "06_people", [text("# People"), code('use(source="public")', *tables), worded])
     write(
         notebooks, "03_corpus_mosi", [text("# Left out"), code("x", shown({"text/plain": SENTENCE}))], source="public"
     )
@@ -144,9 +143,8 @@ def test_sphinx_has_nothing_to_complain_of(built):
 
 def test_of_people_there_are_numbers_alone(folder):
     assert "corr of people 0.125" in read(folder / "notebooks" / "06_people.html")
-    assert "of which only numbers are shown" in read(folder / "notebooks" / "06_people.html")
+    assert read(folder / "notebooks" / "06_people.html").count("of which only numbers are shown") == 2
     assert not (folder / "notebooks" / "03_corpus_mosi.html").exists()
-    assert [path for path, content in everything(folder).items() if SENTENCE.split()[-1] + "<" in content] == []
     assert [path for path, content in everything(folder).items() if SENTENCE in content] == []
 
 
@@ -203,6 +201,7 @@ def test_a_second_build_of_the_same_does_nothing_and_a_failed_one_leaves_the_sit
         raise RuntimeError("site: Sphinx failed: as it should here")
 
     monkeypatch.setattr(site, "_sphinx", fail)
+    (options.out / "runs" / ".site-killed" / "source").mkdir(parents=True)
     assert site.build_site(options) == folder / "index.html"
     path = options.out / "runs" / "notebooks" / "06_people.ipynb"
     kept = path.read_text()

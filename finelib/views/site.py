@@ -58,11 +58,14 @@ def build_site(options: Options) -> Path:
     if not (ROOT / "docs" / "conf.py").is_file():
         raise ValueError(f"site: found no docs/conf.py in {ROOT}, expected a checkout")
     site = options.out / "site"
+    for left in (options.out / "runs").glob(".site-*"):  # by a build that was killed
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=".site-", dir=options.out / "runs") as work:
         source, pages = Path(work) / "source", Path(work) / "pages"
         stage(options, source)
         key = _hash(source)
-        if (site / STAMP).is_file() and (site / STAMP).read_text() == key:
+        if _text(site / STAMP) == key:
+            print("site: nothing has changed since it was built")
             return site / "index.html"
         _sphinx(source, pages)
         (pages / STAMP).write_text(key)
