@@ -79,7 +79,10 @@ def finished_run(out: Path) -> Options:
     notebooks, figures = out / "runs" / "notebooks", out / "figures"
     notebooks.mkdir(parents=True)
     figures.mkdir()
-    links = "[Source](../finelib/plain.py), [front](../README.md), [nothing](../none/here.txt), [data](../data/README.md), ![badge](https://example.org/b.svg)."
+    links = (
+        "[Source](../finelib/plain.py), [front](../README.md), [nothing](../none/here.txt), [data](../data/README.md)."
+    )
+    links += " ![badge](https://example.org/b.svg)"
     cells = [
         text(f"# A small notebook\n\nOf the bound NCE-CLUB. {links}\n\nInline $I_{{uni}}$, and alone:\n\n"
              "$$I = \\mathbb{E}\\Big[\\frac{a}{b}\\Big] \\tag{7}$$"),
