@@ -29,7 +29,7 @@ INTERACTIVE = "(interactive, so left out of this copy: run the notebook to see i
 SENTENCES = "(sentences of a real corpus, so left out of this copy: run the notebook to see them)"
 
 
-def publish(out: Path, folder: Path) -> None:
+def publish(out: Path, folder: Path = ROOT / PLACE) -> None:
     """Replace the copies in ``folder`` by those of the notebooks that a run executed; nothing is written if one fails.
 
     Args:

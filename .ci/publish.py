@@ -3,9 +3,10 @@
     python .ci/publish.py OUT [NAME ...] [NAME=PUBLISHED_NAME ...]
     python .ci/publish.py --repository=OWNER/NAME
 
-OUT is the --out of a finished ``run_all.sh``; names default to all that is found in OUT/figures, and "notebooks", the
-executed notebooks (``executed_copies.py``). The second form gives docs/hosted.md a Colab and a Binder badge for each
-notebook, the notebooks the address that they install from on Colab, and CITATION.cff the address and today's date.
+OUT is the --out of a finished ``run_all.sh``; names default to all that is found in OUT/figures, "notebooks", the
+executed notebooks (``executed_copies.py``), and "weights", of one small model (``weights.py``). The second form gives
+docs/hosted.md a Colab and a Binder badge for each notebook, the notebooks the address that they install from on Colab,
+and CITATION.cff the address and today's date.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import executed_copies
+import weights
 
 from finelib.views import pages
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "figures" / "published"
+MADE = {"notebooks": executed_copies.publish, "weights": weights.publish}  # of a run, beside its figures
 LARGEST = 1_000_000  # bytes; interactive figures carry their own plotly.js and are made by run_all.sh
 
 
@@ -81,8 +84,8 @@ if __name__ == "__main__":
         publish(ROOT, [])
         sys.exit()
     source = Path(sys.argv[1]) / "figures"
-    names = sys.argv[2:] or ["notebooks", *sorted({file.stem for file in source.iterdir() if file.is_file()})]
-    if "notebooks" in names:
-        names.remove("notebooks")
-        executed_copies.publish(Path(sys.argv[1]), PUBLISHED / "notebooks")
-    publish(source, names)
+    names = sys.argv[2:] or [*MADE, *sorted({file.stem for file in source.iterdir() if file.is_file()})]
+    for name, make in MADE.items():
+        if name in names:
+            make(Path(sys.argv[1]))
+    publish(source, [name for name in names if name not in MADE])

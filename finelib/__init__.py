@@ -16,7 +16,7 @@ layer a line. ``python -m finelib`` rebuilds the paper's tables.
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["FINE", "FineConfig", "TrainConfig", "build", "fit", "load", "predict"]
+__all__ = ["FINE", "FineConfig", "TrainConfig", "build", "fit", "load", "load_model", "predict", "save_model"]
 
 # where each name lies; imported when it is first asked for, since most of them need PyTorch
 PLACES = {
@@ -24,6 +24,8 @@ PLACES = {
     "build": "finelib.models",
     "fit": "finelib.models",
     "predict": "finelib.training",
+    "load_model": "finelib.pretrained",
+    "save_model": "finelib.pretrained",
     "FINE": "finelib.fine",
     "FineConfig": "finelib.config",
     "TrainConfig": "finelib.config",

@@ -16,8 +16,10 @@ from finelib.data import doctor, sources, store
 from finelib.data.corpora import CORPORA, nearest
 from finelib.paper import claims, objective, tables
 from finelib.runs import experiment, notebooks, presets
+from finelib.runs.code import closure, code_hash, data_files
+from finelib.runs.kept import as_left, leave
 from finelib.runs.options import ROOT, SITE, Options, parse
-from finelib.runs.records import RunRecord
+from finelib.runs.records import RunRecord, digest
 from finelib.scale import cluster, processes
 from finelib.study import identifiability, subset_codes, terms
 
@@ -63,7 +65,10 @@ def results(options: Options) -> dict[str, Result]:
 
     def built(*numbers: int) -> Result:
         runs = [partial(tables.table_specs, number, options) for number in numbers]
-        return Result(tuple(corpus_of[n] for n in numbers), lambda: [s for r in runs for s in r()], numbers)
+        # several public tables, and Tables 5 and 6, are made of the corpora that can be had
+        any_will_do = options.source == "public" and (len(numbers) > 1 or numbers[0] not in tables.CORPUS_OF)
+        needed = () if any_will_do else tuple(corpus_of[n] for n in numbers)
+        return Result(needed, lambda: [s for r in runs for s in r()], numbers)
 
     def corpus(name: str) -> Result:
         return Result((name,), lambda: presets.specs(name, options), parameters={"corpus": name})
@@ -222,17 +227,43 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
         if result.build:
             result.build()
         print("\n" + (options.figures / f"{name}.md").read_text())
+    written = write_pages(options)
+    kept = {"training runs": (trained, len(plan)), "notebooks": (len(found) - len(todo), len(found))}
+    said = [f"{done} of {all_} {what}" for what, (done, all_) in kept.items() if done]
+    if said:
+        pages = "" if written else ", claims and report"
+        print(f"run_all.sh: there and unchanged, so not made again: {' and '.join(said)}{pages}")
+    minutes = (time.monotonic() - began) / 60
+    where = f"tables and figures in {options.figures}, executed notebooks in {notebooks.executed(options)}"
+    print(
+        f"run_all.sh: done in {minutes:.1f} minutes; {where}; all of it at a glance: {options.figures / 'report.html'}"
+    )
+
+
+def write_pages(options: Options) -> bool:
+    """Write claims and report, unless what they are made of, and they, are as they were; whether they were written."""
+    modules = closure(["finelib.paper.claims", "finelib.views.report"])
+    pages = [options.figures / f"claims.{form}" for form in ("json", "md", "html")] + [options.figures / "report.html"]
+    shown = [path for path in options.figures.glob("*.*") if path not in pages and path.name[0] != "."]
+    read = [*shown, *(options.out / "runs").glob("*/record.json"), *data_files(modules)]
+    key = digest(
+        {
+            "options": {name: str(value) for name, value in vars(options).items()},
+            "files": sorted((str(path), store.checksum(path)) for path in read),
+            "notebooks": sorted(path.name for path in notebooks.executed(options).glob("*.ipynb")),
+            "code": code_hash(*modules),
+            "versions": notebooks.packages(),
+        }
+    )
+    note = options.out / "runs" / "kept" / "pages.json"
+    if as_left(note, key):
+        return False
     print(f"claims: {claims.write_claims(options)}")
     from finelib.views import report  # draws, so slow to import; processes that train import this module
 
-    page = report.write_report(options)
-    kept = {"training runs": (trained, len(plan)), "notebooks": (len(found) - len(todo), len(found))}
-    said = " and ".join(f"{done} of {all_} {what}" for what, (done, all_) in kept.items() if done)
-    if said:
-        print(f"run_all.sh: {said} were there and unchanged, and are not made again")
-    minutes = (time.monotonic() - began) / 60
-    where = f"tables and figures in {options.figures}, executed notebooks in {notebooks.executed(options)}"
-    print(f"run_all.sh: done in {minutes:.1f} minutes; {where}; all of it at a glance: {page}")
+    report.write_report(options)
+    leave(note, key, [path for path in pages if path.exists()])
+    return True
 
 
 def as_notebook(name: str, result: Result, records: dict[RunSpec, RunRecord]) -> notebooks.Notebook:

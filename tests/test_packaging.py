@@ -85,7 +85,7 @@ def test_python_versions_agree():
 
 def test_imports_of_the_library_are_direct_dependencies():
     imported = set()
-    files = [p for folder in ("finelib", "tests", "benchmarks", ".ci") for p in ROOT.glob(f"{folder}/**/*.py")]
+    files = [path for folder in ("finelib", "tests", "benchmarks", ".ci") for path in ROOT.glob(f"{folder}/**/*.py")]
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):

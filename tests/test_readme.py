@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from pathlib import Path
 
 import nbformat
 import publish
@@ -12,6 +13,7 @@ import yaml
 from PIL import Image
 
 from finelib.baselines import SYSTEMS
+from finelib.data import doctor
 from finelib.runs.options import ROOT
 from finelib.views import pages
 
@@ -117,6 +119,15 @@ def test_files_and_headings_that_a_page_names_exist(name):
     for path in re.findall(r"`((?:finelib|tests|notebooks|benchmarks|docs|data|\.ci)/[\w./]+)`", text):
         found = [ROOT / path, *(ROOT / f"{path}{ending}" for ending in (".ipynb", ".py"))]
         assert any(file.exists() for file in found) or "mean_pool" in path, path
+
+
+def test_the_file_that_your_files_shows_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = re.search(r"```python\n(.*?)```", (DOCS / "your_files.md").read_text(), re.DOTALL)[1]
+    exec(example, {})
+    said, doubts = doctor.examine(Path("mine.pkl"), cache=tmp_path)
+    text = "\n".join(said)
+    assert "your file, read as CMU-MOSI" in text and "train 60, valid 20, test 20" in text and doubts == []
 
 
 def test_tests_that_the_readme_of_the_tests_names_exist():

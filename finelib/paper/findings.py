@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from finelib.data.corpora import CORPORA, KINDS
+from finelib.data.corpora import ALL_CORPORA, CORPORA, KINDS
 from finelib.paper import ablations, audit, objective, significance
-from finelib.paper.table import Row, Table, read
+from finelib.paper.table import Row, read
 from finelib.paper.verdict import DOES_NOT, HOLDS
 
 FINE, VARIANT = "FINE", "FINE with subset codes"
@@ -54,15 +54,13 @@ def findings(folder: Path, finetuned: Path | None = None) -> list[Finding]:
 def _real(folder: Path, finetuned: Path | None) -> Finding | None:
     """FINE beside the best linear model, in the first block of each corpus that was measured on real recordings."""
     sides, told = [], []
-    for table in _tables(folder):
-        for rows in table.measured:
-            by_name = {row.name: row for row in rows}
-            if rows[0].data == "public" and FINE in by_name and (linear := _linear(rows)):
-                fine, best = by_name[FINE], max(linear, key=_corr)
-                sides.append(_side(fine.measured["corr"], _corr(best)))
-                numbers = f"{_span(fine.measured['corr'])}, {best.name} {_corr(best):.3f}"
-                told.append(f"{_corpus(table.number)} ({fine.modalities}, public features): {numbers}")
-                break
+    for title, rows in _first_blocks(folder):
+        fine = next((row for row in rows if row.name == FINE), None)
+        if rows[0].data == "public" and fine and (linear := _linear(rows)):
+            best = max(linear, key=_corr)
+            sides.append(_side(fine.measured["corr"], _corr(best)))
+            numbers = f"{_span(fine.measured['corr'])}, {best.name} {_corr(best):.3f}"
+            told.append(f"{title} ({fine.modalities}, public features): {numbers}")
     if not told:
         return None
     said = f"Test Corr on {told[0]}{'; other corpora in the table below' if told[1:] else ''}."
@@ -197,20 +195,35 @@ IN_SHORT = ["test Corr", "FINE", "best other system minus FINE", "best linear mo
 
 
 def in_short(folder: Path) -> list[list[str]]:
-    """A line for each measured block of Tables 1 to 4 that has FINE: the columns of ``IN_SHORT``, "–" where none is."""
-    return [
-        _line(table, fine, rows)
-        for table in _tables(folder)
-        for rows in table.measured
-        if (fine := next((row for row in rows if row.name.startswith(FINE)), None))
-    ]
+    """A line for each corpus and kind of data of Tables 1 to 4: the columns of ``IN_SHORT``, "–" where there is none.
+
+    Of a corpus's blocks on one kind of data the first that has FINE is shown.
+    """
+    return [_line(title, rows) for title, rows in _first_blocks(folder)]
 
 
-def _line(table: Table, fine: Row, rows: list[Row]) -> list[str]:
-    others, linear = [row for row in rows if row.differences], _linear(rows)
+def _first_blocks(folder: Path) -> list[tuple[str, list[Row]]]:
+    """Title of a corpus, and its first measured block with FINE on each kind of data, in Tables 1 to 4."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for number in range(1, 5):
+        path = folder / f"table{number}.json"
+        for rows in read(path).measured if path.exists() else []:
+            corpus = rows[0].corpus
+            title = ALL_CORPORA[corpus].title if corpus else _corpus(number)
+            if _fine(rows):
+                found.setdefault((title, rows[0].data), rows)
+    return [(title, rows) for (title, _), rows in found.items()]
+
+
+def _fine(rows: list[Row]) -> Row | None:
+    return next((row for row in rows if row.name.startswith(FINE)), None)
+
+
+def _line(title: str, rows: list[Row]) -> list[str]:
+    fine, others, linear = _fine(rows), [row for row in rows if row.differences], _linear(rows)
     oracle = next((row for row in rows if row.name.startswith("oracle")), None)
     used = "" if fine.modalities == "T + A + V" else f" ({fine.modalities})"
-    cells = [f"{_corpus(table.number)}, {KINDS[fine.data]}{used}", _span(fine.measured["corr"]), "–", "–", "–"]
+    cells = [f"{title}, {KINDS[fine.data]}{used}", _span(fine.measured["corr"]), "–", "–", "–"]
     if others:
         best = max(others, key=_corr)
         cells[2] = f"{best.name} {_span(best.differences['corr'], sign='+')}"
@@ -237,11 +250,6 @@ def _corr(row: Row) -> float:
 def _corpus(table: int) -> str:
     """Title of the corpus of a table."""
     return next(info.title for info in CORPORA.values() if info.table == table)
-
-
-def _tables(folder: Path) -> list[Table]:
-    """Tables 1 to 4, those that lie in the folder."""
-    return [read(path) for number in range(1, 5) if (path := folder / f"table{number}.json").exists()]
 
 
 def _json(path: Path) -> dict | None:

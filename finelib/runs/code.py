@@ -74,6 +74,6 @@ def imported(tree: ast.AST) -> list[str]:
 
 
 def data_files(modules: Iterable[str]) -> list[Path]:
-    """The files that are no code in the folders of these modules' packages: printed numbers, templates."""
-    packages = {path.parent for name in modules if (path := _path(name))}
+    """The files that are no code in these modules' rooms: printed numbers, templates."""
+    packages = {path.parent for name in modules if name.count(".") > 1 and (path := _path(name))}
     return sorted(path for package in packages for path in package.glob("*/*") if path.suffix not in (".py", ".pyc"))

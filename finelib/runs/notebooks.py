@@ -92,9 +92,14 @@ class Notebook:
                 "reads": self.reads,
                 "code": code_hash(*modules),
                 "data files": [store.checksum(path) for path in data_files(modules)],
-                "versions": versions() | {name: version(name) for name in DRAWING},
+                "versions": packages(),
             }
         )
+
+
+def packages() -> dict[str, str]:
+    """Versions of what computes and draws."""
+    return versions() | {name: version(name) for name in DRAWING}
 
 
 def executed(options: Options) -> Path:

@@ -24,7 +24,7 @@ PARAMETERS = "# Parameters\n"  # first line of papermill's cell of parameters, a
 
 DESCRIPTION = """\
 Rebuilds the paper's tables and figures and runs every notebook. The first call installs the pinned packages of
-requirements.txt into .venv (about three minutes, 2.3 GB on disk with a CPU build of PyTorch). Nothing is installed
+requirements.txt into .venv (about a minute, 2.3 GB on disk with a CPU build of PyTorch). Nothing is installed
 elsewhere."""
 ENVIRONMENT = """\
 environment variables:
@@ -37,9 +37,9 @@ environment variables:
 # argparse folds what it is given
 PRESET_HELP = """smoke: every path in minutes; demo (default): what a newcomer waits for, 20 minutes; paper: the paper's
 sizes and hyper-parameters, 5 seeds, for --source DIR"""
-SOURCE_HELP = """planted (default): generated data with known answers; public: real CMU-MOSI, text and audio,
-downloaded; public-mfn: real CMU-MOSI, three modalities, downloaded; or the folder that holds the licensed feature
-files, or one file of their form (data/README.md)"""
+SOURCE_HELP = """planted (default): generated data with known answers; public: the real corpora as far as anybody may
+download them (text, and of CMU-MOSI audio); public-mfn: real CMU-MOSI, three modalities, downloaded; or the folder that
+holds the licensed feature files, or one file of their form (data/README.md)"""
 OUT_HELP = "where everything is written: DIR/figures, DIR/runs (default: the checkout; without one, the working folder)"
 ENCODER_HELP = """for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or files (the source's own
 text features)"""

@@ -78,10 +78,15 @@ def test_real_corpora_are_counted(folder):
         if row["name"] == "FINE":
             row["measured"]["corr"] |= {"low": 0.6, "high": 0.8}
     change(folder, "table2", lambda content: content["rows"].extend(rows))
-    title = "Beside a linear model on 2 real corpora, FINE is above it on 1, not told apart from it on 1"
+    beside = [row | {"corpus": "ch_sims_v2", "block": "of another corpus"} for row in rows]
+    again = [row | {"block": "a second block"} for row in rows]  # does not count
+    change(folder, "table2", lambda content: content["rows"].extend(again + beside))
+    title = "Beside a linear model on 3 real corpora, FINE is above it on 1, not told apart from it on 2"
     assert found(folder, "real").title == title
     assert [line[0] for line in in_short(folder)][:2] == ["CMU-MOSI, planted data", "CMU-MOSI, public data (T + A)"]
-    assert sum("CMU-MOSEI, public data" in line[0] for line in in_short(folder)) == 1
+    assert [line[0] for line in in_short(folder)][3:5] == [
+        f"{c}, public data (T + A)" for c in ("CMU-MOSEI", "CH-SIMS v2")
+    ]
 
 
 def test_the_fine_tuned_encoder_is_told_where_it_was_measured(tmp_path, folder):

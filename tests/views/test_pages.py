@@ -92,9 +92,8 @@ def test_a_number_and_its_spread_stay_on_a_line():
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
 def test_the_picture_shows_the_model_and_the_scores(model, corpus, size):
-    mean = {
-        system: {s: 0.1 * i + shift for i, s in enumerate(SCORES)} for system, shift in (("FINE", 0), (VARIANT, 0.5))
-    }
+    batch, higher = corpus.batch(range(8), split="train"), {"FINE": 0, VARIANT: 0.5}
+    mean = {system: {s: 0.1 * i + more for i, s in enumerate(SCORES)} for system, more in higher.items()}
     linear = {
         system: {"linear": {s: {"mean": m, "low": m - 0.02, "high": m + 0.05} for s, m in found.items()}}
         for system, found in mean.items()
@@ -109,8 +108,8 @@ def test_the_picture_shows_the_model_and_the_scores(model, corpus, size):
     for drawn, found in zip(scores.containers, mean.values(), strict=True):
         points, _, (bars,) = drawn.lines
         assert list(points.get_xdata()) == pytest.approx(list(found.values()))
-        ends = [(low, high) for (low, _), (high, _) in bars.get_segments()]
-        assert ends == pytest.approx([(m - 0.02, m + 0.05) for m in found.values()])
+        ends = [x for segment in bars.get_segments() for x, _ in segment]
+        assert ends == pytest.approx([x for m in found.values() for x in (m - 0.02, m + 0.05)])
 
 
 def test_the_picture_is_readable_on_every_screen():
