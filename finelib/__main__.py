@@ -18,7 +18,7 @@ from finelib.paper import claims, objective, tables
 from finelib.runs import experiment, notebooks, presets
 from finelib.runs.code import closure, code_hash, data_files
 from finelib.runs.kept import as_left, leave
-from finelib.runs.options import ROOT, Options, parse
+from finelib.runs.options import ROOT, SITE, Options, parse
 from finelib.runs.records import RunRecord, digest
 from finelib.scale import cluster, processes
 from finelib.study import identifiability, subset_codes, terms
@@ -189,7 +189,12 @@ def make(options: Options, only: str | None, ray: str | None) -> None:
         cluster.load()  # says now if it is not there
     check_writable(options.out)
     with alone(options.out):
-        _make(options, only, ray, began)
+        if only == SITE:
+            from finelib.views import site  # draws, as the report does
+
+            print(f"run_all.sh: the site: {site.build_site(options)} ({time.monotonic() - began:.0f} s)")
+        else:
+            _make(options, only, ray, began)
 
 
 @contextmanager

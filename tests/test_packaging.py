@@ -30,7 +30,9 @@ def lock_lines() -> list[str]:
 
 
 DIRECT = by_name(PROJECT["dependencies"] + sum((PROJECT["optional-dependencies"][e] for e in INSTALLED_EXTRAS), []))
-LOCKED = by_name(sum((PROJECT["optional-dependencies"][e] for e in ("browser", "cluster")), []))  # not in conda's
+LOCKED = by_name(
+    sum((PROJECT["optional-dependencies"][e] for e in ("browser", "docs", "cluster")), [])
+)  # not in conda's
 LOCK = by_name(lock_lines())
 
 

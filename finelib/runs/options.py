@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ("smoke", "demo", "paper")
 PAPER_SEEDS = (3585, 7154, 8757, 1111, 2222)
 SEEDS = {"smoke": 2, "demo": 3, "paper": 5}
+SITE = "site"  # what --site asks for
 LOCAL_CLUSTER = "local"  # --ray without an address: a cluster that is started here
 PARAMETERS = "# Parameters\n"  # first line of papermill's cell of parameters, and of the notebooks' own
 
@@ -44,6 +45,8 @@ ENCODER_HELP = """for raw text: all-MiniLM-L6-v2, a folder, a name on the Huggin
 text features)"""
 TUNE_HELP = "Tables 1-4: try N settings of every system, FINE too, and take the best on the dev split"
 ONLY_HELP = "one table, figure, notebook or study: table1, figure5, 03_corpus, objective, claims"
+SITE_HELP = """build DIR/site, static pages, from the notebooks, tables and figures that lie in DIR of --out; nothing is
+trained"""
 RAY_HELP = """train on a Ray cluster: one started here, or the one at ADDRESS (auto, HOST:6379), whose machines must all
 see this folder, DIR of --out and FINE_CACHE under the same paths (a shared file system); GPUs: one run on each, or
 shared by the N runs of --jobs"""
@@ -171,6 +174,7 @@ def parse(arguments: list[str], script: bool = False) -> tuple[Options, str | No
         kind = {int | None: {"type": positive}, Path: {"type": Path}, bool: {"action": "store_true"}}
         parser.add_argument(flag, dest=option.name, default=option.default, **kind.get(option.type, {}), **said)
     parser.add_argument("--only", metavar="NAME", help=ONLY_HELP)
+    parser.add_argument("--site", dest="only", action="store_const", const=SITE, help=SITE_HELP)
     parser.add_argument("--ray", nargs="?", const=LOCAL_CLUSTER, type=address, metavar="ADDRESS", help=RAY_HELP)
     if script:
         parser.add_argument("--setup", action="store_true", help="only set up the environment")
