@@ -309,15 +309,20 @@ def start_kernel(page, address: str, path: str) -> None:
 
 
 def run_all_cells(page, address: str, name: str) -> None:
-    """Open a notebook, run it through the menu, wait until the last cell is done; a cell's error ends it at once."""
+    """Open a notebook, run it through the menu, wait until the last cell is done.
+
+    A cell's error, or a dialog, which a person would have to answer, ends it at once.
+    """
     start_kernel(page, address, f"notebooks/{name}.ipynb")
     page.goto(f"{address}lab/workspaces/{name}/tree/notebooks/{name}.ipynb?token={TOKEN}")  # no other test's tabs
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=90_000, state="attached")
     errors = page.locator('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"]')
+    dialogs = page.locator(".jp-Dialog")
     deadline, asked, prompts = time.monotonic() + 300, float("-inf"), []
     while not (prompts and re.fullmatch(r"\[\d+\]:", prompts[-1])):
         assert time.monotonic() < deadline, f"the last cell is not done after 300 s: {prompts}"
+        assert not dialogs.count(), dialogs.first.inner_text()
         if not any(re.search(r"[\d*]", prompt) for prompt in prompts) and time.monotonic() > asked + 30:
             page.keyboard.press("Escape")  # a menu entry chosen before the kernel is connected does nothing: again
             page.get_by_role("menuitem", name="Run", exact=True).click()
