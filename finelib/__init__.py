@@ -16,14 +16,16 @@ layer a line. ``python -m finelib`` rebuilds the paper's tables.
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["FINE", "FineConfig", "TrainConfig", "build", "fit", "load", "predict"]
+__all__ = ["FINE", "FineConfig", "TrainConfig", "build", "fit", "load", "load_model", "predict", "save_model"]
 
 # where each name lies; imported when it is first asked for, since most of them need PyTorch
-_PLACES = {
+PLACES = {
     "load": "finelib.data.sources",
     "build": "finelib.models",
     "fit": "finelib.models",
     "predict": "finelib.training",
+    "load_model": "finelib.pretrained",
+    "save_model": "finelib.pretrained",
     "FINE": "finelib.fine",
     "FineConfig": "finelib.config",
     "TrainConfig": "finelib.config",
@@ -31,9 +33,9 @@ _PLACES = {
 
 
 def __getattr__(name: str):
-    if name not in _PLACES:
+    if name not in PLACES:
         raise AttributeError(f"module 'finelib' has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(PLACES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,30 +1,28 @@
 """``run_all.sh``'s work: train what has no record, execute the notebooks, rebuild the tables."""
 
-import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import joblib
-import psutil
 from filelock import FileLock, Timeout
 
 from finelib.config import RunSpec
-from finelib.data import doctor, sources
+from finelib.data import doctor, sources, store
 from finelib.data.corpora import CORPORA, nearest
 from finelib.paper import claims, objective, tables
-from finelib.runs import experiment, presets
-from finelib.runs.options import ROOT, Options, check_parameter, parse
+from finelib.runs import experiment, notebooks, presets
+from finelib.runs.code import closure, code_hash, data_files
+from finelib.runs.kept import as_left, leave
+from finelib.runs.options import ROOT, SITE, Options, parse
+from finelib.runs.records import RunRecord, digest
 from finelib.scale import cluster, processes
 from finelib.study import identifiability, subset_codes, terms
 
-NOTEBOOKS = ROOT / "notebooks"
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
 
 
@@ -45,6 +43,8 @@ class Result:
         tables: the tables it builds.
         notebook: its file in notebooks/, "" for a table alone.
         parameters: what the notebook is given beside the options.
+        pictures: names of what it writes into figures/ beside the tables.
+        reads: what else decides its outcome, as a JSON value, beside its text, the options, the runs and the code.
         build: what makes a study that is neither; it has a command of its own and is made only when asked for.
     """
 
@@ -53,6 +53,8 @@ class Result:
     tables: tuple[int, ...] = ()
     notebook: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
+    pictures: tuple[str, ...] = ()
+    reads: Callable[[], object] = lambda: None
     build: Callable[[], object] | None = None
 
 
@@ -63,25 +65,43 @@ def results(options: Options) -> dict[str, Result]:
 
     def built(*numbers: int) -> Result:
         runs = [partial(tables.table_specs, number, options) for number in numbers]
-        return Result(tuple(corpus_of[n] for n in numbers), lambda: [s for r in runs for s in r()], numbers)
+        # several public tables, and Tables 5 and 6, are made of the corpora that can be had
+        any_will_do = options.source == "public" and (len(numbers) > 1 or numbers[0] not in tables.CORPUS_OF)
+        needed = () if any_will_do else tuple(corpus_of[n] for n in numbers)
+        return Result(needed, lambda: [s for r in runs for s in r()], numbers)
 
     def corpus(name: str) -> Result:
         return Result((name,), lambda: presets.specs(name, options), parameters={"corpus": name})
 
-    notebooks = {
+    def seen() -> list:
+        """Of each corpus of the source what there is, or what is missing."""
+        files = [options.source] if options.source != "planted" else []
+        return [sources.available(name, source) or sources.stamp(name, source) for source in files for name in CORPORA]
+
+    named = {
         "00_start_here": Result(),
-        "01_method_walkthrough": Result(),
-        "02_data": Result(),
+        "01_method_walkthrough": Result(
+            pictures=("figure1", "figure2", "figure4"),
+            reads=lambda: store.checksum(ROOT / "finelib" / "plain.py"),  # shows it, comments and all
+        ),
+        "02_data": Result(reads=seen),
         **{f"03_corpus_{name}": corpus(name) for name in CORPORA},
         "04_terms": Result((ablated,), lambda: [s for runs in terms.run_specs(options).values() for s in runs]),
         "05_tables_1_to_4": built(1, 2, 3, 4),
-        "06_real_mosi": Result(),
-        "07_table_5_modalities": built(5),
-        "08_table_6_ablations": built(6),
-        "09_figure_5": Result((ablated,), lambda: presets.figure5_specs(options)),
-        "10_mutual_information": Result(),
-        "11_identifiability": Result((), lambda: identifiability.specs(options)),
-        "12_audit": Result(),
+        "06_real_mosi": Result(reads=lambda: sources.available("mosi", "public")),
+        "07_table_5_modalities": replace(built(5), pictures=("table5_forest",)),
+        "08_table_6_ablations": replace(built(6), pictures=("table6_forest", "table6_components")),
+        "09_figure_5": Result(
+            (ablated,), lambda: presets.figure5_specs(options), pictures=("figure3", "figure5", "figure5a", "figure5b")
+        ),
+        "10_mutual_information": Result(pictures=("estimators", "estimators_conditional")),
+        "11_identifiability": Result(
+            (),
+            lambda: identifiability.specs(options),
+            pictures=("identifiability", "identifiability_factors"),
+            reads=lambda: [store.checksum(p) for p in subset_codes.places(options) if p.exists()],
+        ),
+        "12_audit": Result(pictures=("audit",)),
         "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),
     }
     studies = {
@@ -95,8 +115,8 @@ def results(options: Options) -> dict[str, Result]:
         | studies
         | {
             name: replace(result, notebook=name.removesuffix("".join(f"_{v}" for v in result.parameters.values())))
-            for name, result in notebooks.items()
-            if NOTEBOOKS.is_dir()  # they are no part of an installed package
+            for name, result in named.items()
+            if notebooks.FOLDER.is_dir()  # they are no part of an installed package
         }
     )
 
@@ -162,61 +182,6 @@ def check_writable(folder: Path) -> None:
         raise OSError(f"--out {folder}: cannot be written ({error.strerror}); name another folder") from error
 
 
-def execute(name: str, result: Result, options: Options) -> Path:
-    """Run a notebook with the options as its parameters; the executed copy lies in out/runs/notebooks.
-
-    Raises:
-        ValueError: the notebook has a parameter that is no option, found before a kernel is started.
-    """
-    import papermill  # slow to import, and not needed for a table alone
-
-    path, target = NOTEBOOKS / f"{result.notebook}.ipynb", options.out / "runs" / "notebooks" / f"{name}.ipynb"
-    declared = papermill.inspect_notebook(path)
-    for parameter in declared:
-        check_parameter(parameter, *result.parameters)
-    given = {**vars(options), "out": str(options.out), **result.parameters}
-    parameters = {parameter: given[parameter] for parameter in declared}
-    papermill.execute_notebook(path, target, parameters, cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False)
-    return target
-
-
-def execute_all(notebooks: dict[str, Result], options: Options) -> None:
-    """Run notebooks, as many at a time as training runs; everything they need has been trained."""
-    folder = options.out / "runs" / "notebooks"
-    folder.mkdir(parents=True, exist_ok=True)
-    cores = joblib.cpu_count()
-    workers = options.jobs or cores
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))  # for the kernels, which inherit it
-    with _errors_to(folder / "kernels.log"), ThreadPoolExecutor(workers) as pool:
-        started = time.monotonic()
-        longest_first = reversed(notebooks)
-        running = {pool.submit(execute, name, notebooks[name], options): name for name in longest_first}
-        try:
-            for future in as_completed(running):
-                future.result()
-                print(f"notebook {running[future]}: done after {time.monotonic() - started:.0f} s", flush=True)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in psutil.Process().children(recursive=True):  # kernels, which no signal reaches
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            raise
-
-
-@contextmanager
-def _errors_to(log: Path):
-    """Send this process's standard error, which kernels inherit, to a file; what a cell prints is in the notebook."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
 def make(options: Options, only: str | None, ray: str | None) -> None:
     """Everything that was asked for, with what is being done on the screen."""
     began = time.monotonic()
@@ -224,7 +189,12 @@ def make(options: Options, only: str | None, ray: str | None) -> None:
         cluster.load()  # says now if it is not there
     check_writable(options.out)
     with alone(options.out):
-        _make(options, only, ray, began)
+        if only == SITE:
+            from finelib.views import site  # draws, as the report does
+
+            print(f"run_all.sh: the site: {site.build_site(options)} ({time.monotonic() - began:.0f} s)")
+        else:
+            _make(options, only, ray, began)
 
 
 @contextmanager
@@ -242,26 +212,66 @@ def alone(out: Path):
 
 def _make(options: Options, only: str | None, ray: str | None, began: float) -> None:
     chosen = select(options, only)
-    notebooks = {name: result for name, result in chosen.items() if result.notebook}
     print(f"run_all.sh: preset {options.preset}, {options.source} data, results in {options.out}", flush=True)
-    experiment.run(planned_runs(chosen), options.out, options.jobs, ray=ray)
-    if notebooks:
-        print(f"executing {len(notebooks)} notebooks", flush=True)
-        execute_all(notebooks, options)
-    made = {number for result in notebooks.values() for number in result.tables}
+    plan = planned_runs(chosen)
+    trained = sum(experiment.is_trained(spec, options.out) for spec in plan)
+    records = dict(zip(plan, experiment.run(plan, options.out, options.jobs, ray=ray), strict=True))
+    found = [as_notebook(name, result, records) for name, result in chosen.items() if result.notebook]
+    if todo := notebooks.changed(found, options):
+        print(f"executing {len(todo)} notebooks", flush=True)
+        notebooks.execute_all(todo, options)
+    made = {number for result in chosen.values() if result.notebook for number in result.tables}
     for name, result in [(name, result) for name, result in chosen.items() if not result.notebook]:
         for number in set(result.tables) - made:
             tables.build_table(number, options)
         if result.build:
             result.build()
         print("\n" + (options.figures / f"{name}.md").read_text())
+    written = write_pages(options)
+    kept = {"training runs": (trained, len(plan)), "notebooks": (len(found) - len(todo), len(found))}
+    said = [f"{done} of {all_} {what}" for what, (done, all_) in kept.items() if done]
+    if said:
+        pages = "" if written else ", claims and report"
+        print(f"run_all.sh: there and unchanged, so not made again: {' and '.join(said)}{pages}")
+    minutes = (time.monotonic() - began) / 60
+    where = f"tables and figures in {options.figures}, executed notebooks in {notebooks.executed(options)}"
+    print(
+        f"run_all.sh: done in {minutes:.1f} minutes; {where}; all of it at a glance: {options.figures / 'report.html'}"
+    )
+
+
+def write_pages(options: Options) -> bool:
+    """Write claims and report, unless what they are made of, and they, are as they were; whether they were written."""
+    modules = closure(["finelib.paper.claims", "finelib.views.report"])
+    pages = [options.figures / f"claims.{form}" for form in ("json", "md", "html")] + [options.figures / "report.html"]
+    shown = [path for path in options.figures.glob("*.*") if path not in pages and path.name[0] != "."]
+    read = [*shown, *(options.out / "runs").glob("*/record.json"), *data_files(modules)]
+    key = digest(
+        {
+            "options": {name: str(value) for name, value in vars(options).items()},
+            "files": sorted((str(path), store.checksum(path)) for path in read),
+            "notebooks": sorted(path.name for path in notebooks.executed(options).glob("*.ipynb")),
+            "code": code_hash(*modules),
+            "versions": notebooks.packages(),
+        }
+    )
+    note = options.out / "runs" / "kept" / "pages.json"
+    if as_left(note, key):
+        return False
     print(f"claims: {claims.write_claims(options)}")
     from finelib.views import report  # draws, so slow to import; processes that train import this module
 
-    page = report.write_report(options)
-    minutes, executed = (time.monotonic() - began) / 60, options.out / "runs" / "notebooks"
-    where = f"tables and figures in {options.figures}, executed notebooks in {executed}"
-    print(f"run_all.sh: done in {minutes:.1f} minutes; {where}; all of it at a glance: {page}")
+    report.write_report(options)
+    leave(note, key, [path for path in pages if path.exists()])
+    return True
+
+
+def as_notebook(name: str, result: Result, records: dict[RunSpec, RunRecord]) -> notebooks.Notebook:
+    """The execution that makes a result, given the records of all planned runs."""
+    writes = (*(f"table{number}" for number in result.tables), *result.pictures)
+    read = tuple(records[spec] for spec in result.runs())
+    path = notebooks.FOLDER / f"{result.notebook}.ipynb"
+    return notebooks.Notebook(name, path, result.parameters, writes, read, result.reads())
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,6 @@
 """Every setting of a run, as frozen dataclasses, and the named presets. No logic.
 
-Symbols are the paper's. Where the paper is silent the value is our choice; README lists those choices.
+Symbols are the paper's. Where the paper is silent the value is our choice; docs/silent.md lists those choices.
 """
 
 from dataclasses import dataclass

@@ -206,7 +206,7 @@ class Trainer:
         return means | {"lr": self.optimiser.param_groups[0]["lr"]}
 
     def dev_scores(self) -> dict[str, float]:
-        """All metrics of the dev split, their names prefixed by "dev_"."""
+        """All metrics of the dev split, their names prefixed by ``dev_``."""
         valid = self.splits["valid"]
         scores = metrics.score(self.metrics, predict(self.model, valid), valid.label.cpu().numpy())
         return {f"dev_{name}": value for name, value in scores.items()}

@@ -1,8 +1,13 @@
 """The command behind run_all.sh: wrong requests end in one sentence, right ones name the runs they need."""
 
 import json
+import re
+import shutil
 import sys
+from collections import defaultdict
 from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
 
 import papermill
 import pytest
@@ -14,6 +19,7 @@ from finelib.paper import objective
 from finelib.runs import presets
 from finelib.runs.options import PRESETS, ROOT, Options, check_parameter
 from finelib.study import identifiability, starts
+from finelib.views import report
 
 RESULTS = main.results(Options())
 
@@ -149,11 +155,11 @@ def test_one_notebook_is_executed_for_each_corpus():
     assert [RESULTS[name].parameters["corpus"] for name in names] == list(CORPORA)
 
 
-def test_public_data_are_one_corpus(capsys, monkeypatch):
+def test_public_tables_are_made_of_the_corpora_that_can_be_had(capsys, monkeypatch):
     monkeypatch.setattr(main.sources, "available", lambda corpus, source: None if corpus == "mosi" else "MOSI alone")
     chosen = main.select(Options(source="public"), None)
-    assert {"table1", "table5", "03_corpus_mosi", "04_terms", "06_real_mosi", "09_figure_5"} < chosen.keys()
-    assert not {"table2", "table6", "03_corpus_mosei", "05_tables_1_to_4", "08_table_6_ablations"} & chosen.keys()
+    assert {"table1", "05_tables_1_to_4", "table5", "03_corpus_mosi", "04_terms", "09_figure_5"} < chosen.keys()
+    assert not {"table2", "table6", "03_corpus_mosei", "08_table_6_ablations"} & chosen.keys()
     assert capsys.readouterr().err == "run_all.sh: left out: MOSI alone\n"
     assert list(main.select(Options(source="public"), "table6")) == ["table6"]  # long, so only when it is asked for
     with pytest.raises(main.Usage, match="table2: its data cannot be had from public: MOSI alone"):
@@ -202,22 +208,99 @@ def test_a_table_that_is_not_built_again_is_built_by_its_notebook(name, number):
     assert f"build_table({number}, options)" in code
 
 
-def test_a_notebook_gets_the_parameters_it_declares(monkeypatch, tmp_path):
-    calls = {}
-    monkeypatch.setattr(papermill, "execute_notebook", lambda path, target, given, **_: calls.update({target: given}))
-    options = Options(preset="smoke", out=tmp_path, tune=3)
-    for name in ("02_data", "03_corpus_ch_sims", "13_compare"):
-        target = main.execute(name, RESULTS[name], options)
-        assert target == tmp_path / "runs" / "notebooks" / f"{name}.ipynb"
-    data, corpus, compared = calls.values()
-    assert data == {"preset": "smoke", "source": "planted"} and corpus["corpus"] == "ch_sims" and "tune" not in corpus
-    assert compared == {**vars(options), "out": str(tmp_path)}
+def test_a_notebooks_pictures_are_those_that_it_saves():
+    """What it writes by ``style.save`` stands in its code; tables, forests, Figure 5 and the audit have modules."""
+    by_module = {"table5_forest", "table6_forest", "table6_components", "figure5", "figure5a", "figure5b", "audit"}
+    for name, result in RESULTS.items():
+        if result.notebook:
+            text = (ROOT / "notebooks" / f"{result.notebook}.ipynb").read_text()
+            saved = set(re.findall(r'style\.save\([^\n]*?\\"(\w+)\\", options\.figures', text))
+            assert saved == set(result.pictures) - by_module, name
 
 
-def test_a_notebooks_unknown_parameter_is_refused_before_a_kernel_starts(monkeypatch, tmp_path):
-    stored = (ROOT / "notebooks" / "02_data.ipynb").read_text()
-    (tmp_path / "02_data.ipynb").write_text(stored.replace('"preset = ', '"pressets = '))
-    monkeypatch.setattr(main, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("a kernel was started"))
-    with pytest.raises(ValueError, match="'pressets': unknown, .*did you mean 'preset'"):
-        main.execute("02_data", RESULTS["02_data"], Options(out=tmp_path))
+# ------------------------------------------------------------------------------------- what is made again
+
+
+@pytest.fixture
+def executions(monkeypatch):
+    """Notebooks that were executed, in order; papermill is stood in for, and pictures by one empty file each."""
+    names = []
+
+    def run(path, target, parameters, **_):
+        name = Path(target).stem
+        for picture in RESULTS[name].pictures:
+            (Path(parameters["out"]) / "figures").mkdir(exist_ok=True)
+            (Path(parameters["out"]) / "figures" / f"{picture}.png").touch()
+        shutil.copy(path, target)
+        names.append(name)
+
+    monkeypatch.setattr(papermill, "execute_notebook", run)
+    monkeypatch.setattr(report, "write_report", lambda options: (options.figures / "report.html").write_text("x"))
+    return names
+
+
+def run_all(out, only, *more):
+    return main.main(["--preset", "smoke", "--out", str(out), "--jobs", "1", "--only", only, *more])
+
+
+def test_a_second_call_executes_nothing_and_says_so(tmp_path, executions, capsys):
+    assert run_all(tmp_path, "01_method_walkthrough") == 0 and executions.pop() == "01_method_walkthrough"
+    assert "not made again" not in capsys.readouterr().out
+    assert run_all(tmp_path, "01_method_walkthrough") == 0 and executions == []
+    said = "run_all.sh: there and unchanged, so not made again: 1 of 1 notebooks, claims and report\n"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lost", ["figures/figure2.png", "runs/notebooks/01_method_walkthrough.ipynb"])
+def test_what_was_written_is_made_again_when_it_is_gone_or_changed(tmp_path, executions, lost):
+    run_all(tmp_path, "01_method_walkthrough")
+    (tmp_path / lost).unlink()
+    run_all(tmp_path, "01_method_walkthrough")
+    assert (tmp_path / lost).exists() and len(executions) == 2
+    (tmp_path / lost).write_text("something else")
+    run_all(tmp_path, "01_method_walkthrough")
+    assert len(executions) == 3
+
+
+def test_a_changed_seed_executes_again_what_reads_it(tmp_path, executions):
+    for name in ("12_audit", "10_mutual_information"):
+        run_all(tmp_path, name)
+        run_all(tmp_path, name, "--seeds", "1")  # read by neither
+    assert executions == ["12_audit", "10_mutual_information"]
+    fine = main.as_notebook("09_figure_5", RESULTS["09_figure_5"], defaultdict(lambda: SimpleNamespace(**RUN)))
+    keys = {fine.key(Options(out=tmp_path, n_seeds=n)) for n in (1, 2)}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "written"),
+    [
+        ("figures/table1.md", "a table", True),
+        ("figures/report.html", "another page", True),
+        ("runs/mosi-FINE-s0-a/record.json", "{}", True),
+        ("runs/notebooks/kernels.log", "a warning", False),
+    ],
+)
+def test_claims_and_report_are_written_again_when_what_they_show_has_changed(
+    tmp_path, executions, path, content, written
+):
+    options = Options(preset="smoke", out=tmp_path)
+    options.figures.mkdir()
+    assert main.write_pages(options) and not main.write_pages(options)
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_text(content)
+    assert main.write_pages(options) == written and not main.write_pages(options)
+
+
+RUN = {"id": "a", "files": {"weights.safetensors": [1, 2]}, "timing": {"seconds": 1.0}}
+
+
+@pytest.mark.parametrize("change", [{"id": "b"}, {"files": {"weights.safetensors": [1, 3]}}, {"timing": {}}])
+def test_another_record_executes_again_what_reads_it(tmp_path, change):
+    keys = [
+        main.as_notebook("13_compare", RESULTS["13_compare"], defaultdict(lambda run=run: SimpleNamespace(**run))).key(
+            Options(out=tmp_path)
+        )
+        for run in (RUN, dict(RUN), RUN | change)
+    ]
+    assert keys[0] == keys[1] != keys[2]

@@ -1,4 +1,7 @@
-"""run_all.sh's own work: options, environment, hand-over. Installing is stood in for by a Python that records it."""
+"""run_all.sh's own work: options, environment, hand-over. A Python and a uv stand in for installing, and record it.
+
+``FINE_BASH=PATH python -m pytest tests/test_run_all.py`` tries another bash, as the 3.2 that macOS has.
+"""
 
 import os
 import re
@@ -19,14 +22,31 @@ FAKE_PYTHON = """#!/usr/bin/env bash
 case "$*" in
     "-m venv "*) echo venv >>"$CALLS"; mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
     "-m pip "*)
-        echo pip >>"$CALLS"; echo "Collecting torch"
+        echo "pip ${*:5}" >>"$CALLS"; echo "Collecting torch"
         for _ in {1..600}; do [[ -n "${HOLD:-}" && -e "$HOLD" ]] || break; sleep 0.05; done
-        [[ -z "${BROKEN:-}" ]] || { echo "$BROKEN"; exit 1; } ;;
+        [[ -z "${BROKEN:-}" ]] || { echo "$BROKEN"; exit 1; }
+        if [[ "$*" == *uv==* ]]; then
+            [[ -z "${NO_UV:-}" ]] || { echo "ERROR: No matching distribution found for uv"; exit 1; }
+            cp "$(dirname "$0")/../../../bin/uv.to.fetch" "$(dirname "$0")/uv"
+        fi ;;
     "-m finelib"|"-m finelib "* | "-m pytest"*) echo "in $PWD:"; printf '[%s]' "$@"; echo; exit "${STATUS:-0}" ;;
     *get_path*) mkdir -p "$(dirname "$0")/../lib" && cd "$(dirname "$0")/../lib" && pwd ;;
     *) exec "REAL" "$@" ;;
 esac
 """
+FAKE_UV = """#!/usr/bin/env bash
+echo "uv $*" >>"$CALLS"
+[[ -z "${BROKEN_UV:-}" ]] || { echo "error: $BROKEN_UV"; exit 2; }
+echo "Installed 180 packages in 2s"
+"""
+# macOS's tools know no long options
+PLAIN_TOOL = """#!/bin/sh
+for word; do
+    case "$word" in --*) echo "NAME: illegal option -- -" >&2; exit 64 ;; esac
+done
+exec "REAL" "$@"
+"""
+BASH = shutil.which(os.environ.get("FINE_BASH", "bash"))
 
 
 class Checkout:
@@ -39,18 +59,23 @@ class Checkout:
         for name in ("run_all.sh", "requirements.txt"):
             shutil.copy(ROOT / name, self.root)
         (self.root / "finelib").symlink_to(ROOT / "finelib")
-        for tool in "awk bash cat cp dirname env find grep ls mkdir rm sleep tail tee".split():
-            (self.bin / tool).symlink_to(shutil.which(tool))
+        (self.bin / "bash").symlink_to(BASH)
+        for tool in "awk cat cp dirname env find grep ls mkdir rm sleep tail tee".split():
+            self.tool(PLAIN_TOOL.replace("NAME", tool).replace("REAL", shutil.which(tool)), tool)
         self.python(FAKE_PYTHON.replace("REAL", sys.executable))
+        self.tool(FAKE_UV, "uv.to.fetch")
         self.calls = folder / "calls"
 
-    def python(self, script: str, name: str = "python3.11") -> None:
+    def tool(self, script: str, name: str) -> None:
         (self.bin / name).write_text(script)
         (self.bin / name).chmod(0o755)
 
+    def python(self, script: str, name: str = "python3.11") -> None:
+        self.tool(script, name)
+
     def start(self, *options: str, **environment: str) -> subprocess.Popen:
         env = {"PATH": str(self.bin), "HOME": str(self.elsewhere), "CALLS": str(self.calls), **environment}
-        command = ["bash", str(self.root / "run_all.sh"), *options]
+        command = [BASH, str(self.root / "run_all.sh"), *options]
         return subprocess.Popen(
             command,
             env=env,
@@ -66,8 +91,13 @@ class Checkout:
         output, errors = process.communicate(timeout=60)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
+    def steps(self) -> list[str]:
+        """What installed, and what it was told to install."""
+        return self.calls.read_text().splitlines() if self.calls.exists() else []
+
     def installs(self) -> int:
-        return self.calls.read_text().split().count("pip") if self.calls.exists() else 0
+        """How often an installation got as far as its packages."""
+        return sum(step.startswith("pip ") and "torch" in step for step in self.steps())
 
 
 @pytest.fixture
@@ -162,6 +192,31 @@ def test_environment_is_made_once_and_finds_finelib(checkout):
     assert "Collecting torch" in first.stdout and "[finelib]" not in first.stdout
     assert (checkout.root / ".venv/lib/finelib.pth").read_text() == f"{checkout.root}\n"
     assert [path.name for path in checkout.elsewhere.iterdir()] == []
+
+
+def steps_of(checkout, fetched=False, alone=False) -> list[str]:
+    lock, python = checkout.root / "requirements.txt", checkout.root / ".venv/bin/python"
+    first = f"pip --no-compile -c {lock} torch" + (" uv==0.13.9" if fetched else "")
+    return ["venv", first, *([] if alone else [f"uv pip install --python {python} -r {lock}"])]
+
+
+def test_uv_installs_where_it_is_there(checkout):
+    (checkout.bin / "uv.to.fetch").rename(checkout.bin / "uv")
+    said = checkout("--setup")
+    assert checkout.steps() == steps_of(checkout) and "Installed 180 packages" in said.stdout and not said.stderr
+
+
+def test_uv_is_fetched_where_it_is_not_there(checkout):
+    assert checkout("--setup").returncode == 0 and checkout.steps() == steps_of(checkout, fetched=True)
+
+
+@pytest.mark.parametrize("broken", ["NO_UV", "BROKEN_UV"])
+def test_pip_installs_the_same_lock_where_uv_cannot_be_had_or_fails(checkout, broken):
+    said = checkout("--setup", **{broken: "the certificate is not known"})
+    assert said.returncode == 0 and "now with pip alone" in said.stdout and "is ready" in said.stdout
+    last = f"pip --no-compile -r {checkout.root / 'requirements.txt'}"
+    assert checkout.steps() == [*steps_of(checkout, fetched=True, alone=broken == "NO_UV"), last]
+    assert "certificate" in (checkout.root / ".venv/install.log").read_text() or broken == "NO_UV"
 
 
 def test_changed_lock_installs_afresh(checkout):
@@ -291,6 +346,21 @@ def test_launcher_that_does_not_work_is_passed_over(checkout):
     (checkout.bin / "python3.11").rename(checkout.bin / "python3.12")
     checkout.python("#!/usr/bin/env bash\nexit 127\n")
     assert "python3.12" in checkout("--setup").stdout
+
+
+LATER = {  # than bash 3.2, which macOS has
+    "mapfile and readarray": r"\b(mapfile|readarray)\b",
+    "associative arrays, namerefs": r"\b(declare|local|typeset|readonly) -\w*[Ang]",
+    "change of case": r"\$\{\w+(\^|,)",
+    "|& and &>>": r"\|&|&>>",
+    "negative places": r"\$\{\w+: -|\[-\d+\]",
+    "others": r"\$\{\w+@|\bwait -n|\bcoproc\b|\bEPOCH|\[\[ -[vR] |;;?&|\{\w+\}[<>]",
+}
+
+
+@pytest.mark.parametrize("what", LATER)
+def test_run_all_has_nothing_that_the_bash_of_macos_lacks(what):
+    assert not re.findall(LATER[what], (ROOT / "run_all.sh").read_text())
 
 
 @pytest.mark.parametrize("script", ["run_all.sh", ".ci/run", ".ci/versions", ".ci/audit", ".ci/licenses"])

@@ -53,13 +53,27 @@ def _path(name: str) -> Path | None:
 @cache
 def _parsed(path: Path) -> tuple[list[str], str]:
     """The modules of this package that a file imports, and its code without docstrings, as text."""
-    tree, found = ast.parse(path.read_text(encoding="utf-8")), []
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = imported(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [name if _path(name) else node.module for name in inner]
         body = getattr(node, "body", None)
         first = body[0] if isinstance(body, list) and body else None
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             body[0] = ast.Pass()
-    return [name for name in dict.fromkeys(found) if name != PACKAGE], ast.dump(tree)
+    return found, ast.dump(tree)
+
+
+def imported(tree: ast.AST) -> list[str]:
+    """The modules of this package that parsed code imports, without the package itself."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name if _path(name) else node.module for name in inner]
+    return [name for name in dict.fromkeys(found) if name != PACKAGE]
+
+
+def data_files(modules: Iterable[str]) -> list[Path]:
+    """The files that are no code in these modules' rooms: printed numbers, templates."""
+    packages = {path.parent for name in modules if name.count(".") > 1 and (path := _path(name))}
+    return sorted(path for package in packages for path in package.glob("*/*") if path.suffix not in (".py", ".pyc"))

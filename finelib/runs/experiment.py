@@ -12,13 +12,15 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from finelib.config import DataConfig, RunSpec
-from finelib.data import sources
+from finelib.data import sources, store
 from finelib.data.features import Corpus
 from finelib.models import build, load_weights
 from finelib.runs import one
 from finelib.runs.checkpoint import Stopped
+from finelib.runs.code import code_hash
+from finelib.runs.kept import kept
 from finelib.runs.one import Advance, Stop
-from finelib.runs.records import WEIGHTS, RunRecord, config_hash, digest, read_record, run_code
+from finelib.runs.records import WEIGHTS, RunRecord, config_hash, digest, read_record, run_code, versions
 from finelib.scale import processes, seeds_together
 from finelib.scale.execute import execute, jobs_that_fit
 from finelib.training import Diverged, resolve_device
@@ -82,6 +84,11 @@ def run(
             f"the others are kept (delete {first.folder} to train it again)"
         )
     return records
+
+
+def is_trained(spec: RunSpec, out: Path) -> bool:
+    """Whether a run has its record, so that ``run`` reads it."""
+    return one.finished(run_folder(spec, out))
 
 
 def run_groups(groups: dict[str, list[RunSpec]], out: Path, jobs: int | None = None, **options) -> dict[str, list]:
@@ -163,8 +170,18 @@ def corpus_key(config: DataConfig) -> tuple[str, int]:
 
 @cache
 def _corpus_key(config: DataConfig, stamp: tuple[str, ...]) -> tuple[str, int]:
-    corpus = _load_corpus(config, stamp)
-    return corpus.sha256, len(corpus.splits["train"])
+    def look() -> dict:
+        corpus = _load_corpus(config, stamp)
+        return {"sha256": corpus.sha256, "train": len(corpus.splits["train"])}
+
+    found = None
+    if config.source == "planted":  # seconds to generate; other sources are opened in no time
+        told = {"config": dataclasses.asdict(config), "versions": versions()}
+        key = digest(told | {"code": code_hash("finelib.data.sources", "finelib.data.planted")})
+        with suppress(OSError):  # no cache can be written
+            found = kept(store.cache_folder() / "planted" / f"{key}.json", key, look)
+    found = found or look()
+    return found["sha256"], found["train"]
 
 
 def run_folder(spec: RunSpec, out: Path) -> Path:

@@ -1,9 +1,10 @@
-"""What took long to measure is kept in a file, and measured again when what it was made of has changed."""
+"""What took long to make is kept in files, and made again when what it was made of has changed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from finelib.data import store
 from finelib.runs.records import write_atomically
 
 
@@ -30,6 +31,26 @@ def kept(path: Path, key: str, make: Callable[[], dict]) -> dict:
         write_atomically(path, text)
         content = json.loads(text)
     return {name: value for name, value in content.items() if name != "key"}
+
+
+def as_left(note: Path, key: str) -> bool:
+    """Whether ``leave`` noted this ``key``, and every file noted with it is there with the content that it had."""
+    content = _read(note)
+    try:
+        return content.get("key") == key and all(store.checksum(Path(p)) == c for p, c in content["files"].items())
+    except (OSError, KeyError, AttributeError, TypeError):
+        return False
+
+
+def leave(note: Path, key: str, files: Iterable[Path]) -> None:
+    """Note, in one move, the files that a step has written and the ``key`` of all that they depend on.
+
+    Raises:
+        OSError: a file is not there, or the note cannot be written.
+    """
+    note.parent.mkdir(parents=True, exist_ok=True)
+    content = {"key": key, "files": {str(path): store.checksum(path) for path in files}}
+    write_atomically(note, json.dumps(content, indent=1))
 
 
 def _read(path: Path) -> dict:

@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -118,8 +119,12 @@ def measure_subset_codes(options: Options, study: str = NAME) -> dict:
 def measured_before(options: Options) -> dict | None:
     """What ``measure_subset_codes`` found in this folder, or else what is published with the checkout; nothing is
     trained."""
-    places = (options.figures / f"{NAME}.json", ROOT / "figures" / "published" / f"{NAME}.json")
-    return next((json.loads(path.read_text()) for path in places if path.exists()), None)
+    return next((json.loads(path.read_text()) for path in places(options) if path.exists()), None)
+
+
+def places(options: Options) -> tuple[Path, Path]:
+    """Where ``measured_before`` looks."""
+    return options.figures / f"{NAME}.json", ROOT / "figures" / "published" / f"{NAME}.json"
 
 
 def _content(runs: dict[tuple, list[Run]], options: Options) -> dict:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,10 +32,12 @@ _TEMPLATES = Environment(
 
 
 def save(figure: Figure, name: str, folder: Path, caption: str | None = None, dpi: int = 170) -> Figure:
-    """Write folder/NAME.png and .pdf, with a caption also .md, and return the figure."""
+    """Write folder/NAME.png and .pdf, with a caption also .md, each in one move, and return the figure."""
     folder.mkdir(parents=True, exist_ok=True)
     for form in ("png", "pdf"):
-        figure.savefig(folder / f"{name}.{form}", dpi=dpi)
+        partial = folder / f".{name}.{form}.{os.getpid()}.partial"
+        figure.savefig(partial, format=form, dpi=dpi)
+        os.replace(partial, folder / f"{name}.{form}")
     if caption is not None:
         write_atomically(folder / f"{name}.md", caption + "\n")
     return figure

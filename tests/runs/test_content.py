@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from finelib import models, training
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
-from finelib.data import sources
+from finelib.data import planted, sources
 from finelib.data.corpora import CORPORA
 from finelib.runs import experiment
 from finelib.runs.checkpoint import restore, state_of
@@ -139,6 +139,28 @@ def test_files_that_change_during_a_training_make_no_result(tmp_path, monkeypatc
     monkeypatch.setattr(experiment.one, "train_one", replaced_meanwhile)
     with pytest.raises(ValueError, match="runs/mosi-FINE-s0-.*: found data .*, expected .*its files changed while"):
         experiment.run([spec], tmp_path, 1, progress=False)
+
+
+# Planted data are generated when they are needed
+
+
+def test_planted_data_are_known_without_being_generated_again_until_their_code_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINE_CACHE", str(tmp_path))
+    config, generate, made = DataConfig("ch_sims", scale=0.05), planted.generate, []
+    monkeypatch.setattr(planted, "generate", lambda *a, **k: made.append(1) or generate(*a, **k))
+
+    def key(code):
+        for remembered in (experiment._corpus_key, experiment._load_corpus):
+            remembered.cache_clear()
+        monkeypatch.setattr(experiment, "code_hash", lambda *_: code)
+        return experiment.corpus_key(config)
+
+    corpus = experiment.load_corpus(config)
+    assert key("a") == key("a") == (corpus.sha256, len(corpus.splits["train"])) and len(made) == 2
+    assert key("b") == key("a") and len(made) == 3
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FINE_CACHE", str(tmp_path / "file"))
+    assert key("a") == key("b") and len(made) == 5  # where nothing can be kept
 
 
 # Weights and features of other widths

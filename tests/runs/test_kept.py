@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from finelib.runs.kept import kept
+from finelib.runs.kept import as_left, kept, leave
 
 
 def never():
@@ -49,3 +49,30 @@ def test_the_old_value_stays_where_a_new_one_cannot_be_made(tmp_path):
 def test_a_value_with_a_key_of_its_own_is_refused(tmp_path):
     with pytest.raises(ValueError, match="value.json: found an entry 'key'"):
         kept(tmp_path / "value.json", "a", lambda: {"key": 1})
+
+
+def test_files_are_as_they_were_left_until_one_changes_or_goes_or_the_key_does(tmp_path):
+    note, files = tmp_path / "notes" / "step.json", [tmp_path / "a", tmp_path / "b"]
+    for file in files:
+        file.write_text("content")
+    assert not as_left(note, "key")
+    leave(note, "key", files)
+    assert as_left(note, "key") and not as_left(note, "other")
+    files[1].write_text("Content")
+    assert not as_left(note, "key")
+    files[1].write_text("content")
+    assert as_left(note, "key")
+    files[0].unlink()
+    assert not as_left(note, "key")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"key": "key"}', '{"key": "key", "files": [1]}', '{"files": {}}'])
+def test_a_damaged_note_is_none(tmp_path, content):
+    (tmp_path / "note.json").write_text(content)
+    assert not as_left(tmp_path / "note.json", "key")
+
+
+def test_what_is_not_there_cannot_be_noted(tmp_path):
+    with pytest.raises(OSError):
+        leave(tmp_path / "note.json", "key", [tmp_path / "none"])
+    assert not (tmp_path / "note.json").exists()

@@ -20,6 +20,22 @@ def test_save_writes_both_forms_and_the_caption(tmp_path):
     assert (tmp_path / "new" / "a.png").read_bytes()[:4] == b"\x89PNG" and (tmp_path / "new" / "a.pdf").stat().st_size
 
 
+def test_a_picture_is_the_old_one_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    figure, _ = plt.subplots()
+    style.save(figure, "a", tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def killed(path, **_):
+        Path(path).write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figure, "savefig", killed)
+    with pytest.raises(KeyboardInterrupt):
+        style.save(figure, "a", tmp_path)
+    plt.close(figure)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in before}
+
+
 def test_no_other_module_saves_a_figure_or_has_a_palette():
     for path in (Path(finelib.__file__).parent).rglob("*.py"):
         if path.name != "style.py":  # what the whole package draws goes through it
