@@ -4,7 +4,7 @@
 
 Planted data of the demo's size, seed 10, which no table reports; the smallest dev MAE chooses. The last
 line is JSON: for each system its parameters, and by rate the dev MAE and Corr, the epoch that is kept and
-how many were trained (at most ``EPOCHS``).
+how many were trained (at most the demo's).
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ from finelib.runs.records import RunRecord, git_revision
 
 RATES = (1e-3, 2e-3, 4e-3)
 SEEDS = (10,)
-EPOCHS, PATIENCE = 15, 4
 
 
 def specs(corpus: str) -> list[RunSpec]:
     """FINE and the systems that the demo trains for a corpus, with every rate and seed."""
     options = Options(preset="demo", n_seeds=1)
-    every = presets.specs(corpus, options) + presets.compared_specs(corpus, options)
-    long = [replace(spec, train=replace(spec.train, epochs=EPOCHS, patience=PATIENCE)) for spec in every]
-    return [replace(s, train=replace(s.train, lr=rate), seed=seed) for s in long for rate in RATES for seed in SEEDS]
+    data = presets.data_config(corpus, options)
+    every = presets.specs(corpus, options) + presets.compared_specs(data, options)
+    return [replace(s, train=replace(s.train, lr=rate), seed=seed) for s in every for rate in RATES for seed in SEEDS]
 
 
 def told(records: list[RunRecord]) -> dict:
