@@ -37,7 +37,9 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class FineConfig:
-    """The FINE model and its objective (Eq. 1-14). Defaults are the *demo* configuration.
+    """The FINE model and its objective (Eq. 1-14). The defaults are what real data get.
+
+    The demo's FINE is narrower (``presets.DEMO``).
 
     Attributes:
         modalities: the subset of {T, A, V} that is used; a missing one drops its branch and its pairs.

@@ -141,5 +141,5 @@ def _planted_block(design: str, rows: list[Variant], options: Options) -> Block:
     train = presets.SMALL_TRAIN[options.preset]
     if design == "imbalance":
         train = replace(train, **presets.SMALL_BATCHES)
-    base = RunSpec("FINE", data_config, presets.SMALL, train, 0)
+    base = RunSpec("FINE", data_config, presets.DEMO, train, 0)
     return Block(tuple(rows), base, planted.DESIGNS[design].about)

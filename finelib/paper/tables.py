@@ -195,13 +195,13 @@ def _compared_with(number: int, names: list[str]) -> str:
 def _extra_columns(
     number: int, records: dict[str, list[RunRecord]], corpus: Corpus, data: DataConfig
 ) -> dict[str, dict[str, str]]:
-    """Row name -> column -> text: what Tables 5 and 6 show beside the metrics.
+    """Row name -> column -> text: what a table shows beside the metrics.
 
     Table 5 on planted data: the oracle's Corr from the subset's factors, and how far FINE gets to it from the floor,
-    whose Corr is 0; on public data the Corr of a ridge on the same modalities. Table 6: trained parameters, critics
-    included.
+    whose Corr is 0; on public data the Corr of a ridge on the same modalities. The other tables: trained parameters,
+    critics included.
     """
-    if number == 6:
+    if number != 5:
         return {name: {"parameters": f"{runs[0].parameters / 1e6:.2f} M"} for name, runs in records.items()}
     columns: dict[str, dict[str, str]] = {name: {} for name in records}
     if number == 5 and corpus.kind == "planted":

@@ -16,17 +16,22 @@ PLANTED_SCALE = {
     "paper": {"mosi": 1.0, "mosei": 1.0, "ur_funny": 1.0, "ch_sims": 1.0},
 }
 
-DEMO = FineConfig()
+# Smoke and demo: 0.2 to 0.5 M parameters, as the compared systems have there.
+DEMO = FineConfig(width=(32, 32, 32), task_width=32, label_width=16, critic_width=32)
 PAPER_CRITIC = {"critic": "concat", "critic_width": 512, "critic_layers": 2}
 PAPER = FineConfig(width=(256, 128, 256), heads=8, qformer_layers=2, fusion_layers=2, **PAPER_CRITIC)
 TRAIN = {
     "smoke": TrainConfig(epochs=2, patience=2),
-    "demo": TrainConfig(epochs=7, patience=3),
+    "demo": TrainConfig(epochs=15, patience=4),
     "paper": TrainConfig(epochs=100, patience=10, lr=6e-5, lr_text=4e-5, threads=2),
 }
-# Tables 5 and 6 on planted data, and the studies of L_MI and of its terms: some 150 runs, so small data and a narrow
-# model.
-SMALL = FineConfig(width=(32, 32, 32), task_width=32, label_width=16, critic_width=32)
+# Learning rates of smoke and demo: for each system the best of the same three on dev, with a seed that no table reports
+# (benchmarks/demo_rates.py).
+RATES = dict.fromkeys(("GFN", "CubeMLP", "Self-MM"), 1e-3)
+RATES |= dict.fromkeys(("TFN", "LMF", "MISA", "BBFN", "ConFEDE", "MSG"), 2e-3)
+RATES |= dict.fromkeys(("FINE", "LF-DNN", "MFN", "MulT", "C-MIB", "DMD", "EUAR"), 4e-3)
+RATES |= dict.fromkeys(("C-MFN", "MAG-BERT", "MuLOT", "Coupled Mamba"), 4e-3)
+# Tables 5 and 6 on planted data, and the studies of L_MI and of its terms: some 150 runs, so small data.
 SMALL_SCALE = {"smoke": 0.08, "demo": 1.0, "paper": 1.0}
 SMALL_TRAIN = {
     name: TrainConfig(epochs=epochs, patience=epochs, batch_size=64, lr=4e-3)
@@ -65,7 +70,9 @@ def specs_of(data: DataConfig, options: Options) -> list[RunSpec]:
     if data.source.startswith("public"):
         found = real.specs(data, options.seed_list)
     else:
-        model, train = PAPER if options.preset == "paper" else DEMO, TRAIN[options.preset]
+        model, train = PAPER if options.preset == "paper" else FineConfig(), TRAIN[options.preset]
+        if is_small(data, options):
+            model, train = DEMO, replace(train, lr=RATES["FINE"])
         found = [RunSpec("FINE", data, model, train, seed) for seed in options.seed_list]
     if options.preset == "smoke":
         found = [replace(spec, train=replace(spec.train, epochs=2)) for spec in found]
@@ -80,7 +87,7 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
     systems whose authors do not train one get the source's own text features, or are left out where the source has none
     (public data).
     """
-    public, small = data.source.startswith("public"), data.source == "planted" and options.preset != "paper"
+    public, small = data.source.startswith("public"), is_small(data, options)
     own = real.modalities(data) if public else MODALITIES
     found = []
     for name, system in SYSTEMS.items():
@@ -94,7 +101,7 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
         if len(own) < system.Model.least or not set(system.Model.needs) <= set(own):
             continue
         if small:
-            model, train = system.Config(**system.DEMO), replace(TRAIN[options.preset], bucket=True)
+            model, train = system.Config(**system.DEMO), replace(TRAIN[options.preset], bucket=True, lr=RATES[name])
         else:
             train = TRAIN["paper"] if options.preset == "paper" else COMPARED_TRAIN
             model, train = system.Config(), replace(train, **system.TRAIN)
@@ -104,6 +111,11 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
             train = replace(train, epochs=2)
         found += [RunSpec(name, features, model, train, seed) for seed in options.seed_list]
     return found
+
+
+def is_small(data: DataConfig, options: Options) -> bool:
+    """Whether every system is small: smoke and demo on planted data."""
+    return data.source == "planted" and options.preset != "paper"
 
 
 def figure5_corpus(options: Options) -> str:

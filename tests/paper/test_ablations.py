@@ -162,6 +162,7 @@ def test_oracle_grows_with_the_subset():
 # ------------------------------------------------------------------------------------------ whole tables
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "least"), [(5, 7), (6, 18)])
 def test_smoke_table_has_every_row_traced_to_its_runs(number, least, tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "MATTERS", {"cues": "w/o MoQ"})

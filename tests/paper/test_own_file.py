@@ -25,7 +25,7 @@ def built(tmp_path_factory):
     """Table 2 of a small file in CMU-MOSI's form with labels in 0..1, FINE alone; its claims and its report."""
     out, patch = tmp_path_factory.mktemp("own"), pytest.MonkeyPatch()
     patch.setenv("FINE_CACHE", str(out / "cache"))
-    patch.setattr(tables.presets, "DEMO", SMALL)
+    patch.setattr(tables.presets, "FineConfig", lambda: SMALL)
     patch.setattr(tables.presets, "compared_specs", lambda *_: [])
     content = mmsa_content(replace(CORPORA["mosi"], max_frames=(4, 4, 4), label_low=0.0, label_high=1.0))
     path = dump(content, out / "features.pkl")
