@@ -38,7 +38,11 @@ PIXEL = base64.b64encode(bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
     "53de0000000c4944415408d763f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
 )).decode()  # fmt: skip
-WIDE = "<table><caption>a wide one</caption><thead><tr>" + "".join(f"<th>column {i}</th>" for i in range(40)) + "</tr></thead></table>"
+WIDE = (
+    "<table><caption>a wide one</caption><thead><tr>"
+    + "".join(f"<th>column {i}</th>" for i in range(40))
+    + "</tr></thead></table>"
+)
 WIDGET = {"model_id": "a", "version_major": 2, "version_minor": 0}
 PAGES = ("index", "run", "claims", "docs/notebooks", "notebooks/01_small", "data/README", "docs/api")
 MODULE = "docs/modules/finelib.mutual_information"
