@@ -56,21 +56,12 @@ def shown(data: dict) -> nbformat.NotebookNode:
 
 
 def code(source: str, *outputs, tags=()):
-    cell = new_code_cell(source, outputs=list(outputs), metadata={"tags": list(tags)}, execution_count=1)
-    cell.pop("id")
-    return cell
-
-
-def text(source: str):
-    cell = new_markdown_cell(source)
-    cell.pop("id")
-    return cell
+    return new_code_cell(source, outputs=list(outputs), metadata={"tags": list(tags)}, execution_count=1)
 
 
 def write(folder: Path, name: str, cells: list, **parameters) -> None:
     notebook = new_notebook(cells=cells, metadata={"papermill": {"parameters": parameters}})
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.nbformat_minor = 4
     nbformat.write(notebook, folder / f"{name}.ipynb")
 
 
@@ -88,12 +79,12 @@ def finished_run(out: Path) -> Options:
     )
     links += " ![badge](https://example.org/b.svg)"
     cells = [
-        text(f"# A small notebook\n\nOf the bound NCE-CLUB. {links}\n\nInline $I_{{uni}}$, and alone:\n\n"
+        new_markdown_cell(f"# A small notebook\n\nOf the bound NCE-CLUB. {links}\n\nInline $I_{{uni}}$, and alone:\n\n"
              "$$I = \\mathbb{E}\\Big[\\frac{a}{b}\\Big] \\tag{7}$$"),
         code("import hidden_away", tags=["setup", "hide-input"]),
         code("# Parameters\nout = None", tags=["parameters"]),
         code(f"# Parameters\nout = {str(out)!r}", tags=["injected-parameters"]),
-        text("## The `picture`"),
+        new_markdown_cell("## The `picture`"),
         code("draw()", shown({"image/png": PIXEL, "text/plain": "<Figure>"})),
         code("table", shown({"text/html": WIDE, "text/plain": "a table"})),
         code("bar()", shown({site.WIDGET: WIDGET, "text/plain": "training:   0%|          | 0/3"})),
@@ -107,9 +98,12 @@ def finished_run(out: Path) -> Options:
     scores = "<table><thead><tr><th>metric</th></tr></thead><tr><td>corr of people 0.125</td></tr></table>"
     tables = [shown({"text/html": html, "text/plain": worst}) for html in (worst, scores)]
     worded = code("errors", new_output("stream", name="stdout", text=SENTENCE), tags=["sentences"])
-    write(notebooks, "06_people", [text("# People"), code('use(source="public")', *tables), worded])
+    write(notebooks, "06_people", [new_markdown_cell("# People"), code('use(source="public")', *tables), worded])
     write(
-        notebooks, "03_corpus_mosi", [text("# Left out"), code("x", shown({"text/plain": SENTENCE}))], source="public"
+        notebooks,
+        "03_corpus_mosi",
+        [new_markdown_cell("# Left out"), code("x", shown({"text/plain": SENTENCE}))],
+        source="public",
     )
     (figures / "table2.md").write_text("**Table 2.** x\n\n| Model | ACC-2 |\n|---|---:|\n| FINE | 77.5 |\n")
     (figures / "claims.md").write_text(
