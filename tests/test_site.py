@@ -344,6 +344,7 @@ def test_figures_are_alive(browser, address):
     with opened(browser, address, "run.html") as page:
         page.get_by_role("link", name="with numbers under the pointer").click()
         page.locator(".main-svg .barlayer path").first.wait_for(timeout=30_000)
+        assert page.title() == "Table 6: differences to FINE" and serious(page) == []
 
 
 @in_browser
