@@ -133,11 +133,8 @@ def _stage_run(options: Options, folder: Path) -> None:
         shutil.copy(path, folder / "run")
     for name in SAID.keys() & PAGES:
         if page := _text(options.figures / f"{name}.html"):
-            page = (
-                shared(page)
-                .replace("<html>", '<html lang="en">', 1)
-                .replace("<head>", f"{HEAD}{TITLES[name]}</title>", 1)
-            )
+            page = shared(page).replace("<html>", '<html lang="en">', 1)
+            page = page.replace("<head>", f"{HEAD}{TITLES[name]}</title>", 1)
             _write(folder / "extra" / "run" / f"{name}.html", page)
     _write(folder / "extra" / "run" / LIBRARY, get_plotlyjs())
     _write(folder / "run.md", run_page(options))
