@@ -56,14 +56,15 @@ def load(
         cache: where converted files are kept; default FINE_CACHE, or the user's cache folder.
 
     Public sources, and their modalities:
-        mosi: "public" (T, A); "public-mfn" (T, A, V, word-aligned).
-        mosei: "public" (T, all but 68 utterances); "public-full" (T, all).
-        ur_funny: "public" (T).
-        ch_sims, ch_sims_v2: "public" (T, the English translation of the source); "public-chinese" (T);
-            "public-by-video-1" to "-5" (T, translation, in a split of which no video is on two sides: five folds).
-        ch_sims_v2: "public-predictions" (T, A, V, one number each by somebody's unimodal networks; with a text
-            encoder T is the encoded translation; the official valid rows are train and valid, ``public_sims``).
-        ict_mmmo: "public" (A, V); "public-text" (T, A, V).
+
+    - mosi: "public" (T, A); "public-mfn" (T, A, V, word-aligned).
+    - mosei: "public" (T, all but 68 utterances); "public-full" (T, all).
+    - ur_funny: "public" (T).
+    - ch_sims, ch_sims_v2: "public" (T, the English translation of the source); "public-chinese" (T);
+      "public-by-video-1" to "-5" (T, translation, in a split of which no video is on two sides: five folds).
+    - ch_sims_v2: "public-predictions" (T, A, V, one number each by somebody's unimodal networks; with a text
+      encoder T is the encoded translation; the official valid rows are train and valid, ``public_sims``).
+    - ict_mmmo: "public" (A, V); "public-text" (T, A, V).
 
     Returns:
         The corpus with its data card. Licensed files are converted once and memory-mapped after that. What the
