@@ -155,7 +155,8 @@ main() {
             export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
             cd "$ROOT"
             # whole files to each process, whose fixtures are made once; then the browser's, which need the cores alone
-            "$VENV/bin/python" -m pytest -q -n logical --maxprocesses 8 --dist loadfile --ignore tests/test_browser.py
+            "$VENV/bin/python" -m pytest -q -m "not long" -n logical --maxprocesses 8 --dist loadfile \
+                --ignore tests/test_browser.py
             exec "$VENV/bin/python" -m pytest -q tests/test_browser.py
             ;;
         run) exec "$VENV/bin/python" -m finelib "$@" ;;

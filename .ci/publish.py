@@ -1,11 +1,12 @@
-"""Put finished results where a reader on the web sees them: figures/published and the tables in README.
+"""Put finished results where a reader on the web sees them: figures/published, README's findings, RESULTS.md.
 
     python .ci/publish.py OUT [NAME ...] [NAME=PUBLISHED_NAME ...]
     python .ci/publish.py --repository=OWNER/NAME
 
 OUT is the --out of a finished ``run_all.sh``; names default to all that is found in OUT/figures, "notebooks", the
 executed notebooks (``executed_copies.py``), and "weights", of one small model (``weights.py``). The second form gives
-README a Colab and a Binder badge for each notebook, and the notebooks the address that they install from on Colab.
+docs/hosted.md a Colab and a Binder badge for each notebook, the notebooks the address that they install from on Colab,
+and CITATION.cff the address and today's date.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import executed_copies
 import weights
+
+from finelib.views import pages
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "figures" / "published"
@@ -25,7 +29,7 @@ LARGEST = 1_000_000  # bytes; interactive figures carry their own plotly.js and 
 
 
 def publish(figures: Path, names: list[str]) -> None:
-    """Copy every form of the named tables and figures, NAME=OTHER under another name, then refresh README."""
+    """Copy every form of the named tables and figures, NAME=OTHER under another name, then refresh the pages."""
     PUBLISHED.mkdir(parents=True, exist_ok=True)
     for name, _, published_name in (entry.partition("=") for entry in names):
         for file in sorted(figures.glob(f"{name}.*")):
@@ -33,12 +37,11 @@ def publish(figures: Path, names: list[str]) -> None:
                 print(f"{file.name}: left out, {file.stat().st_size / 1e6:.1f} MB")
                 continue
             shutil.copy(file, PUBLISHED / f"{published_name or name}{file.suffix}")
-    readme = ROOT / "README.md"
-    readme.write_text(with_tables(readme.read_text()))
+    pages.write(ROOT)
 
 
 def set_repository(repository: str, root: Path = ROOT) -> None:
-    """Write badges for a GitHub repository OWNER/NAME, and its address into every notebook's first code cell.
+    """Write badges for a GitHub repository OWNER/NAME; its address into CITATION.cff and each notebook's first cell.
 
     Raises:
         ValueError: not of the form OWNER/NAME.
@@ -61,15 +64,16 @@ def set_repository(repository: str, root: Path = ROOT) -> None:
             f"| [![Binder](https://mybinder.org/badge_logo.svg)]({binder}) |"
         )
     (root / "figures" / "published" / "badges.md").write_text("\n".join(lines) + "\n")
+    citation, today = root / "CITATION.cff", f"{datetime.now(UTC):%Y-%m-%d}"
+    citation.write_text(cite(citation.read_text(), f"https://github.com/{repository}", today))
 
 
-def with_tables(readme: str) -> str:
-    """README with each ``<!-- NAME -->`` ... ``<!-- end -->`` block replaced by the published NAME.md."""
-
-    def block(match: re.Match) -> str:
-        return f"<!-- {match[1]} -->\n{(PUBLISHED / f'{match[1]}.md').read_text().strip()}\n<!-- end -->"
-
-    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", block, readme, flags=re.DOTALL)
+def cite(citation: str, address: str, date: str) -> str:
+    """CITATION.cff with the address and the date (YYYY-MM-DD) of what is published."""
+    fields = {"repository-code": address, "url": address, "date-released": date}
+    kept = [line for line in citation.splitlines() if line.partition(":")[0] not in fields]
+    at = kept.index("preferred-citation:")
+    return "\n".join([*kept[:at], *(f'{name}: "{value}"' for name, value in fields.items()), *kept[at:]]) + "\n"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ loader are driven by a loop of this script, since MMSA's own stops only early an
 (Adam), rate and weight decay are MMSA's. It pads every sequence to the file's length, so lengths do not change its
 speed.
 MMSA runs as it comes; ours with the memory allocator set as ``run_all.sh`` sets it, and what these settings do for MMSA
-is shown too. FINE, in its demo configuration at batch 32, takes its turn on the same file, and in the paper's
+is shown too. FINE, in its default configuration at batch 32, takes its turn on the same file, and in the paper's
 configuration once. Operations are those of a training step's matrix products, per utterance. The last line is the
 result as JSON.
 """
@@ -39,7 +39,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {"mult": "MulT", "tfn": "TFN", "lmf": "LMF", "lf_dnn": "LF-DNN", "mfn": "MFN"}
 SIZES, FRAMES, WIDTHS = (1284, 229, 686), (50, 375, 500), (768, 5, 20)
-FINE = {"FINE": "DEMO", "FINE (paper)": "PAPER"}  # side -> its configuration in finelib.runs.presets
+FINE = ("FINE", "FINE (paper)")  # in its default and in the paper's configuration
 SLOW = ("mult",)  # timed on a part of the rows; the time of a step does not depend on how many there are
 SLOW_ROWS = (256, 32, 32)
 ACCURACY_ROWS = (400, 100, 400)
@@ -192,14 +192,14 @@ def peer_scores(model_name: str, folder: Path, seed: int, epochs: int) -> dict:
 def our_parts(name: str, folder: Path, aligned: bool, threads: int, epochs: int):
     """Corpus, configuration and training settings of a system, or of FINE."""
     from finelib.baselines import SYSTEMS
-    from finelib.config import TrainConfig
+    from finelib.config import FineConfig, TrainConfig
     from finelib.data import sources
     from finelib.runs import presets
 
     corpus = sources.load("mosi", str(folder), aligned=aligned)
     train = TrainConfig(epochs=epochs, patience=epochs, threads=threads)
     if name in FINE:
-        return corpus, getattr(presets, FINE[name]), train
+        return corpus, FineConfig() if name == "FINE" else presets.PAPER, train
     return corpus, SYSTEMS[name].Config(), replace(train, **SYSTEMS[name].TRAIN)
 
 

@@ -27,7 +27,7 @@ from finelib.config import FineConfig, TrainConfig
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.runs import presets
 
-CONFIGS = {"demo": presets.DEMO, "paper": presets.PAPER}
+CONFIGS = {"default": FineConfig(), "paper": presets.PAPER}
 WAYS = {
     "float32": (TrainConfig(), False),
     "tf32": (TrainConfig(), True),

@@ -2,8 +2,8 @@
 
     python benchmarks/growth.py --out DIR [--quick] [--only NAME ...]
 
-Planted data of MOSEI's widths, FINE's demo configuration, one thread, figures in ``DIR/growth.json``: for each size x
-the value y, the exponent b of y = a x^b with its standard error, and the r2 of a straight line. What is there per
+Planted data of MOSEI's widths, FINE's default configuration, one thread, figures in ``DIR/growth.json``: for each size
+x the value y, the exponent b of y = a x^b with its standard error, and the r2 of a straight line. What is there per
 step or per process whatever the size makes an exponent smaller than 1; a straight line has room for it. On a machine
 that others use the CPU's seconds are the ones to look at.
 """

@@ -30,12 +30,11 @@ import psutil
 import torch
 
 from finelib import models
-from finelib.config import TrainConfig
+from finelib.config import FineConfig, TrainConfig
 from finelib.contrastive import DynamicContrastiveQueue
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import Corpus, Split
 from finelib.fine import FINE
-from finelib.runs import presets
 from finelib.runs.records import git_revision, versions
 from finelib.scale.streamed import StreamedConfig, StreamedTrainer
 from finelib.training import Trainer, cpu_threads
@@ -107,9 +106,9 @@ def forget(out: Path, split: Split | None = None) -> None:
 
 
 def model_of(corpus: Corpus) -> FINE:
-    """FINE, demo configuration; its contrastive queue holds 70 % of the training utterances."""
+    """FINE, default configuration; its contrastive queue holds 70 % of the training utterances."""
     torch.manual_seed(0)
-    return models.build(presets.DEMO, corpus)
+    return models.build(FineConfig(), corpus)
 
 
 def shorten_queue(model: FINE, slots: int) -> None:
@@ -214,7 +213,7 @@ def measure(rows: int, threads: int, quick: bool, out: Path) -> dict:
     with cpu_threads(threads):
         result["queue_as_configured"] = both(model, corpus, out, config, *((2, 4) if quick else (3, 4)))
         print(json.dumps(result), file=sys.stderr, flush=True)
-        shorten_queue(model, round(presets.DEMO.queue_alpha * MOSEI.sizes[0]))
+        shorten_queue(model, round(FineConfig().queue_alpha * MOSEI.sizes[0]))
         result["queue_of_mosei"] = both(model, corpus, out, config, *((2, 4) if quick else (16, 16)))
     return result | {"machine": machine(), "versions": versions(), "git_revision": git_revision()}
 

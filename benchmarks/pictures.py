@@ -95,10 +95,10 @@ def step_parts(found: dict, threads: int = 1) -> Figure:
 
 
 def beside_mmsa(folder: Path = BENCHMARKS) -> Figure:
-    """Training samples per second: MMSA's model, ours, and FINE (demo) in the same run, for each compared system."""
+    """Training samples per second: MMSA's model, ours, and FINE (default) in the same run, for each compared system."""
     content = read("mmsa", folder)
     found = {name: content[key] for key, name in PEERS.items() if key in content}
-    sides = {"peer": ("MMSA's", OTHER), "ours": ("ours", HERE), "fine": ("FINE, demo", FINE)}
+    sides = {"peer": ("MMSA's", OTHER), "ours": ("ours", HERE), "fine": ("FINE, default", FINE)}
     figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
     for i, (side, (label, colour)) in enumerate(sides.items()):
         height = [one[f"{side}_samples_per_s"] for one in found.values()]
@@ -116,7 +116,7 @@ def beside_mmsa(folder: Path = BENCHMARKS) -> Figure:
 def scaling(found: dict) -> Figure:
     """Speed-up of the grid by workers: simulated from measured durations and Ray's measured overhead."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for axis, preset in zip(axes, ("demo", "paper"), strict=True):
+    for axis, preset in zip(axes, ("default", "paper"), strict=True):
         grid = found[preset]
         curve = pd.DataFrame(grid["curve"])
         axis.plot(curve["workers"], curve["workers"], color=OTHER, ls=":", label="as many times as workers")

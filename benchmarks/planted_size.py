@@ -14,7 +14,7 @@ from pathlib import Path
 
 from finelib import metrics
 from finelib.baselines import references
-from finelib.config import DataConfig, RunSpec
+from finelib.config import DataConfig, FineConfig, RunSpec
 from finelib.data.corpora import CORPORA
 from finelib.runs import experiment, presets
 from finelib.runs.options import ROOT
@@ -22,9 +22,9 @@ from finelib.runs.records import git_revision
 
 
 def measure(corpus_name: str, seeds: int, epochs: int, out: Path) -> dict:
-    """Corr of every reference and of FINE (demo configuration), and FINE's share of the oracle's."""
+    """Corr of every reference and of FINE (default configuration), and FINE's share of the oracle's."""
     train = replace(presets.TRAIN["demo"], epochs=epochs)
-    specs = [RunSpec("FINE", DataConfig(corpus_name), presets.DEMO, train, seed) for seed in range(seeds)]
+    specs = [RunSpec("FINE", DataConfig(corpus_name), FineConfig(), train, seed) for seed in range(seeds)]
     records = experiment.run(specs, out)
     corpus = experiment.load_corpus(specs[0].data)
     label = corpus.splits["test"].label

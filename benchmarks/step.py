@@ -56,7 +56,7 @@ KINDS = {
     "copies": ("copy", "cat", "clone", "stack", "index"),
     "random numbers": ("random",),
 }
-CONFIGURATIONS = {"demo": presets.DEMO, "paper": presets.PAPER}
+CONFIGURATIONS = {"default": FineConfig(), "paper": presets.PAPER}
 PHASES = ("forward", "losses", "backward", "update")
 
 

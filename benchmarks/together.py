@@ -28,8 +28,8 @@ from finelib.scale import seeds_together
 DEVICE = seeds_together.resolve_device(TrainConfig().device)
 CLOCK = time.process_time if DEVICE.type == "cpu" else time.perf_counter
 CONFIGURATIONS = {
-    "grid": (presets.SMALL, presets.SMALL_TRAIN["demo"], DataConfig("mosei", design="components")),
-    "demo": (presets.DEMO, presets.TRAIN["demo"], DataConfig("mosei", scale=presets.PLANTED_SCALE["demo"]["mosei"])),
+    "grid": (presets.DEMO, presets.SMALL_TRAIN["demo"], DataConfig("mosei", design="components")),
+    "default": (FineConfig(), presets.TRAIN["demo"], DataConfig("mosei", scale=presets.PLANTED_SCALE["demo"]["mosei"])),
 }
 
 

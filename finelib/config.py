@@ -1,6 +1,6 @@
 """Every setting of a run, as frozen dataclasses, and the named presets. No logic.
 
-Symbols are the paper's. Where the paper is silent the value is our choice; README lists those choices.
+Symbols are the paper's. Where the paper is silent the value is our choice; docs/silent.md lists those choices.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,9 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class FineConfig:
-    """The FINE model and its objective (Eq. 1-14). Defaults are the *demo* configuration.
+    """The FINE model and its objective (Eq. 1-14). The defaults are what real data get.
+
+    The demo's FINE is narrower (``presets.DEMO``).
 
     Attributes:
         modalities: the subset of {T, A, V} that is used; a missing one drops its branch and its pairs.

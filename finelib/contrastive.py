@@ -12,9 +12,9 @@ from torch import Tensor, nn
 def angle_compensated_cosine(
     cosine: Float[Tensor, "N M"], distance: Float[Tensor, "N M"], label_range: float
 ) -> Float[Tensor, "N M"]:
-    """cos(theta + phi) with phi = pi (1 - |y_i - y_m| / L): ACCon's similarity of a negative pair (Eq. 13).
+    """``cos(theta + phi)``, ``phi = pi (1 - |y_i - y_m| / L)``: ACCon's similarity of a negative pair (Eq. 13).
 
-    It is smallest at theta = pi |y_i - y_m| / L, so a negative is pushed to an angle proportional to its
+    It is smallest at ``theta = pi |y_i - y_m| / L``, so a negative is pushed to an angle proportional to its
     label distance instead of as far as possible; at distance L it is the plain cosine.
 
     Args:

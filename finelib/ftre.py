@@ -27,7 +27,7 @@ BRANCHES = ("shared", "unique")
 class FTREOutput:
     """The features of each modality, all (B, l, width); a kind that a variant does without is empty.
 
-    tokens: input x^_m; shared x^s, unique x^u (Eq. 6); str_ x^str, utr x^utr (Eq. 9); reconstruction of tokens.
+    tokens: input x^_m; shared x^s, unique x^u (Eq. 6); ``str_`` x^str, utr x^utr (Eq. 9); reconstruction of tokens.
     """
 
     tokens: Features

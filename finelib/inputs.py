@@ -1,4 +1,4 @@
-"""What every model does to a batch first: text ids go through the text encoder, features are standardised."""
+"""What every model does first: takes its modalities of a split; of a batch, encodes text ids, standardises features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.data.features import MODALITIES, Batch, Frames
+from finelib.data.features import MODALITIES, Batch, Frames, ResidentSplit, Split
 from finelib.layers import stretches
 
 Sequences = dict[str, tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]]
@@ -93,3 +93,20 @@ class Inputs(nn.Module):
         expected = "token ids" if ids else f"features of width {self.widths[m]}"
         if found != expected:
             raise ValueError(f"model: found {NAMES[m]} as {found}, expected {expected}, which it was built for")
+
+
+def resident(model: nn.Module, split: Split, device: torch.device) -> ResidentSplit:
+    """A split on a device, with the modalities that the model reads.
+
+    Raises:
+        ValueError: the split lacks one of them, or holds no frame of one that the model cannot do without.
+    """
+    name, listed = getattr(model, "name", type(model).__name__), ", ".join(split.frames) or "none"
+    missing = [m for m in model.config.modalities if m not in split.frames]
+    if missing:
+        found = f"reads modalities {', '.join(missing)}, found {listed} in the split"
+        raise ValueError(f"{name}: {found}, expected all that it was built for")
+    empty = [m for m in getattr(model, "needs", ()) if not split.frames[m].length.any()]
+    if empty:
+        raise ValueError(f"{name}: cannot do without {', '.join(empty)}, found no frame of it, expected some")
+    return ResidentSplit(split, tuple(m for m in split.frames if m in model.config.modalities), device)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from finelib import metrics
 from finelib.config import TrainConfig
 from finelib.data.features import Batch, Corpus, ResidentSplit, Split, cut_batches
+from finelib.inputs import resident
 from finelib.layers import StackedLayerNorm
 
 EVALUATION_BATCH = 128
@@ -205,7 +206,7 @@ class Trainer:
         return means | {"lr": self.optimiser.param_groups[0]["lr"]}
 
     def dev_scores(self) -> dict[str, float]:
-        """All metrics of the dev split, their names prefixed by "dev_"."""
+        """All metrics of the dev split, their names prefixed by ``dev_``."""
         valid = self.splits["valid"]
         scores = metrics.score(self.metrics, predict(self.model, valid), valid.label.cpu().numpy())
         return {f"dev_{name}": value for name, value in scores.items()}
@@ -234,23 +235,6 @@ def predict(model: nn.Module, split: Split | ResidentSplit) -> Float[np.ndarray,
         out[batch.index] = model(batch).prediction.float()
     model.train(was_training)
     return out.cpu().numpy()
-
-
-def resident(model: nn.Module, split: Split, device: torch.device) -> ResidentSplit:
-    """A split on a device, with the modalities that the model reads.
-
-    Raises:
-        ValueError: the split lacks one of them, or holds no frame of one that the model cannot do without.
-    """
-    name, listed = getattr(model, "name", type(model).__name__), ", ".join(split.frames) or "none"
-    missing = [m for m in model.config.modalities if m not in split.frames]
-    if missing:
-        found = f"reads modalities {', '.join(missing)}, found {listed} in the split"
-        raise ValueError(f"{name}: {found}, expected all that it was built for")
-    empty = [m for m in getattr(model, "needs", ()) if not split.frames[m].length.any()]
-    if empty:
-        raise ValueError(f"{name}: cannot do without {', '.join(empty)}, found no frame of it, expected some")
-    return ResidentSplit(split, tuple(m for m in split.frames if m in model.config.modalities), device)
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import nbformat
 import numpy as np
 import pytest
+import rendered
 from PIL import Image
 
 from finelib.runs.options import ROOT
@@ -133,6 +134,68 @@ def test_pictures_of_the_report_are_drawn(browser, results):
             page.wait_for_function("i => document.querySelectorAll('figure img')[i].naturalWidth > 300", arg=i)
             assert pictures.nth(i).get_attribute("alt")
             assert coloured(pictures.nth(i).screenshot()) > 0.002
+
+
+FIRST_SCREEN = {"width": 1280, "height": 800}
+
+
+def in_first_screen(page, locator) -> bool:
+    """Whether all of an element lies in the part of the page that is seen first, and is drawn."""
+    box = locator.bounding_box()
+    return bool(box) and box["y"] >= 0 and box["y"] + box["height"] <= page.viewport_size["height"]
+
+
+def test_first_screen_of_the_report_says_what_came_out(browser, results):
+    with opened(browser, (results.figures / "report.html").as_uri(), viewport=FIRST_SCREEN) as page:
+        first = page.locator("ol.findings li").first
+        assert in_first_screen(page, first) and re.search(INTERVAL, first.inner_text())
+        assert in_first_screen(page, page.get_by_role("region", name="In short"))
+        thumbnail = page.locator(".thumbnails a").first
+        assert in_first_screen(page, thumbnail) and coloured(thumbnail.screenshot()) > 0.002
+        thumbnail.click()
+        place = page.locator(thumbnail.get_attribute("href"))
+        page.wait_for_function("place => Math.abs(place.getBoundingClientRect().top) < 300", arg=place.element_handle())
+
+
+# ------------------------------------------------------------------------------------- README and RESULTS.md
+
+INTERVAL = r"[-+]?\d\.\d+ \[[-+]?\d\.\d+, [-+]?\d\.\d+\]"
+
+
+@pytest.fixture(scope="module")
+def rendered_pages(tmp_path_factory):
+    """A folder with the repository's pages as GitHub shows them, and the pictures they name."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "figures").symlink_to(ROOT / "figures")
+    for name in ("README", "RESULTS"):
+        (folder / f"{name}.html").write_text(rendered.as_on_github((ROOT / f"{name}.md").read_text()))
+    return folder
+
+
+def test_first_screen_of_readme_says_what_it_is_what_came_out_and_what_to_run(browser, rendered_pages):
+    with opened(browser, (rendered_pages / "README.html").as_uri(), viewport=FIRST_SCREEN) as page:
+        assert in_first_screen(page, page.get_by_text("predicts sentiment from text, audio and video"))
+        picture = page.locator("picture img")
+        assert in_first_screen(page, picture) and coloured(picture.screenshot()) > 0.002
+        found = page.locator("article > ol li")
+        assert found.count() == 5
+        for i in range(5):
+            assert in_first_screen(page, found.nth(i)) and re.search(INTERVAL, found.nth(i).inner_text())
+        command = page.locator("pre").first
+        assert in_first_screen(page, command) and command.inner_text().startswith("./run_all.sh ")
+
+
+@pytest.mark.parametrize("name", ["README", "RESULTS"])
+def test_pages_of_the_repository_fit_a_phone_and_show_their_pictures(browser, rendered_pages, name):
+    url = (rendered_pages / f"{name}.html").as_uri()
+    with opened(browser, url, viewport={"width": 390, "height": 844}) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        pictures = page.locator("img")
+        widths = pictures.evaluate_all("all => all.map(picture => picture.naturalWidth)")
+        assert len(widths) >= 1 and min(widths) > 300
+        assert all(pictures.evaluate_all("all => all.map(picture => picture.alt)"))
+        if name == "README":  # the form of the picture that is made for it, not the wide one made small
+            assert pictures.first.evaluate("picture => picture.currentSrc").endswith("banner_narrow.png")
 
 
 # -------------------------------------------------------------------------------------------------- Figure 5
@@ -296,28 +359,34 @@ def wait_for_address(log, server) -> str:
     raise AssertionError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
 
 
-def start_kernel(page, address: str, path: str) -> None:
-    """Start a notebook's kernel before its page is opened, so that the page finds it and asks for none.
+READY = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 
-    A page that starts one itself asks which kernel to use when the machine is slow. Each answer starts another kernel
-    and cancels the cells that wait for the one before.
+
+def answered(page) -> bool:
+    """Answer as a person does when JupyterLab asks which kernel to use: a slow machine's kernel is late for it.
+
+    Any other dialog ends the test.
     """
-    asked = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
-    headers = {"Authorization": f"token {TOKEN}"}
-    answer = page.request.post(f"{address}api/sessions", data=asked, headers=headers, timeout=90_000)
-    assert answer.ok, answer.text()
+    dialog = page.locator(".jp-Dialog").first
+    if not dialog.count():
+        return False
+    assert dialog.inner_text().startswith("Select Kernel"), dialog.inner_text()
+    dialog.get_by_role("button", name="Select", exact=True).click()
+    page.wait_for_selector(READY, timeout=90_000, state="attached")
+    return True
 
 
 def run_all_cells(page, address: str, name: str) -> None:
     """Open a notebook, run it through the menu, wait until the last cell is done; a cell's error ends it at once."""
-    start_kernel(page, address, f"notebooks/{name}.ipynb")
     page.goto(f"{address}lab/workspaces/{name}/tree/notebooks/{name}.ipynb?token={TOKEN}")  # no other test's tabs
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=90_000, state="attached")
+    page.wait_for_selector(f"{READY}, .jp-Dialog", timeout=90_000, state="attached")
     errors = page.locator('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"]')
     deadline, asked, prompts = time.monotonic() + 300, float("-inf"), []
     while not (prompts and re.fullmatch(r"\[\d+\]:", prompts[-1])):
         assert time.monotonic() < deadline, f"the last cell is not done after 300 s: {prompts}"
+        if answered(page):
+            asked = float("-inf")  # the new kernel knows nothing of cells that were to run before
         if not any(re.search(r"[\d*]", prompt) for prompt in prompts) and time.monotonic() > asked + 30:
             page.keyboard.press("Escape")  # a menu entry chosen before the kernel is connected does nothing: again
             page.get_by_role("menuitem", name="Run", exact=True).click()

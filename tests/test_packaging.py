@@ -30,7 +30,9 @@ def lock_lines() -> list[str]:
 
 
 DIRECT = by_name(PROJECT["dependencies"] + sum((PROJECT["optional-dependencies"][e] for e in INSTALLED_EXTRAS), []))
-LOCKED = by_name(sum((PROJECT["optional-dependencies"][e] for e in ("browser", "cluster")), []))  # not in conda's
+LOCKED = by_name(
+    sum((PROJECT["optional-dependencies"][e] for e in ("browser", "docs", "cluster")), [])
+)  # not in conda's
 LOCK = by_name(lock_lines())
 
 
@@ -107,6 +109,7 @@ def test_imports_of_the_library_are_direct_dependencies():
 def test_citation_names_the_paper_and_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == PROJECT["version"] and citation["license"] == PROJECT["license"]
+    assert citation["keywords"] == PROJECT["keywords"] and citation["abstract"]
     paper = citation["preferred-citation"]
     assert [f"{a['given-names']} {a['family-names']}" for a in paper["authors"]] == ["Yadong Liu", "Shangfei Wang"]
     assert paper["identifiers"][0]["value"] == "arXiv:2511.20167"

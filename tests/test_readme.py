@@ -1,25 +1,71 @@
-"""README shows exactly what was published, and what was published can be traced."""
+"""README and RESULTS.md show exactly what was published, and what was published can be traced."""
 
-import importlib.util
+import hashlib
 import json
 import re
 import shutil
+from pathlib import Path
 
 import nbformat
+import publish
 import pytest
+import yaml
+from PIL import Image
 
+from finelib.baselines import SYSTEMS
+from finelib.data import doctor
 from finelib.runs.options import ROOT
+from finelib.views import pages
 
-spec = importlib.util.spec_from_file_location("publish", ROOT / ".ci" / "publish.py")
-publish = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(publish)
+DOCS = ROOT / "docs"
+
 README = (ROOT / "README.md").read_text()
+PAGES = ["README.md", "RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in DOCS.glob("*.md"))]
 TABLES = [path for path in sorted(publish.PUBLISHED.glob("*.json")) if path.with_suffix(".tex").is_file()]
 
 
-def test_tables_in_readme_are_the_published_ones():
-    assert len(re.findall(r"<!-- table\w+ -->", README)) >= 4
-    assert publish.with_tables(README) == README
+def test_readme_is_short():
+    assert README.count("\n") <= 150
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_a_page_shows_of_results_is_made_from_what_is_published(name):
+    text = (ROOT / name).read_text()
+    assert (pages.results(ROOT) if name == "RESULTS.md" else pages.filled(text, ROOT)) == text
+
+
+def test_every_number_that_readme_writes_itself_is_no_result():
+    """Results stand in the blocks that are made. What is left counts things of the repository, or names something."""
+    written = pages.BLOCK.sub("", README).partition("```bibtex")[0]
+    written = re.sub(r"\]\([^)]*\)|`[^`\n]+`|srcset=\S+|src=\S+", "", written)  # addresses, file names
+    known = {"AAAI 2026", "95 %", "20 minutes", "Python 3.11", "3 GB", "Tables 1-6", "Figure 5", "Tables 1 to 4"}
+    known |= {"A new row of Table 6", "max-width: 600px", "scale=0.2", "--only table6", "--only table1"}
+    known |= {"or figure5, claims, 11_identifiability"}
+    for phrase in sorted(known, key=len, reverse=True):
+        assert phrase in written, phrase
+        written = written.replace(phrase, "")
+    assert re.findall(r"\S*\d\S*", written) == []
+    assert "nineteen" in written and len(SYSTEMS) == 19
+
+
+def test_first_lines_have_five_findings_with_numbers_and_intervals():
+    lines = re.search(r"<!-- findings -->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1].split("\n")
+    assert [line[:3] for line in lines] == [f"{i}. " for i in range(1, 6)]
+    assert all(re.search(r"\d\.\d+ \[[-+]?\d\.\d+, [-+]?\d\.\d+\]", line) for line in lines)
+    assert all(re.search(r"\((?:figures/published/)?notebooks/\w+\.ipynb\)", line) for line in lines)
+
+
+@pytest.mark.parametrize("name", ["banner", "banner_narrow"])
+def test_the_picture_is_made_of_the_published_scores(name):
+    with Image.open(publish.PUBLISHED / f"{name}.png") as picture:
+        scores = (publish.PUBLISHED / "subset_codes.json").read_bytes()
+        assert picture.text["Source"] == hashlib.sha256(scores).hexdigest()
+        assert f"{name}.png" in README
+
+
+def test_readme_lists_every_notebook():
+    listed = re.findall(r"^\| (?:`|\[`)([\w/]+)`", README, re.MULTILINE)
+    assert listed == [p.stem for p in sorted((ROOT / "notebooks").glob("*.ipynb"))] + ["benchmarks/performance"]
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
@@ -37,6 +83,7 @@ def test_published_cells_are_shown_and_traced(path):
 def test_badges_and_the_address_in_the_notebooks(tmp_path):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     (tmp_path / "figures" / "published").mkdir(parents=True)
+    shutil.copy(ROOT / "CITATION.cff", tmp_path)
     publish.set_repository("someone/fine", tmp_path)
     publish.set_repository("someone-else/fine.companion", tmp_path)  # and it can be changed again
     badges = (tmp_path / "figures" / "published" / "badges.md").read_text()
@@ -45,13 +92,42 @@ def test_badges_and_the_address_in_the_notebooks(tmp_path):
         assert 'environ.get("FINE_REPOSITORY", "https://github.com/someone-else/fine.companion")' in first.source
         assert f"github/someone-else/fine.companion/blob/main/notebooks/{path.name}" in badges
         assert f"gh/someone-else/fine.companion/main?urlpath=lab/tree/notebooks/{path.name}" in badges
+    citation = yaml.safe_load((tmp_path / "CITATION.cff").read_text())
+    assert citation["repository-code"] == citation["url"] == "https://github.com/someone-else/fine.companion"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", citation["date-released"])
+    before = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    new = {"repository-code", "url", "date-released"}
+    assert {name: value for name, value in citation.items() if name not in new} == before
     with pytest.raises(ValueError, match="expected OWNER/NAME"):
         publish.set_repository("https://github.com/someone/fine", tmp_path)
 
 
-def test_files_that_readme_names_exist():
-    for target in re.findall(r"\]\(((?!http|#)[^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+def headings(text: str) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_files_and_headings_that_a_page_names_exist(name):
+    text, folder = (ROOT / name).read_text(), (ROOT / name).parent
+    targets = re.findall(r"\]\(((?!http)[^)\s]+)\)|(?:srcset|src)=\"([^\"]+)\"", text)
+    for path, _, anchor in ((link or picture).partition("#") for link, picture in targets):
+        target = folder / path if path else ROOT / name
+        assert target.exists(), path
+        assert not anchor or anchor in headings(target.read_text()), anchor
+    for path in re.findall(r"`((?:finelib|tests|notebooks|benchmarks|docs|data|\.ci)/[\w./]+)`", text):
+        found = [ROOT / path, *(ROOT / f"{path}{ending}" for ending in (".ipynb", ".py"))]
+        assert any(file.exists() for file in found) or "mean_pool" in path, path
+
+
+def test_the_file_that_your_files_shows_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = re.search(r"```python\n(.*?)```", (DOCS / "your_files.md").read_text(), re.DOTALL)[1]
+    exec(example, {})
+    said, doubts = doctor.examine(Path("mine.pkl"), cache=tmp_path)
+    text = "\n".join(said)
+    assert "your file, read as CMU-MOSI" in text and "train 60, valid 20, test 20" in text and doubts == []
 
 
 def test_tests_that_the_readme_of_the_tests_names_exist():

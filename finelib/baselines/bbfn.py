@@ -118,6 +118,7 @@ class Model(Baseline):
     """
 
     needs = ("T",)
+    least = 2
 
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)

@@ -42,10 +42,11 @@ class Baseline(nn.Module):
     """A compared system: subclasses give ``forward`` and, where they have more than a prediction loss, ``losses``.
 
     Of the corpus it may use label range, classes and number of training utterances, never the labels.
-    ``needs`` names the modalities that it cannot do without.
+    ``needs`` names the modalities that it cannot do without, ``least`` says how many it must have.
     """
 
     needs: tuple[str, ...] = ()
+    least = 1
 
     def __init__(self, config: Any, inputs: Inputs, corpus: Corpus):
         super().__init__()

@@ -161,6 +161,8 @@ class Model(Baseline):
         ValueError: for a single modality, which has none to learn from.
     """
 
+    least = 2
+
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
         c, d, names, count = config, config.width, self.modalities, len(self.modalities)

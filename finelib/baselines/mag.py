@@ -114,6 +114,8 @@ class Model(Baseline):
         ValueError: without text, or with text alone, which nothing moves.
     """
 
+    least = 2
+
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
         text, others = inputs.widths.get("T"), {m: d for m, d in inputs.widths.items() if m != "T"}

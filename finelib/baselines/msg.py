@@ -101,6 +101,8 @@ class Model(Baseline):
         ValueError: without text, or with text alone, which nothing shifts.
     """
 
+    least = 2
+
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
         c, (others, found) = config, ([m for m in inputs.widths if m != "T"], " + ".join(inputs.widths))

@@ -101,6 +101,8 @@ class Model(Baseline):
         ValueError: for a single modality, which has nothing to transport; for an epsilon too small to compute with.
     """
 
+    least = 2
+
     def __init__(self, config: Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
         c, count = config, len(inputs.widths)

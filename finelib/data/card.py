@@ -25,7 +25,7 @@ OF_TEXT = {  # count in the notes on a split's text -> what it counts
     "unknown_tokens": "tokens that the text encoder does not know",
 }
 NAMES = {"T": "text", "A": "audio", "V": "video"}
-CLIP = re.compile(r"(.+?)(?:\$_\$.*|\[\d+\]|_\d+)", re.DOTALL)
+CLIP = re.compile(r"(.+?)(?:\$_\$.*|\[\d+\]|_\d+)", re.DOTALL)  # VIDEO$_$CLIP, VIDEO[CLIP] or VIDEO_CLIP
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 HISTOGRAM_BINS = 12
 
@@ -42,8 +42,10 @@ def describe(
     Returns:
         "files"; "splits": per split utterances found and published, per modality width, frames, quantiles of the
         lengths (frames) and empty utterances, label histogram, utterances per class (``info.class_edges``);
-        "duplicate_ids", "duplicate_texts" and "shared_videos" across splits; "notes".
+        "duplicate_ids", "duplicate_texts" and "shared_videos" across splits; "videos", how many each split has;
+        "notes".
     """
+    videos = {s: _videos(split.ids) for s, split in splits.items()}
     return {
         "files": files or [],
         "splits": {
@@ -52,7 +54,8 @@ def describe(
         },
         "duplicate_ids": _shared({s: split.ids for s, split in splits.items()}),
         "duplicate_texts": _shared({s: split.text for s, split in splits.items()}),
-        "shared_videos": _shared({s: _videos(split.ids) for s, split in splits.items()}),
+        "shared_videos": _shared(videos),
+        "videos": {s: len(set(named)) for s, named in videos.items()},
         "notes": notes or {},
     }
 

@@ -12,18 +12,19 @@ KINDS = {"planted": "planted data", "public": "public data", "files": "licensed 
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """One corpus of the paper.
+    """One corpus.
 
     Attributes:
         name, title: short name used in options and files; name used in prose.
-        table: the table of the paper that reports it.
+        table: the table of the paper that reports it, None for a corpus that stands beside the paper's.
         metrics: which definitions apply: "mosi", "sims" or "humor" (``metrics.py``).
         label_low, label_high: range of the labels; their distance is L of ACCon (Eq. 13).
         label_step: spacing of the annotation scale used by planted labels.
         class_edges: cut points of the classes of the contrastive queue and of same-bin negatives;
             a label on an edge belongs to the class below.
         sizes: utterances in train, valid, test.
-        widths, max_frames: features per frame and longest sequence of T, A, V in the published files.
+        widths, max_frames: features per frame and longest sequence of T, A, V in the published files; beside the
+            paper's corpora, in those that are read here.
         files: path below the data folder -> published SHA-256 ("" where none was published).
         other_forms: sizes and widths of other versions that were published.
         unimodal_labels: whether each modality was labelled on its own.
@@ -32,7 +33,7 @@ class CorpusInfo:
 
     name: str
     title: str
-    table: int
+    table: int | None
     metrics: str
     label_low: float
     label_high: float
@@ -58,6 +59,7 @@ class CorpusInfo:
 
 _SEVEN_CLASSES = dict(metrics="mosi", label_low=-3.0, label_high=3.0, class_edges=(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5))
 _FIVE_CLASSES = dict(metrics="sims", label_low=-1.0, label_high=1.0, class_edges=(-0.7, -0.1, 0.1, 0.7))
+_FIVE_RATINGS = dict(metrics="mosi", label_low=-2.0, label_high=2.0, class_edges=(-1.5, -0.5, 0.5, 1.5))
 _TWO_CLASSES = dict(metrics="humor", label_low=0.0, label_high=1.0, class_edges=(0.5,))
 _SIZES = {
     "mosi": dict(sizes=(1284, 229, 686), widths=(768, 5, 20), max_frames=(50, 375, 500)),
@@ -66,6 +68,10 @@ _SIZES = {
     "ch_sims": dict(sizes=(1368, 456, 457), widths=(768, 33, 709), max_frames=(39, 400, 55)),
 }
 _UR_FUNNY_1 = ((10598, 2626, 3290), (300, 81, 75))  # version 1; ``_SIZES`` has version 2
+_SIZES |= {
+    "ch_sims_v2": dict(sizes=(2722, 647, 1034), widths=(1, 1, 1), max_frames=(1, 1, 1)),
+    "ict_mmmo": dict(sizes=(220, 40, 80), widths=(300, 74, 36), max_frames=(20, 20, 20)),
+}
 _FILES = {
     "mosi": {
         "MOSI/Processed/unaligned_50.pkl": "78e0f8b5ef8ff71558e7307848fc1fa929ecb078203f565ab22b9daab2e02524",
@@ -84,16 +90,24 @@ _FILES = {
 }
 
 
-def _info(name: str, title: str, table: int, labels: dict, label_step: float, **own: object) -> CorpusInfo:
-    return CorpusInfo(name, title, table, **labels, label_step=label_step, **_SIZES[name], files=_FILES[name], **own)
+def _info(name: str, title: str, table: int | None, labels: dict, label_step: float, **own: object) -> CorpusInfo:
+    files = _FILES.get(name, {})
+    return CorpusInfo(name, title, table, **labels, label_step=label_step, **_SIZES[name], files=files, **own)
 
 
+_CHINESE = "bert-base-chinese"
 CORPORA = {
     "mosi": _info("mosi", "CMU-MOSI", 1, _SEVEN_CLASSES, 0.2),
     "mosei": _info("mosei", "CMU-MOSEI", 2, _SEVEN_CLASSES, 1 / 3),
     "ur_funny": _info("ur_funny", "UR-FUNNY", 3, _TWO_CLASSES, 1.0, other_forms=(_UR_FUNNY_1,)),
-    "ch_sims": _info("ch_sims", "CH-SIMS", 4, _FIVE_CLASSES, 0.2, unimodal_labels=True, bert="bert-base-chinese"),
+    "ch_sims": _info("ch_sims", "CH-SIMS", 4, _FIVE_CLASSES, 0.2, unimodal_labels=True, bert=_CHINESE),
 }
+# read from public files alone
+BESIDE = {
+    "ch_sims_v2": _info("ch_sims_v2", "CH-SIMS v2", None, _FIVE_CLASSES, 0.2, unimodal_labels=True, bert=_CHINESE),
+    "ict_mmmo": _info("ict_mmmo", "ICT-MMMO", None, _FIVE_RATINGS, 0.5),  # ratings 1 to 5, held as -2 to 2
+}
+ALL_CORPORA = CORPORA | BESIDE
 
 
 def called(info: CorpusInfo, kind: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,29 @@ class PublicFile:
     name: str
     url: str
     checksum: str
+
+
+@dataclass(frozen=True)
+class PublicSource:
+    """How a corpus is read from public files.
+
+    Attributes:
+        files: name -> file.
+        read: (name -> path, ``CorpusInfo``) -> splits and notes for the data card.
+        encoder: what made the text features it has; "" where it has raw text alone.
+        text: what the text is, for a title.
+    """
+
+    files: dict[str, PublicFile]
+    read: Callable
+    encoder: str = ""
+    text: str = "as spoken"
+
+
+def github(folder: str, repository: str, commit: str, path: str, blobs: dict[str, str]) -> dict[str, PublicFile]:
+    """Files (name -> git blob id) below ``path`` of a repository, by name; ``folder`` is theirs in mirror and cache."""
+    base = f"https://raw.githubusercontent.com/{repository}/{commit}/{path}"
+    return {name: PublicFile(f"{folder}/{name}", base + name, f"git-blob:{blob}") for name, blob in blobs.items()}
 
 
 def obtain(file: PublicFile, cache: Path | None = None) -> Path:

@@ -1,8 +1,8 @@
 """Public CMU-MOSI: real transcripts and audio statistics in the standard split, and a leak that is kept out.
 
-Text, labels and split are those of ``label.csv``. Audio, and the leaked video features, come in files without
-ids; the rows of ``text_*.csv`` say which row of ``transcripts.csv`` each of theirs is.
-Audio and transcripts: Poria et al., ACL 2017 (MIT licence).
+Text, labels and split are those of ``label.csv``; of the four utterances that it lacks, MERTools'. Audio, and the
+leaked video features, come in files without ids; the rows of ``text_*.csv`` say which row of ``transcripts.csv`` each
+of theirs is. Audio and transcripts: Poria et al., ACL 2017 (MIT licence).
 """
 
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from finelib.data import checks
+from finelib.data import checks, mertools
 from finelib.data.corpora import CorpusInfo
-from finelib.data.download import PublicFile, obtain
+from finelib.data.download import PublicFile, PublicSource, obtain
 from finelib.data.features import SPLITS, Frames, Split
 from finelib.data.safe_pickle import DataError
 
@@ -32,6 +32,11 @@ _SOURCES = (
     (_A + "video/", "video_test0.csv", "cab836253d81100f59d533fa2ff65cd53c486be3ec9fd82203c5e25a7a77265f"),
 )
 FILES = {name: PublicFile(f"mosi_public/{name}", base + name, f"sha256:{digest}") for base, name, digest in _SOURCES}
+_BLOBS = {
+    mertools.LABELS: "cdbb6fcc036e8773c785161d5dcb8d405685c7f8",
+    mertools.SPOKEN: "a5e2dbe689b463b5a3456b3c8dcaf236dc9cd271",
+}
+FILES |= mertools.files("mosi_mertools", "cmumosi-process", _BLOBS)
 MODES = {"train": "train", "valid": "dev", "test": "test"}
 PARTS = ("train", "test")  # of the 2017 split by video: 62 and 31 videos
 AUDIO_WIDTH, VIDEO_WIDTH = 73, 100
@@ -69,7 +74,7 @@ def read(path: dict[str, Path], info: CorpusInfo) -> tuple[dict[str, Split], dic
     Raises:
         DataError: the files do not agree with each other.
     """
-    table = _join(path, "audio", AUDIO_WIDTH)
+    table, added = _completed(path, info)
     splits, notes = {}, {}
     for s in SPLITS:
         rows = table[table.split == s]
@@ -78,7 +83,8 @@ def read(path: dict[str, Path], info: CorpusInfo) -> tuple[dict[str, Split], dic
         frames = {"A": Frames.from_lengths(values, np.ones(len(rows)))}
         splits[s] = Split(frames, label, checks.unique(rows.id.to_list(), "label.csv, id"), rows.text.to_list())
         notes[s] = {"A": counts}
-    return splits, notes
+    known = f"{added} utterances that the first source has no label of have the second source's label and text"
+    return splits, notes | {"known": [known] if added else []}
 
 
 def leaked_video_features(cache: Path | None = None) -> LeakedFeatures:
@@ -88,15 +94,38 @@ def leaked_video_features(cache: Path | None = None) -> LeakedFeatures:
         DataError: a file cannot be had, or the files do not agree with each other.
     """
     video = {name: obtain(file, cache) for name, file in FILES.items() if name.startswith("video")}
-    table = _join({**paths(cache), **video}, "video", VIDEO_WIDTH)
+    path = {**paths(cache), **video}
+    table = _join(path, "video", VIDEO_WIDTH, _label_csv(path))
     values = np.stack(table.features.to_list()).astype(np.float32)
     label, split = table.label.to_numpy(np.float32), table.split.to_numpy(str)
     return LeakedFeatures(table.id.to_list(), values, label, split, (table.part == "train").to_numpy(bool))
 
 
-def _join(path: dict[str, Path], kind: str, width: int) -> pd.DataFrame:
-    """One row per utterance of label.csv, in its order: id, text, label, split, part, features (width,)."""
+def _completed(path: dict[str, Path], info: CorpusInfo) -> tuple[pd.DataFrame, int]:
+    """The utterances with audio, label.csv's and, behind them, those that it lacks; and how many these are."""
+    official, spoken = mertools.labels(path[mertools.LABELS], info), mertools.transcription(path[mertools.SPOKEN])
+    label = _label_csv(path)
+    listed = {i: (value, s) for s in SPLITS for i, value in official[s].items()}
+    told = [listed.get(i, (np.nan, "")) for i in label.id]
+    same = np.isclose(label.label, [value for value, _ in told], atol=1e-4) & (label.split == [s for _, s in told])
+    wrong = label.id[~same].to_list()
+    if wrong:
+        found = f"{len(wrong)} labels or splits that {path[mertools.LABELS]} contradicts ({wrong[0]} first)"
+        raise DataError(f"{path['label.csv']}: found {found}, expected none")
+    lacking = [i for i in listed if i not in set(label.id)]
+    text = [t.lower() for t in mertools.texts(spoken, lacking, "english", str(path[mertools.SPOKEN]))]
+    rows = [(i, t, *listed[i]) for i, t in zip(lacking, text, strict=True)]
+    more = pd.DataFrame(rows, columns=["id", "text", "label", "split"])
+    return _join(path, "audio", AUDIO_WIDTH, pd.concat([label, more], ignore_index=True)), len(lacking)
+
+
+def _label_csv(path: dict[str, Path]) -> pd.DataFrame:
     label = pd.read_csv(path["label.csv"], keep_default_na=False, dtype={"id": str, "text": str})
+    return label.assign(split=label.pop("mode").map({mode: s for s, mode in MODES.items()}))
+
+
+def _join(path: dict[str, Path], kind: str, width: int, label: pd.DataFrame) -> pd.DataFrame:
+    """One row per utterance of a table, in its order: id, text, label, split, part, features (width,)."""
     spoken = pd.read_csv(path["transcripts.csv"], header=None, keep_default_na=False)
     parts = [_part(path, kind, part, width, spoken) for part in PARTS]
     table = label.merge(pd.concat(parts), on="id", how="inner", validate="one_to_one")
@@ -105,7 +134,7 @@ def _join(path: dict[str, Path], kind: str, width: int) -> pd.DataFrame:
     wrong = table.id[(table.label >= 0) != (table.binary == 1)]
     if len(wrong):
         raise DataError(f"label.csv: found a sign of the label of {wrong.iloc[0]} that {kind}_*.csv contradicts")
-    return table.assign(split=table["mode"].map({mode: s for s, mode in MODES.items()}))
+    return table
 
 
 def _part(path: dict[str, Path], kind: str, part: str, width: int, spoken: pd.DataFrame) -> pd.DataFrame:
@@ -118,3 +147,7 @@ def _part(path: dict[str, Path], kind: str, part: str, width: int, spoken: pd.Da
     if not np.array_equal(binary, said[3].to_numpy()):
         raise DataError(f"{name}: found labels that differ from those of transcripts.csv, expected the same rows")
     return pd.DataFrame({"id": said[0].to_numpy(), "part": part, "binary": binary, "features": list(array[:, :width])})
+
+
+_WITHOUT_LEAK = {name: file for name, file in FILES.items() if not name.startswith("video")}
+SOURCES = {"mosi": {"public": PublicSource(_WITHOUT_LEAK, read)}}

@@ -15,6 +15,7 @@ import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -47,20 +48,25 @@ def load_pickle(path: Path) -> object:
         if known:
             raise DataError(_sentence(path, *known))
         stream.seek(0)
-        copyreg.clear_extension_cache()  # an extension code that was loaded before would bypass find_class
-        try:
-            return _Unpickler(stream, encoding="latin1").load()
-        except _Refused as error:
-            found, way_out = error.args[0], error.args[1] if len(error.args) > 1 else ""
-        except Exception as error:  # the unpickler raises almost any class on bytes that are not a pickle
-            if not start:
-                found, way_out = "an empty file", AGAIN
-            elif text := foreign.of_text(start, len(start) < foreign.START):
-                found, way_out = text
-            elif isinstance(error, EOFError) or "truncated" in str(error):
-                found, way_out = "a file that ends in the middle", AGAIN
-            else:
-                found, way_out = f"bytes that cannot be read ({_short(error)})", AGAIN
+        return load_pickle_stream(stream, path, start)
+
+
+def load_pickle_stream(stream: BinaryIO, path: Path, start: bytes = b"\x80") -> object:
+    """As ``load_pickle``, from where a stream stands; ``path`` and the first bytes are for the sentence."""
+    copyreg.clear_extension_cache()  # an extension code that was loaded before would bypass find_class
+    try:
+        return _Unpickler(stream, encoding="latin1").load()
+    except _Refused as error:
+        found, way_out = error.args[0], error.args[1] if len(error.args) > 1 else ""
+    except Exception as error:  # the unpickler raises almost any class on bytes that are not a pickle
+        if not start:
+            found, way_out = "an empty file", AGAIN
+        elif text := foreign.of_text(start, len(start) < foreign.START):
+            found, way_out = text
+        elif isinstance(error, EOFError) or "truncated" in str(error):
+            found, way_out = "a file that ends in the middle", AGAIN
+        else:
+            found, way_out = f"bytes that cannot be read ({_short(error)})", AGAIN
     raise DataError(_sentence(path, found, way_out))
 
 

@@ -1,7 +1,7 @@
 """From a corpus's name and a source to the loaded corpus.
 
 load("mosi")                    planted data, generated here
-load("mosi", "public")          real CMU-MOSI features that anybody may download
+load("mosi", "public")          the real corpus, as far as anybody may download it
 load("mosi", FILE_OR_FOLDER)    the licensed feature files, or your own in their form
 """
 
@@ -9,13 +9,12 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
-from finelib.data import conversion, outliers, raw_text, store, ur_funny
-from finelib.data.card import describe, said
-from finelib.data.corpora import CORPORA, CorpusInfo, nearest
+from finelib.data import conversion, public_sources, store, ur_funny
+from finelib.data.card import said
+from finelib.data.corpora import ALL_CORPORA, BESIDE, CORPORA, CorpusInfo, nearest
 from finelib.data.download import place
-from finelib.data.encoders import MINILM, model_files
+from finelib.data.encoders import model_files
 from finelib.data.features import Corpus
 from finelib.data.identity import published, refuse_other_published
 from finelib.data.safe_pickle import DataError
@@ -23,9 +22,6 @@ from finelib.data.text import encode_corpus
 
 __all__ = ["DataError", "available", "load", "nearest"]
 
-PUBLIC = ("public", "public-mfn")
-SOURCES = ("planted", *PUBLIC)
-PUBLIC_CORPUS = "mosi"
 log = logging.getLogger(__name__)
 
 
@@ -45,18 +41,29 @@ def load(
     """Load one corpus.
 
     Args:
-        corpus: "mosi", "mosei", "ur_funny" or "ch_sims"; or the path of its files in place of a source: a text with a
-            separator, or an existing file or folder that is no corpus's name.
-        source: "planted" (generated here); for MOSI "public" (real text and audio) or "public-mfn" (real, three
-            modalities, word-aligned); else a folder that holds the licensed files under their published paths
-            (``CorpusInfo.files``), or one MMSA-format file. What such files are, ``identity.identify`` decides.
+        corpus: "mosi", "mosei", "ur_funny" or "ch_sims", or, from public files alone, "ch_sims_v2" or "ict_mmmo"; or
+            the path of its files in place of a source: a text with a separator, or an existing file or folder that is
+            no corpus's name.
+        source: "planted" (generated here), a public one (below), or a folder that holds the licensed files under their
+            published paths (``CorpusInfo.files``), or one MMSA-format file. What such files are, ``identity.identify``
+            decides.
         text_encoder: "files" for the text features of the source, or an encoder (``data.text``) that is run on
-            its raw text. "public" has raw text only: "files" means all-MiniLM-L6-v2 there.
+            its raw text. Of a source that has raw text only "files" means ``default_encoder``.
         finetune_text: token ids instead of features, for an encoder that is trained with the model.
         scale, seed, design: planted data only, see ``planted.generate``.
         aligned: MOSI and MOSEI folders: the word-aligned file instead of the unaligned one.
-        context: UR-FUNNY folders: the context sentences before the punchline too.
+        context: UR-FUNNY files: the context sentences before the punchline too.
         cache: where converted files are kept; default FINE_CACHE, or the user's cache folder.
+
+    Public sources, and their modalities:
+        mosi: "public" (T, A); "public-mfn" (T, A, V, word-aligned).
+        mosei: "public" (T, all but 68 utterances); "public-full" (T, all).
+        ur_funny: "public" (T).
+        ch_sims, ch_sims_v2: "public" (T, the English translation of the source); "public-chinese" (T);
+            "public-by-video-1" to "-5" (T, translation, in a split of which no video is on two sides: five folds).
+        ch_sims_v2: "public-predictions" (T, A, V, one number each by somebody's unimodal networks; with a text
+            encoder T is the encoded translation; the official valid rows are train and valid, ``public_sims``).
+        ict_mmmo: "public" (A, V); "public-text" (T, A, V).
 
     Returns:
         The corpus with its data card. Licensed files are converted once and memory-mapped after that. What the
@@ -70,20 +77,38 @@ def load(
     """
     info, source = _named(corpus, source)
     _check_folder_options(info, source, aligned, context)
-    if finetune_text and text_encoder == "files" and source != "public":
+    encoded = "files" if source not in public_sources.names(info) else public_sources.default_encoder(info, source)
+    if finetune_text and text_encoder == encoded == "files":
         raise ValueError("finetune_text: found text_encoder 'files', expected the name of an encoder to fine-tune")
     if source == "planted":
         from finelib.data import planted  # imported when used: scipy.stats takes half a second
 
         loaded = planted.generate(info, scale=scale, seed=seed, design=design)
-    elif source in PUBLIC:
-        loaded = _public(info, source, cache)
-        text_encoder = MINILM if (source, text_encoder) == ("public", "files") else text_encoder
+    elif source in public_sources.names(info):
+        loaded = public_sources.load(info, source, context, cache)
+        text_encoder = encoded if text_encoder == "files" else text_encoder
     else:
         loaded = _files(info, Path(source), aligned, context, cache)
     if source != "planted" and (sentences := said(loaded.card)):
         log.warning("%s read as %s: %s", source, info.title, "; ".join(sentences))
-    return loaded if text_encoder == "files" else encode_corpus(loaded, text_encoder, finetune_text)
+    return loaded if text_encoder == "files" else encode_corpus(loaded, text_encoder, finetune_text, context)
+
+
+def default_encoder(corpus: str, source: str | Path = "planted") -> str:
+    """The text encoder that ``load`` runs where none is named; "files" where the source has features of its text.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    info, source = _named(corpus, source)
+    return public_sources.default_encoder(info, source) if source in public_sources.names(info) else "files"
+
+
+def reader(corpus: str, source: str | Path) -> str:
+    """The module that reads a source."""
+    if source in public_sources.names(_info(corpus)):
+        return public_sources.module(_info(corpus), source)
+    return "finelib.data.planted" if source == "planted" else "finelib.data.conversion"
 
 
 def available(
@@ -101,8 +126,8 @@ def available(
     try:
         source = _source(info, source)
         _check_folder_options(info, source, aligned, context)
-        if source in PUBLIC:
-            _public_module(source).paths(cache)
+        if source in public_sources.names(info):
+            public_sources.paths(info, source, cache)
         elif source != "planted":
             _hashed(info, _locate(info, Path(source), aligned), cache)
     except (DataError, OSError) as error:
@@ -122,8 +147,9 @@ def stamp(
     """
     info, source = _named(corpus, source)
     paths = []
-    if source in PUBLIC:
-        paths = [path for file in _public_module(source).FILES.values() if (path := place(file)).is_file()]
+    if source in public_sources.names(info):
+        files = public_sources.find(info, source).files.values()
+        paths = [path for file in files if (path := place(file)).is_file()]
     elif source != "planted":
         paths = _locate(info, Path(source), aligned)
     encoder = Path(text_encoder).expanduser()
@@ -173,7 +199,7 @@ def _named(corpus: str | Path, source: str | Path) -> tuple[CorpusInfo, str]:
 
 def _is_path(corpus: str | Path) -> bool:
     name = str(corpus)
-    return name not in CORPORA and (os.sep in name or "/" in name or Path(name).exists())
+    return name not in ALL_CORPORA and (os.sep in name or "/" in name or Path(name).exists())
 
 
 def _corpus_of(path: Path) -> str:
@@ -196,28 +222,32 @@ def _corpus_of(path: Path) -> str:
 
 
 def _info(corpus: str) -> CorpusInfo:
-    if corpus not in CORPORA:
-        raise ValueError(f"corpus {corpus!r}: unknown, expected one of {', '.join(CORPORA)}{nearest(corpus, CORPORA)}")
-    return CORPORA[corpus]
+    if corpus not in ALL_CORPORA:
+        hint = nearest(corpus, ALL_CORPORA)
+        raise ValueError(f"corpus {corpus!r}: unknown, expected one of {', '.join(ALL_CORPORA)}{hint}")
+    return ALL_CORPORA[corpus]
 
 
 def _source(info: CorpusInfo, given: str | Path) -> str:
     """The source, if there is such a thing for this corpus."""
-    source = str(given)
-    if source in PUBLIC and info.name != PUBLIC_CORPUS:
-        raise DataError(f"source {source!r}: there are no public features of {info.title}, only of CMU-MOSI")
-    if source not in SOURCES and not Path(source).exists():
-        hint = nearest(source, SOURCES)
-        raise DataError(f"source {source!r}: found no such file or folder, expected one, or {', '.join(SOURCES)}{hint}")
+    source, own = str(given), public_sources.names(info)
+    if info.name in BESIDE and source not in own:
+        raise DataError(f"source {source!r}: {info.title} is read from public files alone, expected {', '.join(own)}")
+    if source in public_sources.EVERY - set(own):
+        raise DataError(f"source {source!r}: there is none of {info.title}, expected one of {', '.join(own)}")
+    if source not in ("planted", *own) and not Path(source).exists():
+        listed, hint = ", ".join(("planted", *own)), nearest(source, ("planted", *own))
+        raise DataError(f"source {source!r}: found no such file or folder, expected one, or {listed}{hint}")
     return source
 
 
 def _check_folder_options(info: CorpusInfo, source: str, aligned: bool, context: bool) -> None:
-    folder = source not in SOURCES
+    public = source in public_sources.names(info)
+    folder = source != "planted" and not public
     if aligned and not (folder and any("/aligned" in name for name in info.files)):
         raise ValueError(f"aligned: {info.title} from {source} has no aligned file, only MOSI and MOSEI folders have")
-    if context and not (folder and info.name == "ur_funny"):
-        raise ValueError(f"context: {info.title} from {source} has no context sentences, only a UR-FUNNY folder has")
+    if context and not ((folder or public) and info.name == "ur_funny"):
+        raise ValueError(f"context: {info.title} from {source} has no context sentences, only UR-FUNNY's files have")
 
 
 def _files(info: CorpusInfo, source: Path, aligned: bool, context: bool, cache: Path | None) -> Corpus:
@@ -250,22 +280,3 @@ def _locate(info: CorpusInfo, source: Path, aligned: bool) -> list[Path]:
         looked = f"{info.title}: looked for {path}, found in {folder}: {listed}"
         raise DataError(f"{looked}; data/README.md says how to obtain it")
     return [path]
-
-
-def _public(info: CorpusInfo, source: str, cache: Path | None) -> Corpus:
-    module = _public_module(source)
-    paths = module.paths(cache)
-    sha256 = {name: store.file_sha256(path, cache) for name, path in paths.items()}
-    splits, notes = module.read(paths, info)
-    splits = raw_text.mend(splits, notes)
-    outliers.clip(splits, notes)
-    files = [{"name": name, "sha256": digest, "compared": "pinned"} for name, digest in sha256.items()]
-    encoder = "GloVe" if source == "public-mfn" else ""
-    return Corpus(info, "public", splits, store.key(source, sha256), encoder, describe(info, splits, files, notes))
-
-
-def _public_module(source: str) -> ModuleType:
-    # imported when used: pandas and h5py take longer to load than a converted corpus
-    from finelib.data import public, public_mfn
-
-    return public_mfn if source == "public-mfn" else public

@@ -21,12 +21,12 @@ from tqdm.auto import tqdm
 
 from finelib.data import store
 from finelib.data.encoders import encoder_folder, hash_folder, quiet
-from finelib.data.features import Corpus, Frames, ResidentSplit, Split
+from finelib.data.features import Corpus, Frames, Split
 from finelib.data.tokens import MAX_TOKENS, Notes, tell, token_ids
 
 CHUNK_ROWS = 8
-BATCH = 256  # utterances at a time, when features are computed once
-VERSION = 2  # of what the cache keeps
+TOKENS = 1024  # at a time, when features are computed once
+VERSION = 3  # of what the cache keeps
 NOTES = "notes.json"
 # (hidden states (b, t, d), rows (b,) of the batch that they belong to) -> hidden states (b, t, d)
 Change = Callable[[Float[Tensor, "b t d"], Int[Tensor, "b"]], Float[Tensor, "b t d"]]
@@ -75,11 +75,12 @@ class TextEncoder(nn.Module):
         return hidden * mask[..., None]
 
 
-def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
+def encode_corpus(corpus: Corpus, name: str, finetune: bool, context: bool = False) -> Corpus:
     """Give a corpus with raw text the modality "T" from a text encoder.
 
     ``encoder_folder`` says what ``name`` may be. With ``finetune`` the frames are token ids (S,) int64 for a
-    ``TextEncoder`` in the model, instead of frozen features.
+    ``TextEncoder`` in the model, instead of frozen features. With ``context`` the lines of a text are told apart
+    (``tokens.token_ids``).
 
     Returns:
         The corpus with ``frames["T"]`` of every split: (S, d) float32 features, or ids; [CLS] and [SEP] are
@@ -98,8 +99,10 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool) -> Corpus:
             raise ValueError(f"{found}, which text encoder {name} needs; use --text-encoder files")
     folder = encoder_folder(name)[1]
     encoder_hash = hash_folder(folder)
-    known = token_ids(corpus.splits, folder) if finetune else _cached_features(corpus.splits, name, encoder_hash)
-    frames, notes = known
+    if finetune:
+        frames, notes = token_ids(corpus.splits, folder, context)
+    else:
+        frames, notes = _cached_features(corpus.splits, name, encoder_hash, context)
     tell(notes, (text for split in corpus.splits.values() for text in split.text), name)
     splits = {s: replace(split, frames={**split.frames, "T": frames[s]}) for s, split in corpus.splits.items()}
     digest = hashlib.sha256(f"{corpus.sha256} {encoder_hash} {MAX_TOKENS}".encode()).hexdigest()
@@ -129,46 +132,60 @@ def _load_model(folder: Path) -> nn.Module:
     return model
 
 
-def _cached_features(splits: dict[str, Split], name: str, encoder_hash: str) -> tuple[dict[str, Frames], Notes]:
+def _cached_features(
+    splits: dict[str, Split], name: str, encoder_hash: str, context: bool
+) -> tuple[dict[str, Frames], Notes]:
     """Frozen features of every split and the notes on its text, from the cache or computed into it."""
-    content = (VERSION, encoder_hash, MAX_TOKENS, {s: splits[s].text for s in splits})
+    content = (VERSION, encoder_hash, MAX_TOKENS, context, {s: splits[s].text for s in splits})
     cache = store.cache_folder() / "text" / hashlib.sha256(repr(content).encode()).hexdigest()
-    store.keep(cache, lambda folder: _fill(folder, splits, name))
+    store.keep(cache, lambda folder: _fill(folder, splits, name, context))
     # copy on write: torch takes only writable arrays without complaint, and the file is never changed
     values = {s: np.load(cache / f"{s}.npy", mmap_mode="c") for s in splits}
-    frames = {s: Frames.from_lengths(values[s], np.load(cache / f"{s}-length.npy")) for s in splits}
+    told = {s: np.load(cache / f"{s}-sentence.npy") if context else None for s in splits}
+    frames = {s: Frames.from_lengths(values[s], np.load(cache / f"{s}-length.npy"), told[s]) for s in splits}
     return frames, json.loads((cache / NOTES).read_text(encoding="utf-8"))
 
 
-def _fill(folder: Path, splits: dict[str, Split], name: str) -> None:
+def _fill(folder: Path, splits: dict[str, Split], name: str, context: bool) -> None:
     """Compute all splits into a folder."""
     short_name, source = encoder_folder(name)
-    ids, notes = token_ids(splits, source)
+    ids, notes = token_ids(splits, source, context)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder, total = TextEncoder(name).to(device).eval(), sum(map(len, splits.values()))
-    with tqdm(total=total, desc=f"text features ({short_name})", unit=" utterances") as bar:
-        for s in splits:
-            batches = _features(replace(splits[s], frames={"T": ids[s]}), encoder, device, bar)
+    encoder, total = TextEncoder(name).to(device).eval(), sum(len(frames.values) for frames in ids.values())
+    with tqdm(total=total, desc=f"text features ({short_name})", unit=" tokens", unit_scale=True) as bar:
+        for s, frames in ids.items():
             with store.writable(folder.parents[1]):
-                np.save(folder / f"{s}-length.npy", ids[s].length)
-                _save_rows(folder / f"{s}.npy", (len(ids[s].values), encoder.width), batches)
+                np.save(folder / f"{s}-length.npy", frames.length)
+                if context:
+                    np.save(folder / f"{s}-sentence.npy", frames.sentence)
+                shape = (len(frames.values), encoder.width)
+                _save_rows(folder / f"{s}.npy", shape, frames.start, features(frames, encoder, device, bar))
     with store.writable(folder.parents[1]):
         (folder / NOTES).write_text(json.dumps(notes), encoding="utf-8")
 
 
 @torch.inference_mode()
-def _features(split: Split, encoder: TextEncoder, device: torch.device, bar: tqdm) -> Iterator[np.ndarray]:
-    """Features (frames, d) of a few utterances after the other."""
-    resident = ResidentSplit(split, ("T",), device)
-    for rows in torch.arange(len(split)).split(BATCH):
-        batch = resident.batch(rows)
-        yield encoder(batch.features["T"], batch.mask["T"])[batch.mask["T"]].cpu().numpy()
-        bar.update(len(rows))
+def features(
+    ids: Frames, encoder: TextEncoder, device: torch.device, bar: tqdm | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows (n,) of token ids and their features (n, length, d): utterances of one length at a time, none is padded."""
+    most = TOKENS if device.type == "cpu" else 16 * TOKENS
+    for length in np.unique(ids.length[ids.length > 0]):
+        same = np.flatnonzero(ids.length == length)
+        for rows in np.array_split(same, -(-len(same) * length // most)):
+            tokens = torch.from_numpy(ids.values[ids.start[rows, None] + np.arange(length)]).to(device)
+            yield rows, encoder.bert(input_ids=tokens).last_hidden_state.cpu().numpy()
+            if bar is not None:
+                bar.update(tokens.numel())
 
 
-def _save_rows(path: Path, shape: tuple[int, int], parts: Iterator[np.ndarray]) -> None:
+def _save_rows(path: Path, shape: tuple[int, int], start: np.ndarray, parts: Iterator) -> None:
     """Write a .npy of float32 part by part, through an ordinary file: writing to a memory map on a full disk kills."""
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for part in parts:
-            file.write(part.tobytes())
+        begin, row_bytes = file.tell(), shape[1] * 4
+        file.truncate(begin + shape[0] * row_bytes)
+        for rows, values in parts:
+            for row, value in zip(rows, values, strict=True):
+                file.seek(begin + int(start[row]) * row_bytes)
+                file.write(value.tobytes())

@@ -18,8 +18,12 @@ log = logging.getLogger(__name__)
 Notes = dict[str, dict[str, int]]
 
 
-def token_ids(splits: dict[str, Split], folder: Path) -> tuple[dict[str, Frames], Notes]:
+def token_ids(splits: dict[str, Split], folder: Path, context: bool = False) -> tuple[dict[str, Frames], Notes]:
     """Token ids of every split, with the special tokens of the encoder, cut to the positions it has.
+
+    Args:
+        context: each line of a text is a sentence and the last one is the utterance itself: ``Frames.sentence`` tells
+            them apart, and what is too long is cut in front.
 
     Returns:
         split -> frames (S,) int64; and split -> counts: "tokens" without the special ones, "unknown_tokens" ([UNK])
@@ -29,19 +33,22 @@ def token_ids(splits: dict[str, Split], folder: Path) -> tuple[dict[str, Frames]
         ValueError: the folder has no vocabulary, or one that is not the weights' own, or that lacks most of the words.
     """
     tokenizer, config = _tokenizer(folder)
+    if context:
+        tokenizer.truncation_side = "left"
     positions = getattr(config, "max_position_embeddings", MAX_TOKENS)
     limit = min(MAX_TOKENS, positions, tokenizer.model_max_length)
     special = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
     frames, notes = {}, {}
     for s, split in splits.items():
         with quiet():  # transformers warns of long texts
-            ids = tokenizer(split.text)["input_ids"]
-        long = [row for row, found in enumerate(ids) if len(found) > limit]
-        for row in long:
-            ids[row] = tokenizer(split.text[row], truncation=True, max_length=limit)["input_ids"]
+            told = tokenizer(split.text, return_offsets_mapping=context)
+            cut = tokenizer(split.text, truncation=True, max_length=limit, return_offsets_mapping=context)
+        long = [row for row, found in enumerate(told["input_ids"]) if len(found) > limit]
+        ids = cut["input_ids"]
         values = np.concatenate([np.asarray(row, dtype=np.int64) for row in ids])
         _check_rows(values, getattr(config, "vocab_size", None), folder)
-        frames[s] = Frames.from_lengths(values, np.array([len(row) for row in ids]))
+        sentence = _sentences(split.text, cut["offset_mapping"]) if context else None
+        frames[s] = Frames.from_lengths(values, np.array([len(row) for row in ids]), sentence)
         unknown = int((values == tokenizer.unk_token_id).sum()) if tokenizer.unk_token_id is not None else 0
         lost = sum(
             bool(text.strip()) and not set(row) - set(special) for text, row in zip(split.text, ids, strict=True)
@@ -50,6 +57,23 @@ def token_ids(splits: dict[str, Split], folder: Path) -> tuple[dict[str, Frames]
         notes[s] = {"tokens": tokens, "unknown_tokens": unknown, "cut": len(long), "without_tokens": lost}
     _refuse_useless(notes, [text for split in splits.values() for text in split.text], folder)
     return frames, notes
+
+
+def _sentences(texts: list[str], offsets: list[list[tuple[int, int]]]) -> np.ndarray:
+    """``Frames.sentence`` of every token, from the places in the text that it spans.
+
+    A special token, which spans none, belongs to the sentence of its neighbour, the first in front and the last behind.
+    """
+    found = []
+    for text, spans in zip(texts, offsets, strict=True):
+        start, end = np.array(spans).T
+        ends = np.flatnonzero([c == "\n" for c in text])
+        number = np.searchsorted(ends, start) + 1
+        real = np.flatnonzero(end > start)
+        if len(real):
+            number[: real[0]], number[real[-1] + 1 :] = number[real[0]], number[real[-1]]
+        found.append(np.where(number > len(ends), 0, number))
+    return np.concatenate(found)
 
 
 def tell(notes: Notes, texts: Iterable[str], name: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from finelib.baselines.variants import VARIANTS, VariantConfig
 from finelib.config import DataConfig, FineConfig, RunSpec
 from finelib.data import planted, sources
-from finelib.runs import presets
+from finelib.runs import presets, real
 from finelib.runs.options import Options
 
 CORPUS = "mosei"  # the paper's Tables 5 and 6 are on CMU-MOSEI
@@ -93,25 +93,47 @@ class Block:
     about: str = ""
 
     def specs(self, seeds: tuple[int, ...]) -> dict[str, list[RunSpec]]:
-        """Row name -> its runs; the change of a row must name settings of FineConfig."""
+        """Row name -> its runs; the change of a row must name settings of FineConfig.
+
+        A row that changes nothing has the base's own runs, which other tables may have too.
+        """
         found = {}
         for row in self.variants:
-            spec = replace(self.base, name=row.name, model_config=row.config(self.base.model_config))
+            spec, settings = self.base, row.config(self.base.model_config)
+            if settings != spec.model_config:
+                spec = replace(spec, name=row.name, model_config=settings)
             found[row.name] = [replace(spec, seed=seed) for seed in seeds]
         return found
 
 
 def blocks(number: int, options: Options) -> list[Block]:
-    """The measured blocks of Table 5 or 6: all rows, and for planted Table 6 the designs made for one component."""
-    rows = MODALITY_ROWS if number == 5 else COMPONENT_ROWS
+    """The measured blocks of Table 5 or 6, of what can be had of the source asked for and of ``real.blocks``.
+
+    Planted Table 6 has the designs made for one component after the block with all rows.
+    """
+    found, rows = [], _rows(number)
     if options.source == "planted":
         found = [_planted_block("modalities" if number == 5 else "components", rows, options)]
         if number == 6:
             found += [_planted_block(design, [FINE_ROW, PANEL_ROWS[name]], options) for design, name in MATTERS.items()]
             found.append(_planted_block("plain", [FINE_ROW, *PANEL_ROWS.values()], options))
-        return found
-    corpus = "mosi" if options.source.startswith("public") else CORPUS
-    return [_real_block(rows, options)] if sources.available(corpus, options.source) is None else []
+    elif options.source != "public":
+        corpus = presets.figure5_corpus(options)
+        if sources.available(corpus, options.source) is None:
+            found = [_real_block(rows, presets.data_config(corpus, options), options)]
+    beside = [block for block in real.blocks(number, options) if block.missing() is None]
+    return found + [_real_block(rows, block.data(options)[0], options, block.about) for block in beside]
+
+
+def _real_block(rows: list[Variant], data: DataConfig, options: Options, about: str = "") -> Block:
+    """A corpus's own experiment; rows that need a modality the source lacks are left out."""
+    base = next(spec for spec in presets.specs_of(data, options) if isinstance(spec.model_config, FineConfig))
+    kept = [v for v in rows if set(v.change.get("modalities", ())) <= set(base.model_config.modalities)]
+    return Block(tuple(kept), base, about)
+
+
+def _rows(number: int) -> list[Variant]:
+    return MODALITY_ROWS if number == 5 else COMPONENT_ROWS
 
 
 def _planted_block(design: str, rows: list[Variant], options: Options) -> Block:
@@ -119,13 +141,5 @@ def _planted_block(design: str, rows: list[Variant], options: Options) -> Block:
     train = presets.SMALL_TRAIN[options.preset]
     if design == "imbalance":
         train = replace(train, **presets.SMALL_BATCHES)
-    base = RunSpec("FINE", data_config, presets.SMALL, train, 0)
+    base = RunSpec("FINE", data_config, presets.DEMO, train, 0)
     return Block(tuple(rows), base, planted.DESIGNS[design].about)
-
-
-def _real_block(rows: list[Variant], options: Options) -> Block:
-    """The corpus's own experiment; rows that need a modality the source lacks are left out."""
-    corpus = "mosi" if options.source.startswith("public") else CORPUS
-    base = next(spec for spec in presets.specs(corpus, options) if isinstance(spec.model_config, FineConfig))
-    kept = [v for v in rows if set(v.change.get("modalities", ())) <= set(base.model_config.modalities)]
-    return Block(tuple(kept), base)

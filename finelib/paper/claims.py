@@ -1,4 +1,4 @@
-"""The claims table: what the paper says, and what is known about it from four kinds of evidence.
+"""The claims table: what the paper says, and what is known about it from each kind of evidence.
 
 ``data/claims.csv`` holds the claims, ``RULES`` how each is tested; to add one, add a line to both.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from finelib.data.corpora import ALL_CORPORA
 from finelib.paper import claims_measured as measured
 from finelib.paper import claims_printed as by_print
 from finelib.paper.claims_measured import Results
@@ -22,8 +23,9 @@ from finelib.runs.options import Options
 from finelib.runs.records import git_revision, write_atomically
 
 # kind of evidence -> title of its column
-EVIDENCE = {"printed": "printed tables", "planted": "planted data", "public": "public MOSI", "files": "licensed files"}
-EVIDENCE |= {"variant": "planted data, FINE with subset codes (ours)"}
+EVIDENCE = {"printed": "printed tables", "planted": "planted data"}
+EVIDENCE |= {name: f"{info.title}, public" for name, info in ALL_CORPORA.items()}
+EVIDENCE |= {"files": "licensed files", "variant": "planted data, FINE with subset codes (ours)"}
 SILENT = Verdict(OPEN, "the printed tables do not speak of it")
 UNTESTED = Verdict(NOT_RUN, "no experiment here tests it")
 OF_FINE = Verdict(NOT_RUN, "asked of FINE alone")
@@ -154,8 +156,10 @@ def as_text(rule: partial | None) -> str:
 def verdicts(claim: Claim, options: Options) -> dict[str, Verdict]:
     """Kind of evidence -> verdict, from the printed tables and from what lies in ``options.out``."""
     found = {"printed": claim.printed() if claim.printed else SILENT}
-    for data in ("planted", "public", "files"):
-        found[data] = claim.measured(Results(options, data)) if claim.measured else UNTESTED
+    kinds = {"planted": Results(options, "planted")}
+    kinds |= {corpus: Results(options, "public", corpus) for corpus in ALL_CORPORA}
+    for kind, results in (kinds | {"files": Results(options, "files")}).items():
+        found[kind] = claim.measured(results) if claim.measured else UNTESTED
     of_variant = OF_VARIANT.get(claim.id)
     return found | {"variant": of_variant(Results(options, "planted")) if of_variant else OF_FINE}
 
@@ -194,7 +198,7 @@ def _entry(claim: Claim, options: Options, earlier: dict | None) -> dict:
     revision = git_revision()
     behind = {kind: asdict(found) | {"revision": revision} for kind, found in verdicts(claim, options).items()}
     for kind, found in behind.items():
-        if found["verdict"] == NOT_RUN and earlier and earlier["verdicts"][kind] != NOT_RUN:
+        if found["verdict"] == NOT_RUN and earlier and earlier["verdicts"].get(kind, NOT_RUN) != NOT_RUN:
             behind[kind] = earlier["behind"][kind]
     return {name: getattr(claim, name) for name in ("id", "claim", "place", "settled_by")} | {
         "tests": {"printed": as_text(claim.printed), "measured": as_text(claim.measured)}

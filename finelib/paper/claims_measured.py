@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from finelib.baselines import SYSTEMS
-from finelib.paper import ablations, objective, printed, significance
+from finelib.data.corpora import ALL_CORPORA
+from finelib.paper import ablations, comparisons, objective, printed, significance
 from finelib.paper.claims_printed import one_more
 from finelib.paper.printed import COLUMNS
 from finelib.paper.table import Row, read
@@ -28,22 +29,29 @@ class Results:
     """What lies in an output folder, seen as results on one kind of data.
 
     "planted", "public" or "files", the licensed ones: by "own", somebody's own file, no claim of the paper is judged.
+    Of "public" data the results are those on one ``corpus``.
     """
 
     options: Options
     data: str
+    corpus: str = ""
 
     def rows(self, number: int, design: str | None = None, form: str = "") -> dict[str, Row]:
         """name -> measured row of a table; of planted tables those of one design, else of the table's own.
 
-        With a form of L_MI (``objective.FORMS``), the rows of Table 6 that were trained in that form.
+        Of a public corpus's blocks the first counts. With a form of L_MI (``objective.FORMS``), the rows of Table 6
+        that were trained in that form.
         """
         path = self.options.figures / f"{objective.NAME if form else f'table{number}'}.json"
         if not path.exists():
             return {}
         wanted = MAIN_DESIGN.get(number, "") if design is None and self.data == "planted" else design or ""
         rows = [row for row in read(path).rows if row.data == self.data and row.kind == "system"]
-        return {row.name: row for row in rows if design_of(row) == wanted and form in row.block}
+        rows = [row for row in rows if design_of(row) == wanted and form in row.block]
+        if self.corpus:
+            own = [row for row in rows if row.corpus == self.corpus]
+            rows = [row for row in own if row.block == own[0].block]
+        return {row.name: row for row in rows}
 
     def not_measured(self, number: int) -> Verdict:
         """The verdict where a table has no rows on this kind of data."""
@@ -56,6 +64,8 @@ class Results:
         """The content of figures/NAME.json if it is of this kind of data."""
         path = self.options.figures / f"{name}.json"
         content = json.loads(path.read_text()) if path.exists() else {}
+        if self.corpus and content.get("corpus") != ALL_CORPORA[self.corpus].title:
+            return None
         return content if content.get("data") == self.data else None
 
 
@@ -63,8 +73,11 @@ def beats_others(results: Results, tables: list[int], metrics: list[str] | None 
     """FINE beats the other methods of the tables.
 
     On the licensed files: FINE's interval over seeds lies above the best other printed row, in every metric. Other data
-    cannot be compared with the printed rows: there FINE's Corr is above that of every compared system run here.
+    cannot be compared with the printed rows: there FINE's Corr is above that of every compared system run here. One
+    public corpus speaks of its own table alone.
     """
+    if results.corpus:
+        tables = [number for number in tables if results.rows(number)] or tables
     beats = _beats_printed if results.data == "files" else _beats_compared
     parts = [part for number in tables for part in beats(results, number, metrics)]
     return next((part for part in parts if part.verdict == NOT_RUN), None) or all_must_hold(parts)
@@ -200,9 +213,11 @@ def _difference(options: Options, better: Row, worse: Row) -> dict | None:
     folders = {row.name: [Path(options.out) / "runs" / run for run in row.runs] for row in (better, worse)}
     if not all((folder / RECORD).exists() for group in folders.values() for folder in group):
         return None
-    arrays = {name: [read_record(folder).predictions() for folder in group] for name, group in folders.items()}
-    tests = {name: [a["test"] for a in group] for name, group in arrays.items()}
-    label = arrays[worse.name][0]["test_label"]
+    records = {name: [read_record(folder) for folder in group] for name, group in folders.items()}
+    kind = ALL_CORPORA[records[better.name][0].corpus].metrics
+    arrays = {name: [record.predictions() for record in group] for name, group in records.items()}
+    tests = {name: [comparisons.as_scored(a["test"], kind) for a in group] for name, group in arrays.items()}
+    label = comparisons.as_scored(arrays[worse.name][0]["test_label"], kind)
     found = significance.differences("corr", {better.name: tests[better.name]}, tests[worse.name], label)
     return asdict(found[better.name])
 

@@ -12,19 +12,25 @@ COMMON = ("corr", "acc2", "mae")
 METRICS = {"mosi": ("corr", "acc2_nonzero", "acc7", "mae"), "sims": COMMON, "humor": COMMON}
 
 
-def compare(runs: dict[str, list[RunRecord]], whole: str, kind: str = "mosi") -> dict[str, dict[str, dict]]:
+def compare(
+    runs: dict[str, list[RunRecord]], whole: str, kind: str = "mosi", references: dict[str, np.ndarray] | None = None
+) -> dict[str, dict[str, dict]]:
     """row -> metric -> difference to the row ``whole``, by ``significance.differences``; the other rows are one family.
 
-    All rows have the same seeds and test split; ``kind`` says how the corpus's metrics read predictions.
+    All rows have the same seeds and test split; ``kind`` says how the corpus's metrics read predictions. References,
+    name -> test predictions (N,), have no seeds: the same prediction meets every seed of ``whole``. They are a family
+    of their own.
     """
     predicted = {name: [run.predictions() for run in group] for name, group in runs.items()}
     label = as_scored(predicted[whole][0]["test_label"], kind)
     tests = {name: [as_scored(arrays["test"], kind) for arrays in group] for name, group in predicted.items()}
     other = tests.pop(whole)
-    out: dict[str, dict[str, dict]] = {name: {} for name in tests}
+    fixed = {name: [as_scored(prediction, kind)] * len(other) for name, prediction in (references or {}).items()}
+    out: dict[str, dict[str, dict]] = {name: {} for name in (*tests, *fixed)}
     for metric in METRICS[kind]:
-        for name, found in significance.differences(metric, tests, other, label).items():
-            out[name][metric] = asdict(found)
+        for family in (tests, fixed):
+            for name, found in significance.differences(metric, family, other, label).items():
+                out[name][metric] = asdict(found)
     return out
 
 
@@ -39,13 +45,18 @@ def columns(found: dict[str, dict] | None) -> dict[str, str]:
     """Column -> text for a row of ``compare``; none for the row that the others are compared with."""
     if found is None:
         return {}
-    corr, accuracy = found["corr"], found.get("acc2_nonzero") or found["acc2"]
+    corr, accuracy = found["corr"], accuracy_of(found)
     spread = "" if corr["low"] is None else f" [{corr['low']:+.3f}, {corr['high']:+.3f}]"
     return {
         "Δ Corr": f"{corr['mean']:+.3f}{spread}",
         "p (Holm)": p_text(corr["p_holm"]),
         "Δ ACC-2 (samples)": f"{100 * accuracy['mean']:+.2f} ({accuracy['mean'] * accuracy['utterances']:+.0f})",
     }
+
+
+def accuracy_of(found: dict[str, dict]) -> dict:
+    """The difference in ACC-2, of the kind that the corpus has."""
+    return found.get("acc2_nonzero") or found["acc2"]
 
 
 def p_text(p: float | None) -> str:

@@ -30,6 +30,7 @@ class Row:
         context, target: Table 3 only: what of an utterance was used.
         extra: column -> text, what stands beside the metrics.
         differences: metric -> ``significance.Difference`` to the block's FINE, as a dict.
+        corpus: short name of the one it was measured on, "" where printed.
     """
 
     name: str
@@ -45,12 +46,22 @@ class Row:
     target: bool | None = None
     extra: dict[str, str] = field(default_factory=dict)
     differences: dict[str, dict] | None = None
+    corpus: str = ""
 
     def value(self, metric: str) -> float | None:
         """The printed or the mean measured value, None if the row lacks the metric."""
         if self.printed is not None:
             return self.printed.get(metric)
-        return self.measured[metric]["mean"] if metric in self.measured else None
+        found = self.interval(metric)
+        return found and found["mean"]
+
+    def interval(self, metric: str) -> dict | None:
+        """ "mean", "sd", "low", "high", "n" of a metric, None if the row was not measured or lacks the metric.
+
+        A corpus without an ACC-2 that leaves out labels of 0 has its own one in the place of that.
+        """
+        scores = self.measured or {}
+        return scores.get(metric) or scores.get(metric.removesuffix("_nonzero"))
 
 
 @dataclass(frozen=True)
@@ -179,12 +190,12 @@ def _format(row: Row, metric: str) -> str:
         return "–"
     percent = metric not in BEYOND_THE_PAPER
     factor, digits = (100, 2) if percent else (1, 3)
-    spread = row.measured[metric]["sd"] if row.measured else None
+    spread = row.interval(metric)["sd"] if row.measured else None
     return f"{factor * value:.{digits}f}" + ("" if spread is None else f" ± {factor * spread:.{digits}f}")
 
 
 def _interval_text(row: Row, metric: str) -> str:
-    cell = (row.measured or {}).get(metric)
+    cell = row.interval(metric)
     if not cell or cell["low"] is None:
         return ""
     return f"95 % interval {cell['low']:.4f} to {cell['high']:.4f}, n = {cell['n']}"
@@ -205,7 +216,7 @@ def _csv(table: Table) -> str:
         line = {column: getattr(row, column) for column in told} | row.extra
         line["n"] = next(iter(row.measured.values()))["n"] if row.measured else None
         for metric in metrics:
-            spread = (row.measured or {}).get(metric, {})
+            spread = row.interval(metric) or {}
             line[metric] = row.value(metric)
             line |= {f"{metric}_{part}": spread.get(part) for part in parts}
         lines.append(line)

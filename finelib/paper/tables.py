@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
 from finelib import metrics
 from finelib.baselines import references
 from finelib.config import DataConfig, RunSpec
@@ -18,16 +20,13 @@ from finelib.paper import ablations, comparisons, printed, significance
 from finelib.paper.notes import notes
 from finelib.paper.printed import COLUMNS, CORPUS_OF
 from finelib.paper.table import Row, Table, write
-from finelib.runs import experiment, presets, tuning
+from finelib.runs import experiment, presets, real, tuning
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
 
-DATA_NAMES = {
-    "planted": "planted data (generated)",
-    "public": "public features of the real corpus",
-    "files": "licensed feature files",
-    "own": "your file",
-}
+WITHOUT_COMPARED = "without the compared systems, which --source public trains"
+AS_SPOKEN = "as spoken"  # what a card says of text that is no translation
+DATA_NAMES = {"planted": "planted data (generated)", "files": "licensed feature files", "own": "your file"}
 Named = TypeVar("Named", RunSpec, RunRecord)
 
 
@@ -54,8 +53,7 @@ def build_table(number: int, options: Options) -> Table:
         rows += measure(number, runs, options, about)
         of_data += data_notes(runs)
     told = notes(number, rows) + tuple(dict.fromkeys(of_data))
-    if number in CORPUS_OF and (missing := sources.available(CORPUS_OF[number], options.source)):
-        told += (f"Nothing measured from {options.source}: {missing}",)
+    told += tuple(f"Nothing measured from {options.source}: {sentence}" for sentence in missing(number, options))
     table = Table(number, tuple(rows), told)
     write(table, options.figures)
     return table
@@ -70,10 +68,10 @@ def table_specs(number: int, options: Options) -> list[RunSpec]:
 
 
 def measured_blocks(number: int, options: Options) -> list[BlockRuns]:
-    """The blocks of a table that are measured.
+    """The blocks of a table that are measured: of the source asked for, if it has the corpus, and of real corpora.
 
-    Tables 1-4: the source asked for, if it has this corpus; with planted data, Table 1 also has real CMU-MOSI if its
-    public files can be had.
+    Which of these stand in a table, in the demo beside planted data, ``real.BLOCKS`` says; what cannot be had is left
+    out.
 
     Raises:
         ValueError: for a number that is not 1 to 6.
@@ -82,24 +80,44 @@ def measured_blocks(number: int, options: Options) -> list[BlockRuns]:
         raise ValueError(f"table {number}: unknown, expected one of {', '.join(map(str, COLUMNS))}")
     if number not in CORPUS_OF:
         return [BlockRuns(b.specs(options.seed_list), b.about) for b in ablations.blocks(number, options)]
-    wanted = [options]
-    if number == 1 and options.source == "planted" and options.preset != "paper":
-        wanted += [replace(options, source=source) for source in ("public", "public-mfn")]
-    found = [source for source in wanted if sources.available(CORPUS_OF[number], source.source) is None]
-    return [BlockRuns(by_name(block_specs(number, source, options))) for source in found]
+    found = []
+    if options.source != "public" and not sources.available(CORPUS_OF[number], options.source):
+        found.append(BlockRuns(by_name(own_specs(number, options))))
+    return found + [_real_runs(block, options) for block in real.blocks(number, options) if not block.missing()]
 
 
-def block_specs(number: int, source: Options, options: Options) -> list[RunSpec]:
-    """The runs of one source in Tables 1-4: FINE, and the compared systems if it is the source asked for.
+def _real_runs(block: real.RealBlock, options: Options) -> BlockRuns:
+    """The runs of a real block; compared systems stand in it where real data were asked for."""
+    seeds = replace(options, n_seeds=1) if block.folds else options
+    compared = block.compared and options.source == "public"
+    found = [spec for data in block.data(options) for spec in block_specs(data, seeds, compared)]
+    left_out = [WITHOUT_COMPARED] if block.compared and not compared else []
+    return BlockRuns(by_name(found), "; ".join([about for about in (block.about, *left_out) if about]))
+
+
+def missing(number: int, options: Options) -> list[str]:
+    """What a table lacks because the source asked for does not have it, one sentence for each corpus."""
+    if options.source == "public":
+        found = [block.missing() for block in real.blocks(number, options)]
+    else:
+        found = [sources.available(CORPUS_OF[number], options.source)] if number in CORPUS_OF else []
+    return [sentence for sentence in dict.fromkeys(found) if sentence]
+
+
+def own_specs(number: int, options: Options) -> list[RunSpec]:
+    """The runs of Tables 1-4 on their corpus from the source asked for."""
+    return block_specs(presets.data_config(CORPUS_OF[number], options), options)
+
+
+def block_specs(data: DataConfig, options: Options, compared: bool = True) -> list[RunSpec]:
+    """The runs of a block of Tables 1-4: FINE, on real data the text encoder alone, and the compared systems.
 
     With ``options.tune`` the settings are chosen first, which trains what has no record yet.
-
-    Args:
-        source: ``options`` with the block's own source.
     """
-    found = presets.specs(CORPUS_OF[number], source)
-    if source.source == options.source:
-        found += presets.compared_specs(CORPUS_OF[number], source)
+    found = presets.specs_of(data, options)
+    if not compared:
+        return found
+    found += presets.compared_specs(data, options)
     return tuning.tuned(found, options) if options.tune else found
 
 
@@ -127,31 +145,44 @@ def printed_rows(number: int) -> list[Row]:
 def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about: str = "") -> list[Row]:
     """The rows of a block, trained where they have no record, and the references of its corpus.
 
-    Every row is compared with FINE, in Table 5 with the last row, which has all modalities.
+    Every row is compared with FINE, in Table 5 with the last row, which has all modalities. Runs on the folds of a
+    cross-validation have a test split each: their mean is over folds, and no row is compared with another.
 
     Args:
         runs: row name -> its runs, all with the same seeds and data.
         about: what the data are made for; it ends the block's title.
     """
     records = experiment.run_groups(runs, options.out, options.jobs)
-    data = next(iter(runs.values()))[0].data
-    corpus = experiment.load_corpus(data)
+    folds = list(dict.fromkeys(spec.data for spec in next(iter(runs.values()))))  # one, but for a cross-validation
+    data, corpora = folds[0], [experiment.load_corpus(fold) for fold in folds]
+    corpus = corpora[0]
     title = block_title(corpus) + (f": {about}" if about else "")
     used = {"context": data.context, "target": True} if number == 3 else {}
-    compared = comparisons.compare(records, _compared_with(number, list(runs)), corpus.info.metrics)
+    whole = _compared_with(number, list(runs))
+    known = [references.references(fold) for fold in corpora]
+    compared = {}
+    if len(folds) == 1:
+        fixed = known[0] if corpus.kind == "public" else {}
+        compared = comparisons.compare(records, whole, corpus.info.metrics, fixed)
     extra = _extra_columns(number, records, corpus, data)
     rows = []
     for name, group in records.items():
         difference = compared.get(name)
         shown = extra[name] | comparisons.columns(difference)
         rows.append(system_row(name, group, corpus, title, differences=difference, extra=shown, **used))
-    return rows + reference_rows(corpus, title, **used)
+    return rows + reference_rows(corpora, known, compared, title, **used)
 
 
 def data_notes(runs: dict[str, list[RunSpec]]) -> list[str]:
-    """What must be known of a block's data, one sentence each."""
+    """What must be known of a block's data, one sentence each; of public data also what train and test share."""
     corpus = experiment.load_corpus(next(iter(runs.values()))[0].data)
-    return [f"{corpus.called}: {sentence}." for sentence in said(corpus.card)]
+    found = said(corpus.card)
+    if corpus.kind == "public":
+        found = [*found, *corpus.card["notes"].get("known", ())]
+        for what, key in (("videos", "shared_videos"), ("texts", "duplicate_texts")):
+            if count := corpus.card[key]["train/test"]:
+                found.append(f"{what} that are in train and in test: {count}")
+    return [f"{corpus.called}: {sentence}." for sentence in found]
 
 
 def _compared_with(number: int, names: list[str]) -> str:
@@ -164,12 +195,13 @@ def _compared_with(number: int, names: list[str]) -> str:
 def _extra_columns(
     number: int, records: dict[str, list[RunRecord]], corpus: Corpus, data: DataConfig
 ) -> dict[str, dict[str, str]]:
-    """Row name -> column -> text: what Tables 5 and 6 show beside the metrics.
+    """Row name -> column -> text: what a table shows beside the metrics.
 
     Table 5 on planted data: the oracle's Corr from the subset's factors, and how far FINE gets to it from the floor,
-    whose Corr is 0. Table 6: trained parameters, critics included.
+    whose Corr is 0; on public data the Corr of a ridge on the same modalities. The other tables: trained parameters,
+    critics included.
     """
-    if number == 6:
+    if number != 5:
         return {name: {"parameters": f"{runs[0].parameters / 1e6:.2f} M"} for name, runs in records.items()}
     columns: dict[str, dict[str, str]] = {name: {} for name in records}
     if number == 5 and corpus.kind == "planted":
@@ -178,6 +210,12 @@ def _extra_columns(
             best = oracle[tuple(sorted(name.split(" + ")))]
             reached = sum(run.test["corr"] for run in runs) / len(runs)
             columns[name] = {"oracle Corr": f"{best:.3f}", "of the way": f"{100 * reached / best:.0f} %"}
+    if number == 5 and corpus.kind == "public":
+        label, pooled = corpus.splits["test"].label, references.pooled_modalities(corpus)
+        for name, (run, *_) in records.items():
+            if set(run.modalities) <= set(pooled):
+                ridge = references.ridge(corpus, tuple(run.modalities))
+                columns[name] = {"ridge Corr": f"{correlation(ridge, label):.3f}"}
     return columns
 
 
@@ -196,16 +234,29 @@ def system_row(name: str, runs: list[RunRecord], corpus: Corpus, block: str, **m
     first, ids = runs[0], tuple(run.id for run in runs)
     scores = _intervals([run.test for run in runs])
     told = {"encoder": first.encoder, "modalities": " + ".join(first.modalities), "block": block}
+    told["corpus"] = corpus.info.name
     return Row(name, "system", corpus.kind, **told, measured=scores, runs=ids, **more)
 
 
-def reference_rows(corpus: Corpus, block: str, **more) -> list[Row]:
-    """Oracle, ridge and floor of a corpus."""
-    label, rows = corpus.splits["test"].label, []
-    told = {"encoder": corpus.encoder, "modalities": "", "block": block}
-    for name, prediction in references.references(corpus).items():
-        scores = _intervals([metrics.score(corpus.info.metrics, prediction, label)])
-        rows.append(Row(name, "reference", corpus.kind, **told, measured=scores, **more))
+def reference_rows(
+    corpora: list[Corpus], known: list[dict[str, np.ndarray]], compared: dict[str, dict], block: str, **more
+) -> list[Row]:
+    """Oracle, linear models and floor of a corpus, or of the folds of a cross-validation, then their means.
+
+    Args:
+        known: test predictions of each reference, for each of the corpora.
+        compared: row -> differences, of those rows that have them.
+    """
+    corpus, scores, rows = corpora[0], {}, []
+    told = {"encoder": corpus.encoder, "modalities": "", "block": block, "corpus": corpus.info.name}
+    for fold, predictions in zip(corpora, known, strict=True):
+        label = fold.splits["test"].label
+        for name, prediction in predictions.items():
+            scores.setdefault(name, []).append(metrics.score(corpus.info.metrics, prediction, label))
+    for name, found in scores.items():
+        difference = compared.get(name)
+        shown = {"differences": difference, "extra": comparisons.columns(difference)}
+        rows.append(Row(name, "reference", corpus.kind, **told, measured=_intervals(found), **shown, **more))
     return rows
 
 
@@ -217,8 +268,12 @@ def _intervals(scores: list[dict[str, float]]) -> dict[str, dict]:
 def block_title(corpus: Corpus) -> str:
     """What a block was measured on: data, encoder, modalities, sizes."""
     sizes = " / ".join(str(len(split)) for split in corpus.splits.values())
-    encoder = "" if corpus.encoder == "planted" else f", text by {corpus.encoder}"
-    return f"measured on {DATA_NAMES[corpus.kind]}{encoder}, {' + '.join(corpus.modalities)}, {sizes} utterances"
+    encoder, text = "", corpus.splits["train"].frames.get("T")
+    if text and corpus.kind != "planted" and text.values.shape[1:] != (1,):  # one number is a prediction
+        language = corpus.card.get("text", AS_SPOKEN)
+        encoder = f", text by {corpus.encoder}" + ("" if language == AS_SPOKEN else f" ({language})")
+    data = corpus.called if corpus.kind == "public" else DATA_NAMES[corpus.kind]
+    return f"measured on {data}{encoder}, {' + '.join(corpus.modalities)}, {sizes} utterances"
 
 
 def design_of(row: Row) -> str:

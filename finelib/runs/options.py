@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ("smoke", "demo", "paper")
 PAPER_SEEDS = (3585, 7154, 8757, 1111, 2222)
 SEEDS = {"smoke": 2, "demo": 3, "paper": 5}
+SITE = "site"  # what --site asks for
 LOCAL_CLUSTER = "local"  # --ray without an address: a cluster that is started here
 PARAMETERS = "# Parameters\n"  # first line of papermill's cell of parameters, and of the notebooks' own
 
@@ -36,14 +37,16 @@ environment variables:
 # argparse folds what it is given
 PRESET_HELP = """smoke: every path in minutes; demo (default): what a newcomer waits for, 20 minutes; paper: the paper's
 sizes and hyper-parameters, 5 seeds, for --source DIR"""
-SOURCE_HELP = """planted (default): generated data with known answers; public: real CMU-MOSI, text and audio,
-downloaded; public-mfn: real CMU-MOSI, three modalities, downloaded; or the folder that holds the licensed feature
-files, or one file of their form (data/README.md)"""
+SOURCE_HELP = """planted (default): generated data with known answers; public: the real corpora as far as anybody may
+download them (text, and of CMU-MOSI audio); public-mfn: real CMU-MOSI, three modalities, downloaded; or the folder that
+holds the licensed feature files, or one file of their form (data/README.md)"""
 OUT_HELP = "where everything is written: DIR/figures, DIR/runs (default: the checkout; without one, the working folder)"
 ENCODER_HELP = """for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or files (the source's own
 text features)"""
 TUNE_HELP = "Tables 1-4: try N settings of every system, FINE too, and take the best on the dev split"
 ONLY_HELP = "one table, figure, notebook or study: table1, figure5, 03_corpus, objective, claims"
+SITE_HELP = """build DIR/site, static pages, from the notebooks, tables and figures that lie in DIR of --out; nothing is
+trained"""
 RAY_HELP = """train on a Ray cluster: one started here, or the one at ADDRESS (auto, HOST:6379), whose machines must all
 see this folder, DIR of --out and FINE_CACHE under the same paths (a shared file system); GPUs: one run on each, or
 shared by the N runs of --jobs"""
@@ -171,6 +174,7 @@ def parse(arguments: list[str], script: bool = False) -> tuple[Options, str | No
         kind = {int | None: {"type": positive}, Path: {"type": Path}, bool: {"action": "store_true"}}
         parser.add_argument(flag, dest=option.name, default=option.default, **kind.get(option.type, {}), **said)
     parser.add_argument("--only", metavar="NAME", help=ONLY_HELP)
+    parser.add_argument("--site", dest="only", action="store_const", const=SITE, help=SITE_HELP)
     parser.add_argument("--ray", nargs="?", const=LOCAL_CLUSTER, type=address, metavar="ADDRESS", help=RAY_HELP)
     if script:
         parser.add_argument("--setup", action="store_true", help="only set up the environment")

@@ -1,11 +1,12 @@
 """Which runs a preset asks for: the options of ``run_all.sh`` turned into RunSpecs."""
 
 from dataclasses import replace
-from typing import Any
 
 from finelib.baselines import SYSTEMS
-from finelib.config import DataConfig, EncoderConfig, FineConfig, RunSpec, TrainConfig
+from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
 from finelib.data.corpora import CORPORA
+from finelib.data.features import MODALITIES
+from finelib.runs import real
 from finelib.runs.options import Options
 
 # share of each corpus's split sizes that is generated: the smoke preset is for code, the demo for a newcomer's patience
@@ -15,29 +16,28 @@ PLANTED_SCALE = {
     "paper": {"mosi": 1.0, "mosei": 1.0, "ur_funny": 1.0, "ch_sims": 1.0},
 }
 
-DEMO = FineConfig()
+# Smoke and demo: 0.2 to 0.5 M parameters, as the compared systems have there.
+DEMO = FineConfig(width=(32, 32, 32), task_width=32, label_width=16, critic_width=32)
 PAPER_CRITIC = {"critic": "concat", "critic_width": 512, "critic_layers": 2}
 PAPER = FineConfig(width=(256, 128, 256), heads=8, qformer_layers=2, fusion_layers=2, **PAPER_CRITIC)
 TRAIN = {
     "smoke": TrainConfig(epochs=2, patience=2),
-    "demo": TrainConfig(epochs=7, patience=3),
+    "demo": TrainConfig(epochs=15, patience=4),
     "paper": TrainConfig(epochs=100, patience=10, lr=6e-5, lr_text=4e-5, threads=2),
 }
-# Tables 5 and 6 on planted data, and the studies of L_MI and of its terms: some 150 runs, so small data and a narrow
-# model.
-SMALL = FineConfig(width=(32, 32, 32), task_width=32, label_width=16, critic_width=32)
+# Learning rates of smoke and demo: for each system the best of the same three on dev, with a seed that no table reports
+# (benchmarks/demo_rates.py).
+RATES = dict.fromkeys(("GFN", "CubeMLP", "Self-MM"), 1e-3)
+RATES |= dict.fromkeys(("TFN", "LMF", "MISA", "BBFN", "ConFEDE", "MSG"), 2e-3)
+RATES |= dict.fromkeys(("FINE", "LF-DNN", "MFN", "MulT", "C-MIB", "DMD", "EUAR"), 4e-3)
+RATES |= dict.fromkeys(("C-MFN", "MAG-BERT", "MuLOT", "Coupled Mamba"), 4e-3)
+# Tables 5 and 6 on planted data, and the studies of L_MI and of its terms: some 150 runs, so small data.
 SMALL_SCALE = {"smoke": 0.08, "demo": 1.0, "paper": 1.0}
 SMALL_TRAIN = {
     name: TrainConfig(epochs=epochs, patience=epochs, batch_size=64, lr=4e-3)
     for name, epochs in (("smoke", 1), ("demo", 6), ("paper", 20))
 }
 SMALL_BATCHES = {"batch_size": 16, "lr": 2e-3}  # where the queue should matter
-# Real MOSI, frozen sentence encoder. Loss, rate and dropout were chosen by 3-fold cross-validation, grouped by video,
-# inside the training split (benchmarks/public_recipes.json).
-PUBLIC_MODEL = replace(DEMO, dropout=0.2, loss="l1")
-PUBLIC_TRAIN = TrainConfig(epochs=12, patience=5, lr=5e-4)
-FINETUNED_TRAIN = TrainConfig(epochs=8, patience=8, lr=5e-4, lr_text=5e-5)
-ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
 # The compared systems on real data: their published rates and batches (``TRAIN`` of each), FINE's patience.
 COMPARED_TRAIN = TrainConfig(epochs=15, patience=5, lr_text=5e-5)
 # Systems that smoke and demo train for the corpora alone whose table prints them, to keep within their time.
@@ -50,74 +50,79 @@ def data_config(corpus: str, options: Options) -> DataConfig:
     """The data that the options name for a corpus."""
     if options.source == "planted":
         return DataConfig(corpus, scale=PLANTED_SCALE[options.preset][corpus])
-    if options.source == "public-mfn":
-        return DataConfig(corpus, source="public-mfn")
-    finetune = options.finetune_text or (options.preset == "paper" and not options.source.startswith("public"))
+    if options.source.startswith("public"):
+        return real.data_config(corpus, options.source, options)
+    finetune = options.finetune_text or options.preset == "paper"
     encoder = options.text_encoder
     if encoder is None and finetune:
-        encoder = "all-MiniLM-L6-v2" if options.source == "public" else CORPORA[corpus].bert
+        encoder = CORPORA[corpus].bert
     text = {"text_encoder": encoder or "files", "finetune_text": finetune and encoder != "files"}
     return DataConfig(corpus, source=options.source, **text)
 
 
 def specs(corpus: str, options: Options) -> list[RunSpec]:
-    """The runs behind a corpus's table: FINE with every seed; with a fine-tuned encoder, the encoder alone too."""
-    data = data_config(corpus, options)
-    if options.source == "public" and data.finetune_text:
-        rows = [("FINE (fine-tuned)", PUBLIC_MODEL, FINETUNED_TRAIN)]
-        rows += [("text encoder alone (fine-tuned)", EncoderConfig(), ENCODER_TRAIN)]
-    elif options.source in ("public", "public-mfn"):
-        rows = [("FINE", PUBLIC_MODEL, PUBLIC_TRAIN)]
+    """The runs behind a corpus's table: FINE with every seed; on public data the text encoder alone too."""
+    return specs_of(data_config(corpus, options), options)
+
+
+def specs_of(data: DataConfig, options: Options) -> list[RunSpec]:
+    """``specs`` on other data than those that the options name."""
+    if data.source.startswith("public"):
+        found = real.specs(data, options.seed_list)
     else:
-        rows = [("FINE", PAPER if options.preset == "paper" else DEMO, TRAIN[options.preset])]
-    if options.source == "public":
-        rows = [(name, _modalities(model, ("T", "A")), train) for name, model, train in rows]
+        model, train = PAPER if options.preset == "paper" else FineConfig(), TRAIN[options.preset]
+        if is_small(data, options):
+            model, train = DEMO, replace(train, lr=RATES["FINE"])
+        found = [RunSpec("FINE", data, model, train, seed) for seed in options.seed_list]
     if options.preset == "smoke":
-        rows = [(name, model, replace(train, epochs=2)) for name, model, train in rows]
-    return [RunSpec(name, data, model, train, seed) for name, model, train in rows for seed in options.seed_list]
+        found = [replace(spec, train=replace(spec.train, epochs=2)) for spec in found]
+    return found
 
 
-def compared_specs(corpus: str, options: Options) -> list[RunSpec]:
-    """The runs of the compared systems, with the seeds and the data of ``specs``.
+def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
+    """The runs of the compared systems that can do with the data's modalities, with the seeds of ``specs_of``.
 
     Smoke and demo shrink every system (``DEMO`` of its file), as they do FINE, and train it like FINE; some only where
     the paper prints them (``WHERE_PRINTED``). Real data get the published settings. With a fine-tuned text encoder,
     systems whose authors do not train one get the source's own text features, or are left out where the source has none
     (public data).
     """
-    data, small = data_config(corpus, options), options.source == "planted" and options.preset != "paper"
+    public, small = data.source.startswith("public"), is_small(data, options)
+    own = real.modalities(data) if public else MODALITIES
     found = []
     for name, system in SYSTEMS.items():
         features = data
         if data.finetune_text and not system.FINETUNED:
-            if options.source == "public":
+            if public:
                 continue
             features = replace(data, text_encoder="files", finetune_text=False)
-        if small and corpus not in WHERE_PRINTED.get(name, (corpus,)):
+        if small and data.corpus not in WHERE_PRINTED.get(name, (data.corpus,)):
+            continue
+        if len(own) < system.Model.least or not set(system.Model.needs) <= set(own):
             continue
         if small:
-            model, train = system.Config(**system.DEMO), replace(TRAIN[options.preset], bucket=True)
+            model, train = system.Config(**system.DEMO), replace(TRAIN[options.preset], bucket=True, lr=RATES[name])
         else:
             train = TRAIN["paper"] if options.preset == "paper" else COMPARED_TRAIN
             model, train = system.Config(), replace(train, **system.TRAIN)
-        if options.source == "public":
-            model = _modalities(model, ("T", "A"))
+        if public:
+            model = replace(model, modalities=own)
         if options.preset == "smoke":
             train = replace(train, epochs=2)
         found += [RunSpec(name, features, model, train, seed) for seed in options.seed_list]
     return found
 
 
+def is_small(data: DataConfig, options: Options) -> bool:
+    """Whether every system is small: smoke and demo on planted data."""
+    return data.source == "planted" and options.preset != "paper"
+
+
 def figure5_corpus(options: Options) -> str:
-    """The paper draws CMU-MOSEI; with public features there is CMU-MOSI alone."""
+    """The paper draws CMU-MOSEI; of public corpora CMU-MOSI has two modalities."""
     return "mosi" if options.source.startswith("public") else "mosei"
 
 
 def figure5_specs(options: Options) -> list[RunSpec]:
     """The runs that Figure 5 reads: FINE's of its corpus's table."""
     return [spec for spec in specs(figure5_corpus(options), options) if isinstance(spec.model_config, FineConfig)]
-
-
-def _modalities(model: Any, available: tuple[str, ...]) -> Any:
-    """The configuration with those of its modalities that are available."""
-    return replace(model, modalities=tuple(m for m in model.modalities if m in available))

@@ -15,22 +15,15 @@ import numpy as np
 
 from finelib import metrics
 from finelib.config import RunSpec
-from finelib.data import store
+from finelib.data import sources, store
 from finelib.data.card import said
-from finelib.data.corpora import CORPORA
+from finelib.data.corpora import ALL_CORPORA
 from finelib.data.features import Corpus
 from finelib.models import model_class
 from finelib.runs.code import code_hash
 
 RECORD, PREDICTIONS, WEIGHTS = "record.json", "predictions.npz", "weights.safetensors"
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "transformers")
-# what reads a kind of source
-READERS = {
-    "planted": "finelib.data.planted",
-    "public": "finelib.data.public",
-    "public-mfn": "finelib.data.public_mfn",
-    "files": "finelib.data.conversion",
-}
 LEAVES = ("finelib.models", "finelib.data.sources", "finelib.runs.one", "finelib.runs.checkpoint")
 
 
@@ -110,7 +103,7 @@ class RunRecord:
 
     def _scores(self, split: str) -> dict[str, float]:
         arrays = self.predictions()
-        return metrics.score(CORPORA[self.corpus].metrics, arrays[split], arrays[f"{split}_label"])
+        return metrics.score(ALL_CORPORA[self.corpus].metrics, arrays[split], arrays[f"{split}_label"])
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -186,13 +179,14 @@ def run_code(spec: RunSpec) -> str:
     Modules that hold the other systems or readers too (``LEAVES``) count themselves, without what they import.
     """
     # a StreamedConfig is trained by its own module's Trainer
-    return _run_code(model_class(spec.model_config).__module__, type(spec.train).__module__, str(spec.data.source))
+    model, train = model_class(spec.model_config).__module__, type(spec.train).__module__
+    return _run_code(model, train, sources.reader(spec.data.corpus, str(spec.data.source)))
 
 
 @cache
-def _run_code(model: str, train: str, source: str) -> str:
-    reader = READERS.get(source, READERS["files"])
-    read = [] if source == "planted" else [f"finelib.data.{name}" for name in ("text", "raw_text", "outliers")]
+def _run_code(model: str, train: str, reader: str) -> str:
+    read = [] if reader.endswith("planted") else [f"finelib.data.{name}" for name in ("text", "raw_text", "outliers")]
+    read += ["finelib.data.public_sources"] if ".public" in reader else []
     return code_hash(model, train, "finelib.training", reader, *read, *LEAVES, without=LEAVES)
 
 

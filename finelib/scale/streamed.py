@@ -23,7 +23,8 @@ from torch import Tensor
 
 from finelib.config import TrainConfig
 from finelib.data.features import Batch, Corpus, ResidentSplit, Split, cut_batches
-from finelib.training import Splits, Trainer, resident
+from finelib.inputs import resident
+from finelib.training import Splits, Trainer
 
 WINDOW = 16  # chunks whose rows are shuffled together
 log = logging.getLogger(__name__)

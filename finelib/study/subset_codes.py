@@ -72,7 +72,7 @@ class Case:
 
 def cases(options: Options) -> dict[str, Case]:
     """What is measured; "worlds" decides on the goals, the others say how far it goes."""
-    small, train = presets.SMALL, presets.SMALL_TRAIN["demo"]
+    small, train = presets.DEMO, presets.SMALL_TRAIN["demo"]
     equal = {"epochs": TRAIN["epochs"], "patience": TRAIN["epochs"], "critic_speed": TRAIN["critic_speed"]}
     train, seeds = replace(train, **equal), (0, 1, 2)
     if options.preset == "smoke":

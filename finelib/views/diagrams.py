@@ -6,6 +6,7 @@ Boxes carry the shapes of a real batch and the sizes of a real configuration; no
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -95,6 +96,26 @@ def architecture(model: FINE, batch: Batch) -> tuple[Figure, str]:
     return figure, render("figure2.md", size=len(batch), title=model.info.title, total=total)
 
 
+def overview(axis: Axes, model: FINE, batch: Batch, fontsize: float) -> None:
+    """``architecture`` in short, for a small picture: one row for a modality, no losses, no shapes but the frames'."""
+    c, ms, text = model.config, model.modalities, {"fontsize": fontsize}
+    axis.set(xlim=(-0.005, 1.005), ylim=(-0.01, 1))
+    axis.axis("off")
+    row = 1 / len(ms)
+    tall, half = row - 0.04, (row - 0.06) / 2
+    for i, m in enumerate(ms):
+        low = 1 - (i + 1) * row
+        frames = " × ".join(map(str, batch.features[m].shape[1:]))
+        _box(axis, 0, low, 0.15, tall, f"{NAMES[m]}\n{frames}", "input", **text)
+        _box(axis, 0.19, low, 0.2, tall, f"top {c.top_k} of {c.experts}\nQ-Formers", "moq", **text)
+        for x, lower, upper in ((0.43, "unique", "shared"), (0.6, "UTR", "STR")):
+            _box(axis, x, low, 0.13, half, lower, "ftre", **text)
+            _box(axis, x, low + half + 0.02, 0.13, half, upper, "ftre", **text)
+        for x0, x1 in ((0.15, 0.19), (0.39, 0.43), (0.56, 0.6), (0.73, 0.77)):
+            _arrow(axis, x0, low + tall / 2, x1, low + tall / 2)
+    _box(axis, 0.77, 0, 0.23, 1 - 0.04, "Transformer\n\n↓\n\nsentiment", "fusion", **text)
+
+
 def factorised_encoder(model: FINE, output: FineOutput) -> tuple[Figure, str]:
     """FTRE of one modality and the four estimates that shape it, with shapes and critics."""
     c, f, m = model.config, output.features, model.modalities[0]
@@ -155,10 +176,10 @@ def _canvas(width: float, height: float):
     return figure, axis
 
 
-def _box(axis, x: float, y: float, width: float, height: float, text: str, stage: str) -> None:
+def _box(axis, x: float, y: float, width: float, height: float, text: str, stage: str, fontsize: float = 6.5) -> None:
     look = {"facecolor": STAGES[stage], "edgecolor": "0.35", "linewidth": 0.7}
     axis.add_patch(FancyBboxPatch((x, y), width, height, "round,pad=0,rounding_size=0.012", **look))
-    axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=6.5, linespacing=1.35)
+    axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=fontsize, linespacing=1.35)
 
 
 def _arrow(axis, x0: float, y0: float, x1: float, y1: float, dashed: bool = False) -> None:

@@ -110,7 +110,8 @@ def _summary(axes, seen: Look, label: float, low: float, high: float) -> None:
 def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBox:
     """Choose an utterance and mute a modality of a model with Q-Formers; the picture below follows."""
     part = corpus.splits[split]
-    named = [(f"{i}: {name}", i) for i, name in enumerate(part.ids)]
+    hidden = corpus.kind == "public"  # recordings of people, and executed notebooks are published
+    named = [(f"{i}" if hidden else f"{i}: {name}", i) for i, name in enumerate(part.ids)]
     which = ipywidgets.Dropdown(options=named, description="utterance")
     muted = ipywidgets.ToggleButtons(options=[EVERYTHING, *(NAMES[m] for m in model.modalities)], description="mute")
     said, picture = ipywidgets.Label(), ipywidgets.Image(format="png", layout={"max_width": "100%"})
@@ -118,7 +119,7 @@ def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBo
     def show(_change: object = None) -> None:
         chosen = tuple(m for m in model.modalities if NAMES[m] == muted.value)
         seen = look(model, corpus.batch([which.value], split, model.modalities), chosen)
-        label, text = float(part.label[which.value]), shortened(part.text[which.value])
+        label, text = float(part.label[which.value]), "" if hidden else shortened(part.text[which.value])
         said.value = f"{text} label {label:+.2f}, prediction {seen.prediction:+.2f}".strip()
         picture.value = png(draw(seen, label, corpus.info.label_low, corpus.info.label_high, model.config.queries), 90)
 

@@ -201,10 +201,11 @@ def page(figure: Figure5, panel: str) -> str:
     """Panel "a" or "b" as one self-contained page."""
     rows, corpus = thinned(len(figure.features.label), DRAWN), figure.corpus
     test, arrays, clouds = corpus.splits["test"], figure.record.predictions(), _clouds(figure, panel, rows)
+    hidden = corpus.kind == "public"  # recordings of people, and the page is published
     content = {
         "panel": panel,
-        "ids": [shortened(str(test.ids[i]), SHOWN) for i in rows],
-        "text": [shortened(test.text[i], SHOWN) for i in rows],
+        "ids": ["" if hidden else shortened(str(test.ids[i]), SHOWN) for i in rows],
+        "text": ["" if hidden else shortened(test.text[i], SHOWN) for i in rows],
         "label": arrays["test_label"][rows].astype(float).round(3).tolist(),
         "prediction": arrays["test"][rows].astype(float).round(3).tolist(),
         "bound": _bound(corpus),

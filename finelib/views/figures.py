@@ -126,13 +126,18 @@ def scatter(prediction: np.ndarray, label: np.ndarray) -> Figure:
 
 
 def worst_errors(record: RunRecord, corpus: Corpus, count: int = 8) -> pd.DataFrame:
-    """The test utterances with the largest errors; the text column is left out where the source has no text."""
+    """The test utterances with the largest errors; the text column is left out where the source has no text.
+
+    Of public data, recordings of people, neither text nor ids are shown: executed notebooks are published.
+    """
     arrays, text = record.predictions(), corpus.splits["test"].text
     table = pd.DataFrame({"id": arrays["test_ids"], "text": [shortened(t) for t in text]})
     table = table.assign(label=arrays["test_label"], prediction=arrays["test"])
     error = (table["prediction"] - table["label"]).abs()
     rows = np.argsort(-error.to_numpy())[:count]
     table = table.assign(error=error).iloc[rows].reset_index(drop=True).round(2)
+    if corpus.kind == "public":
+        return table.drop(columns=["id", "text"])
     return table if table["text"].any() else table.drop(columns="text")
 
 

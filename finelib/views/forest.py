@@ -15,7 +15,7 @@ from finelib.runs.records import write_atomically
 from finelib.views import style
 from finelib.views.style import BLUE, ORANGE
 
-FOREST = (("corr", 1, "Δ Corr"), ("acc2_nonzero", 100, "Δ ACC-2 (points)"))  # metric, factor, axis title
+FOREST = (("corr", 1, "Δ Corr"), ("acc2", 100, "Δ ACC-2 (points)"))  # metric, factor, axis title
 
 
 def forest(rows: list[Row], printed: list[Row] = ()) -> Figure:
@@ -29,12 +29,12 @@ def forest(rows: list[Row], printed: list[Row] = ()) -> Figure:
     for axis, (metric, factor, title) in zip(axes, FOREST, strict=True):
         axis.axvline(0, color="grey", linewidth=1)
         for place, row in enumerate(rows):
-            found = row.differences[metric]
+            found = _difference(row, metric)
             clear = found["p_holm"] is not None and found["p_holm"] < 0.05
             if found["low"] is not None:
                 axis.plot([factor * found["low"], factor * found["high"]], [place] * 2, color=BLUE, linewidth=1.4)
             axis.plot(factor * found["mean"], place, "o", color=BLUE, markerfacecolor=BLUE if clear else "white")
-            if metric == "acc2_nonzero" and row.name in gaps:
+            if metric == "acc2" and row.name in gaps:
                 axis.plot(gaps[row.name], place, "D", color=ORANGE, markerfacecolor="none", markersize=5)
         axis.set(xlabel=title, ylim=(-0.7, len(rows) - 0.3))
         axis.locator_params(axis="x", nbins=5)  # ten labels of five characters would touch
@@ -53,7 +53,7 @@ def forest_interactive(rows: list[Row], printed: list[Row] = ()) -> plotly.graph
     names, gaps = [row.name for row in rows], _printed_gaps(printed)
     figure = plotly.subplots.make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.03)
     for column, (metric, factor, title) in enumerate(FOREST, 1):
-        found = [row.differences[metric] for row in rows]
+        found = [_difference(row, metric) for row in rows]
         up, down = ([_half(f, side, factor) for f in found] for side in ("high", "low"))
         look = {"marker": {"color": BLUE, "size": 8}, "error_x": {"type": "data", "array": up, "arrayminus": down}}
         tested = [comparisons.p_text(f["p_holm"]) for f in found]
@@ -95,6 +95,10 @@ def save_forest(rows: list[Row], name: str, folder: Path, printed: list[Row] = (
     figure = style.save(forest(rows, printed), name, folder)
     write_atomically(folder / f"{name}.html", forest_interactive(rows, printed).to_html(include_plotlyjs=True))
     return figure
+
+
+def _difference(row: Row, metric: str) -> dict:
+    return row.differences["corr"] if metric == "corr" else comparisons.accuracy_of(row.differences)
 
 
 def _half(found: dict, side: str, factor: float) -> float:

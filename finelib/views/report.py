@@ -9,7 +9,8 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from finelib.data.corpora import CORPORA, called
+from finelib.data.corpora import ALL_CORPORA, called
+from finelib.paper.findings import IN_SHORT, findings, in_short
 from finelib.paper.table import COLUMNS, Table, cells, heads, read
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord, git_revision, read_record, versions, write_atomically
@@ -42,6 +43,7 @@ SAID = {  # what a picture without a caption of its own shows
     "identifiability_factors": "R2 of a linear probe on planted data, means over seeds; notebook 11_identifiability.",
     "audit": "Which printed accuracies can be counts of utterances, and gaps in standard errors; notebook 12_audit.",
 }
+THUMBNAILS = ("identifiability_factors", "table6_forest", "estimators", "audit", "figure5", "figure2")
 # picture -> its interactive pages
 PAGES = {name: {name: "with numbers under the pointer"} for name in SAID if name.startswith("table")}
 PAGES["figure5"] = {f"figure5{panel}": f"turn panel ({panel}) in the browser" for panel in "ab"}
@@ -69,20 +71,25 @@ def write_report(options: Options) -> Path:
     tables = [read(path) for n in COLUMNS if (path := folder / f"table{n}.json").exists()]
     records = _records(tables, options)
     claims, notebooks = folder / "claims.json", sorted((Path(options.out) / "runs" / "notebooks").glob("*.ipynb"))
+    pictures, links = _pictures(folder), {path.stem: _link(path, folder) for path in notebooks}
+    shown = {picture.anchor: picture.title for picture in pictures}
     text = style.render(
         "report.html",
         options=options,
+        findings=[(found, links.get(found.notebook), found.picture in shown) for found in findings(folder)],
+        in_short=(IN_SHORT, in_short(folder)),
+        thumbnails={name: shown[name] for name in THUMBNAILS if name in shown},
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         revision=git_revision(),
         versions=versions(),
         tables=[(table, heads(table), _blocks_of(table, records)) for table in tables],
-        pictures=_pictures(folder),
+        pictures=pictures,
         curves=_curves(tables, records),
         notes=dict.fromkeys(f"{_data(record)}: {note}" for record in records.values() for note in record.notes),
         runs=[_run(record, folder) for record in records.values()],
         blocks=_blocks(tables),
         claims=json.loads(claims.read_text()) if claims.exists() else None,
-        notebooks={path.stem: _link(path, folder) for path in notebooks},
+        notebooks=links,
     )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
@@ -127,7 +134,7 @@ def _run(record: RunRecord, folder: Path) -> dict:
 
 
 def _data(record: RunRecord) -> str:
-    return called(CORPORA[record.corpus], record.data)
+    return called(ALL_CORPORA[record.corpus], record.data)
 
 
 def _blocks(tables: list[Table]) -> list[dict]:

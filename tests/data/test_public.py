@@ -1,6 +1,7 @@
 """Public CMU-MOSI: downloads, checksums, and both readers, on the real files where they are."""
 
 import csv
+import hashlib
 import http.server
 import os
 import shutil
@@ -129,14 +130,21 @@ def test_nothing_half_or_wrong_is_ever_used(unruly, fault, sentence):
 def test_public_mosi(mirror):
     paths = public.paths()
     splits, _ = public.read(paths, MOSI)
-    assert [len(splits[s]) for s in SPLITS] == [1281, 229, 685]
+    assert [len(splits[s]) for s in SPLITS] == [1284, 229, 686]
     train = splits["train"]
-    assert set(train.frames) == {"A"} and train.frames["A"].values.shape == (1281, 73)
+    assert set(train.frames) == {"A"} and train.frames["A"].values.shape == (1284, 73)
     row = train.ids.index("03bSnISJMiM_1")
-    assert train.text[row] == "anyhow it was really good" and train.label[row] == np.float32(2.4)
+    assert train.label[row] == np.float32(2.4)
+    assert hashlib.sha256(train.text[row].encode()).hexdigest().startswith("3f802f034eb4482d")
     assert sum((train.label == 0).tolist()) == 53
+    added = {"2WGyTLYerpo_44": 0.2, "BioHAh1qJAQ_30": -2.0, "5W7Z1C_fDaE_24": 2.4}  # the first source lacks them
+    assert {i: train.label[train.ids.index(i)] for i in added} == {i: np.float32(v) for i, v in added.items()}
+    test = splits["test"]
+    assert test.label[test.ids.index("lXPQBPVc5Cw_30")] == np.float32(-2.0)
+    assert all(t.strip() and t == t.lower() for s in splits.values() for t in s.text)
     audio = {i: values for s in splits.values() for i, values in zip(s.ids, s.frames["A"].values, strict=True)}
-    cells = {name: list(csv.reader(path.read_text().splitlines())) for name, path in paths.items()}
+    tables = {name: path for name, path in paths.items() if path.suffix == ".csv"}
+    cells = {name: list(csv.reader(path.read_text().splitlines())) for name, path in tables.items()}
     joined = 0
     for part in ("train", "test"):  # the join again, row by row
         for text, line in zip(cells[f"text_{part}.csv"], cells[f"audio_{part}0.csv"], strict=True):
@@ -144,13 +152,14 @@ def test_public_mosi(mirror):
             if name in audio:
                 assert np.array_equal(audio[name], np.array(line[:73], dtype=np.float64).astype(np.float32))
                 joined += 1
-    assert joined == 2195
+    assert joined == 2199
     for s in splits.values():  # the binary label of the audio files is not among the features
         assert not any(np.array_equal(column, s.label >= 0) for column in s.frames["A"].values.T)
 
 
 def test_public_mosi_refuses_another_file(mirror, tmp_path, monkeypatch):
     shutil.copytree(mirror / "mosi_public", tmp_path / "m" / "mosi_public")
+    shutil.copytree(mirror / "mosi_mertools", tmp_path / "m" / "mosi_mertools")
     label = tmp_path / "m" / "mosi_public" / "label.csv"
     label.chmod(0o644)
     label.write_bytes(label.read_bytes().replace(b",2.4,", b",2.5,", 1))

@@ -204,7 +204,7 @@ def test_what_does_not_exist_is_said(arguments, options, sentence, tmp_path, mon
 
 def test_available(tmp_path):
     assert sources.available("mosi", "planted") is None
-    assert "no public features of CMU-MOSEI" in sources.available("mosei", "public")
+    assert "there is none of CMU-MOSEI, expected one of public, public-full" in sources.available("mosei", "public-mfn")
     assert "looked for" in sources.available("mosi", tmp_path)
     write_mmsa(tmp_path, "mosi")
     assert sources.available("mosi", tmp_path) is None

@@ -111,7 +111,7 @@ def test_frozen_features_are_the_encoder_s():
 def test_batches_do_not_move_features_between_utterances(small, monkeypatch):
     many = {**SENTENCES, "train": [f"sentence number {i} " + "very " * (i % 7) for i in range(23)]}
     whole = encode_corpus(corpus(many), small, finetune=False).splits["train"].frames["T"]
-    monkeypatch.setattr(text, "BATCH", 5)
+    monkeypatch.setattr(text, "TOKENS", 30)
     monkeypatch.setenv("FINE_CACHE", small + " other")
     parts = encode_corpus(corpus(many), small, finetune=False).splits["train"].frames["T"]
     np.testing.assert_array_equal(whole.length, parts.length)

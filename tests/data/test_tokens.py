@@ -181,3 +181,30 @@ def test_a_pointer_in_place_of_the_weights_is_named(tiny):
     shutil.copy(tiny / "config.json", tiny / "tf_model.h5")
     with pytest.raises(FileNotFoundError, match="found weights in tf_model.h5 alone, .*; get the encoder's model"):
         encoder_folder(str(tiny))
+
+
+def test_context_tells_the_sentences_of_a_text_apart(tiny):
+    texts = {s: ["the film was good\na plot\nbad actor", "bad", "the\n\ngood"] for s in SPLITS}
+    told, _ = token_ids(corpus(texts).splits, tiny, context=True)
+    plain, _ = token_ids(corpus(texts).splits, tiny)
+    frames = told["train"]
+    assert frames.values.tolist() == plain["train"].values.tolist() and plain["train"].sentence is None
+    # [CLS] and four words, two, two and [SEP]; the utterance itself is 0
+    assert frames.sentence.tolist() == [1] * 5 + [2] * 2 + [0] * 3 + [0] * 3 + [1, 1, 0, 0]
+
+
+def test_context_that_is_too_long_is_cut_in_front(tmp_path):
+    folder = bert(tmp_path / "short", positions=8)
+    told, notes = token_ids(corpus({s: ["good " * 9 + "\nbad plot"] for s in SPLITS}).splits, folder, context=True)
+    frames = told["test"]
+    assert frames.length.tolist() == [8] and notes["test"]["cut"] == 1
+    assert frames.sentence.tolist() == [1] * 5 + [0] * 3  # [CLS], four of nine, and the whole punchline with [SEP]
+
+
+@pytest.mark.parametrize("finetune", [True, False])
+def test_context_reaches_the_corpus_and_the_cache(tiny, finetune):
+    texts = {s: ["the film\ngood", "bad\na plot"] for s in SPLITS}
+    for _ in range(2):  # computed, and from the cache
+        encoded = encode_corpus(corpus(texts), str(tiny), finetune, context=True)
+        assert encoded.splits["test"].frames["T"].sentence.tolist() == [1, 1, 1, 0, 0, 1, 1, 0, 0, 0]
+    assert encode_corpus(corpus(texts), str(tiny), finetune).splits["test"].frames["T"].sentence is None

@@ -162,6 +162,7 @@ def test_oracle_grows_with_the_subset():
 # ------------------------------------------------------------------------------------------ whole tables
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "least"), [(5, 7), (6, 18)])
 def test_smoke_table_has_every_row_traced_to_its_runs(number, least, tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "MATTERS", {"cues": "w/o MoQ"})
@@ -173,7 +174,7 @@ def test_smoke_table_has_every_row_traced_to_its_runs(number, least, tmp_path, m
         assert row.data == "planted" and len(row.runs) == 2
         for run in row.runs:
             record = json.loads((tmp_path / "runs" / run / "record.json").read_text())
-            assert record["name"] == row.name
+            assert record["name"] == ("FINE" if row.name == "V + A + T" else row.name)
     with_difference = [row for row in systems if row.differences]
     assert len(with_difference) >= least - 1
     written = json.loads((tmp_path / "figures" / f"table{number}.json").read_text())

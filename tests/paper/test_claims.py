@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from finelib.data import store
+from finelib.data.corpora import ALL_CORPORA
 from finelib.paper import ablations, claims, claims_measured, claims_printed, printed, table
 from finelib.paper.claims import as_text
 from finelib.paper.claims_measured import (
@@ -43,7 +44,7 @@ def test_enough_claims_each_with_its_place_and_what_would_settle_it():
 def test_every_claim_can_be_judged_before_anything_was_run(claim, tmp_path):
     found = claims.verdicts(claim, Options(out=tmp_path))
     assert set(found) == set(claims.EVIDENCE) and {v.verdict for v in found.values()} <= set(VERDICTS)
-    assert found["planted"].verdict == found["public"].verdict == found["files"].verdict == NOT_RUN
+    assert {found[kind].verdict for kind in ("planted", "files", *ALL_CORPORA)} == {NOT_RUN}
     assert (found["printed"] == claims.SILENT) == (claim.printed is None)
 
 
@@ -330,6 +331,28 @@ def test_claims_about_str_and_utr_are_judged_for_the_variant_in_a_column_of_its_
     assert claims.verdicts(BY_ID["misa_drop"], options)["variant"] == claims.OF_FINE
 
 
+def test_a_public_corpus_is_judged_by_its_own_rows_the_first_block_of_them(tmp_path):
+    """Rows of the same name on another corpus, and in a second block of the corpus, say the opposite."""
+
+    def rows(corpus, block, low, high):
+        found = [measured("FINE", data="public", block=block), measured("w/o MoQ", low, high, "public", block=block)]
+        return [replace(row, corpus=corpus) for row in found]
+
+    first, second = rows("ch_sims_v2", "text", -0.2, -0.1), rows("ch_sims_v2", "numbers", 0.1, 0.2)
+    options = folder(tmp_path, *first, *second, *rows("mosi", "speech", 0.1, 0.2))
+    found = claims.verdicts(BY_ID["moq_essential"], options)
+    assert (found["ch_sims_v2"].verdict, found["mosi"].verdict) == (HOLDS, DOES_NOT)
+    assert {found[name].verdict for name in ("mosei", "ict_mmmo", "planted", "files")} == {NOT_RUN}
+
+
+def test_a_public_corpus_speaks_of_its_own_table_alone(tmp_path):
+    gap = {"corr": {"mean": -0.2, "low": -0.3, "high": -0.1}}
+    fine, other = (replace(measured(name), data="public", corpus="mosi") for name in ("FINE", "MulT"))
+    options = folder(tmp_path, fine, replace(other, differences=gap), number=1)
+    found = claims.verdicts(BY_ID["outperforms_everywhere"], options)
+    assert found["mosi"].verdict == HOLDS and found["mosei"].verdict == NOT_RUN
+
+
 # ---------------------------------------------------------------------------------------------- the table
 
 
@@ -337,15 +360,16 @@ def test_forms_and_what_an_earlier_run_found(tmp_path):
     """Public results stay in the table when planted ones take their place in the folder."""
     name = "misa_drop"
     public = [measured("FINE", data="public"), measured("w/o FTRE + MISA", -0.2, -0.1, data="public")]
+    public = [replace(row, corpus="mosi") for row in public]
     options = folder(tmp_path, *public)
     for _ in range(2):
         claims.write_claims(options)
         content = {c["id"]: c for c in json.loads((options.figures / "claims.json").read_text())["claims"]}
-        nothing = dict.fromkeys(("planted", "files", "variant"), NOT_RUN)
-        assert content[name]["verdicts"] == nothing | {"printed": OPEN, "public": HOLDS}
+        nothing = dict.fromkeys(("planted", "files", "variant", *ALL_CORPORA), NOT_RUN)
+        assert content[name]["verdicts"] == nothing | {"printed": OPEN, "mosi": HOLDS}
         folder(tmp_path)  # empties the table
-    assert content[name]["behind"]["public"]["runs"] == ["run"]
-    assert content[name]["behind"]["public"]["revision"] == git_revision()
+    assert content[name]["behind"]["mosi"]["runs"] == ["run"]
+    assert content[name]["behind"]["mosi"]["revision"] == git_revision()
     page, text = ((options.figures / f"claims.{form}").read_text() for form in ("html", "md"))
     assert all(claim.claim.replace("'", "&#39;") in page for claim in CLAIMS)
     assert text.count("\n| ") == len(CLAIMS) + 1

@@ -84,15 +84,17 @@ def test_a_table_s_runs_are_those_of_its_blocks_each_once(number, monkeypatch):
     specs, blocks = tables.table_specs(number, options), tables.measured_blocks(number, options)
     assert len(set(specs)) == len(specs) == sum(len(runs) for block in blocks for runs in block.runs.values())
     assert all([spec.seed for spec in runs] == [0, 1] for block in blocks for runs in block.runs.values())
-    assert all(spec.name == name for block in blocks for name, runs in block.runs.items() for spec in runs)
+    for block in blocks:  # a row that changes nothing of FINE's settings has FINE's own runs
+        assert all(spec.name in (name, "FINE") for name, runs in block.runs.items() for spec in runs)
     assert [block.about != "" for block in blocks] == [number > 4] * len(blocks)
 
 
 def test_every_row_is_compared_with_fine_and_in_table_5_with_all_modalities():
     options = Options(preset="smoke")
-    for number, name in ((4, "FINE"), (5, "V + A + T"), (6, "FINE")):
+    for number in (4, 5, 6):
         for block in tables.measured_blocks(number, options):
-            assert tables._compared_with(number, list(block.runs)) == name
+            every = max(block.runs, key=lambda name: name.count("+"))  # real blocks may have two modalities
+            assert tables._compared_with(number, list(block.runs)) == (every if number == 5 else "FINE")
     assert tables._compared_with(1, ["FINE (fine-tuned)", "text encoder alone (fine-tuned)"]) == "FINE (fine-tuned)"
 
 

@@ -26,6 +26,7 @@ from finelib.data.corpora import CORPORA
 from finelib.paper.table import read, write
 from finelib.runs.options import ROOT
 
+pytestmark = pytest.mark.long
 KILLS = int(os.environ.get("FINE_KILLS", "3"))
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

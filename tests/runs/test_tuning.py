@@ -15,7 +15,7 @@ def options(tmp_path):
 
 
 def specs_of(options, *names):
-    found = presets.specs("mosi", options) + presets.compared_specs("mosi", options)
+    found = presets.specs("mosi", options) + presets.compared_specs(presets.data_config("mosi", options), options)
     return [spec for spec in found if spec.name in names]
 
 

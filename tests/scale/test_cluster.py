@@ -22,6 +22,7 @@ from finelib.runs import checkpoint, experiment
 from finelib.runs.options import ROOT
 from finelib.scale import cluster, processes
 
+pytestmark = pytest.mark.long
 CONNECTED = cluster.connected  # the tests share one cluster, in whose place this stands
 SMALL = FineConfig(width=(16, 16, 16), task_width=16, heads=2, critic_width=16, label_width=8)
 SPEC = RunSpec("FINE", DataConfig("mosi", scale=0.05), SMALL, TrainConfig(epochs=3), seed=1)

@@ -163,6 +163,7 @@ def test_every_finding_that_a_claim_asks_for_is_made():
     assert optima["codes_identify"]["holds"] is True
 
 
+@pytest.mark.long
 def test_smoke_run_is_kept(tmp_path, monkeypatch):
     """Trained, probed and written; the second time nothing is computed, and Table 6's records are the same."""
     monkeypatch.setattr(identifiability, "BETA", (0.0,))

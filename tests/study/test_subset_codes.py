@@ -92,6 +92,7 @@ def test_each_case_is_measured_by_one_study():
     assert sorted(found) == sorted(subset_codes.cases(Options())) and len(set(found)) == len(found)
 
 
+@pytest.mark.long
 def test_smoke_run_is_written_and_kept(tmp_path, monkeypatch):
     options = Options("smoke", out=tmp_path)
     case = subset_codes.cases(options)["worlds"]

@@ -19,18 +19,16 @@ from finelib.views import compare
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     options = Options(preset="smoke", out=tmp_path_factory.mktemp("systems"))
-    specs = [s for s in tables.block_specs(4, options, options) if s.name in ("FINE", "LF-DNN", "Self-MM")]
+    specs = [s for s in tables.own_specs(4, options) if s.name in ("FINE", "LF-DNN", "Self-MM")]
     return options, specs, experiment.run(specs, options.out, progress=False)
 
 
 def test_table_has_a_row_for_every_system():
     options = Options(preset="smoke")
     for number in (1, 2, 3, 4):
-        names = {spec.name for spec in tables.block_specs(number, options, options)}
+        names = {spec.name for spec in tables.own_specs(number, options)}
         elsewhere = {name for name, corpora in presets.WHERE_PRINTED.items() if tables.CORPUS_OF[number] not in corpora}
         assert names == {"FINE", *SYSTEMS} - elsewhere
-    beside = Options(preset="smoke", source="public")
-    assert {spec.name for spec in tables.block_specs(1, beside, options)} == {"FINE"}
 
 
 def test_printed_rows_have_a_measured_one():
@@ -39,11 +37,15 @@ def test_printed_rows_have_a_measured_one():
     options = Options(preset="smoke")
     for number in (1, 2, 3, 4):
         names = {spelt.get(row.name, row.name) for row in printed.rows(number)}
-        assert names <= {spec.name for spec in tables.block_specs(number, options, options)}
+        assert names <= {spec.name for spec in tables.own_specs(number, options)}
+
+
+def compared(corpus, options):
+    return presets.compared_specs(presets.data_config(corpus, options), options)
 
 
 def test_public_data_have_published_settings_and_two_modalities():
-    for spec in presets.compared_specs("mosi", Options(source="public")):
+    for spec in compared("mosi", Options(source="public")):
         system = SYSTEMS[spec.name]
         assert spec.model_config.modalities == ("T", "A") and spec.train.lr == system.TRAIN["lr"]
         assert (
@@ -52,10 +54,10 @@ def test_public_data_have_published_settings_and_two_modalities():
 
 
 def test_a_fine_tuned_encoder_is_for_those_who_train_one():
-    public = {s.name: s for s in presets.compared_specs("mosi", Options(source="public", finetune_text=True))}
+    public = {s.name: s for s in compared("mosi", Options(source="public", finetune_text=True))}
     trained = {"MISA", "Self-MM", "BBFN", "ConFEDE", "C-MIB", "EUAR", "CubeMLP", "DMD", "MAG-BERT", "MSG"}
     assert set(public) == trained and all(s.data.finetune_text for s in public.values())
-    files = {s.name: s for s in presets.compared_specs("mosi", Options(source="somewhere", finetune_text=True))}
+    files = {s.name: s for s in compared("mosi", Options(source="somewhere", finetune_text=True))}
     assert set(files) == set(SYSTEMS)
     assert files["MISA"].data.finetune_text and files["TFN"].data.text_encoder == "files"
 

@@ -1,11 +1,13 @@
 """The report against the tables and records it is made of."""
 
+import html
 import json
 import re
 import shutil
 
 import pytest
 
+from finelib.paper.findings import findings, in_short
 from finelib.paper.table import BEYOND_THE_PAPER, COLUMNS, read
 from finelib.runs.options import Options
 from finelib.runs.records import read_record
@@ -41,6 +43,18 @@ def test_values_shown_are_the_tables(page, results):
 
 def test_says_what_the_data_are(page):
     assert "measured on planted data (generated)" in page and "printed in the paper" in page
+
+
+def test_what_came_out_stands_before_what_was_run(page, results):
+    first = page.partition('id="run"')[0]
+    said = html.unescape(first)
+    for finding in findings(results.figures):
+        assert f"<b>{finding.title}.</b> {finding.says}" in said
+    (line,) = in_short(results.figures)
+    assert all(f"<td>{cell}</td>" in first for cell in line)
+    shown = re.findall(r'data-of="(\w+)"', first)
+    assert "figure5" in shown and all(f'<h3 id="{anchor}">' in page for anchor in shown)
+    assert set(report.THUMBNAILS) <= set(report.TITLES)
 
 
 def test_empty_folder_gives_a_page_that_says_so(tmp_path):

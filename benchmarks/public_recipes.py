@@ -1,0 +1,76 @@
+"""How FINE and the encoder alone are trained on real corpora: settings tried on the dev split.
+
+    python benchmarks/public_recipes.py ch_sims [--source public] [--encoder NAME] [--context] [--change lr=1e-3 ...]
+
+Trains one model with the corpus's own settings (``runs.real``) and the changes named, on the corpus without its test
+split, with a seed that no table reports, and adds a line of dev scores to public_recipes.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import torch
+
+from finelib.config import DataConfig, RunSpec, TrainConfig
+from finelib.data.features import Corpus
+from finelib.models import build
+from finelib.runs import experiment, real
+from finelib.runs.records import write_atomically
+from finelib.training import Trainer
+
+SEED = 100
+PATH = Path(__file__).with_suffix(".json")
+TRAINING = {field.name for field in fields(TrainConfig)}
+
+
+def without_test(corpus: Corpus) -> Corpus:
+    """The corpus with nothing to look at but train and dev."""
+    return replace(corpus, splits={name: corpus.splits[name] for name in ("train", "valid")})
+
+
+def changed(spec: RunSpec, changes: dict[str, object]) -> RunSpec:
+    """A run with fields of its training or of its model changed."""
+    train = {name: value for name, value in changes.items() if name in TRAINING}
+    model = {name: value for name, value in changes.items() if name not in TRAINING}
+    return replace(spec, train=replace(spec.train, **train), model_config=replace(spec.model_config, **model))
+
+
+def try_on_dev(spec: RunSpec, corpus: Corpus) -> dict:
+    """Dev scores of the selected epoch, and the dev MAE of all."""
+    torch.manual_seed(spec.seed)
+    corpus = without_test(corpus)
+    history = Trainer(build(spec.model_config, corpus), corpus, spec.train, spec.seed).run()
+    best = {name: round(value, 4) for name, value in history.curves[history.best_epoch].items() if "dev" in name}
+    told = {"selected_epoch": history.best_epoch + 1, "seconds": round(history.seconds)}
+    return best | told | {"dev_mae_by_epoch": [round(curve["dev_mae"], 4) for curve in history.curves]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus")
+    parser.add_argument("--source", default="public")
+    parser.add_argument("--encoder", default="files")
+    parser.add_argument("--context", action="store_true")
+    parser.add_argument("--row", default="FINE")
+    parser.add_argument("--change", nargs="*", default=[], help="field=value of FineConfig or TrainConfig")
+    given = parser.parse_args()
+    data = DataConfig(given.corpus, given.source, given.encoder, context=given.context)
+    parts = (text.partition("=") for text in given.change)
+    changes = {name: ast.literal_eval(value) for name, _, value in parts}
+    spec = changed(next(s for s in real.specs(data, (SEED,)) if s.name == given.row), changes)
+    found = try_on_dev(spec, experiment.load_corpus(data))
+    of = {name: getattr(given, name) for name in ("corpus", "source", "encoder", "context", "row")}
+    line = of | {"train": {name: getattr(spec.train, name) for name in ("epochs", "patience", "batch_size", "lr")}}
+    line |= {"changes": changes} | found
+    content = json.loads(PATH.read_text())
+    write_atomically(PATH, json.dumps(content | {"dev": [*content.get("dev", []), line]}, indent=1))
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
