@@ -41,8 +41,8 @@ Scores on the planted test split, {utterances:,} utterances:
 |---|---|
 {scores}
 
-A model of real recordings is not published: `data/README.md` lists what the sources of the public CMU-MOSI files state of
-a licence, one of them "non-commercial use ONLY", and the recordings belong to those who made them. To make one for
+A model of real recordings is not published. `data/README.md` lists what the sources of the public CMU-MOSI files state
+of a licence, one of them "non-commercial use ONLY", and the recordings belong to those who made them. To make one for
 yourself:
 
 ```python
