@@ -41,8 +41,9 @@ Scores on the planted test split, {utterances:,} utterances:
 |---|---|
 {scores}
 
-A model of real recordings is not published: the terms of the public CMU-MOSI features do not say that what is trained
-on them may be passed on. To make one for yourself:
+A model of real recordings is not published. `data/README.md` lists what the sources of the public CMU-MOSI files state
+of a licence, one of them "non-commercial use ONLY", and the recordings belong to those who made them. To make one for
+yourself:
 
 ```python
 corpus = finelib.load("mosi", "public")
