@@ -143,7 +143,8 @@ def test_public_mosi(mirror):
     assert test.label[test.ids.index("lXPQBPVc5Cw_30")] == np.float32(-2.0)
     assert all(t.strip() and t == t.lower() for s in splits.values() for t in s.text)
     audio = {i: values for s in splits.values() for i, values in zip(s.ids, s.frames["A"].values, strict=True)}
-    cells = {name: list(csv.reader(path.read_text().splitlines())) for name, path in paths.items()}
+    tables = {name: path for name, path in paths.items() if path.suffix == ".csv"}
+    cells = {name: list(csv.reader(path.read_text().splitlines())) for name, path in tables.items()}
     joined = 0
     for part in ("train", "test"):  # the join again, row by row
         for text, line in zip(cells[f"text_{part}.csv"], cells[f"audio_{part}0.csv"], strict=True):
