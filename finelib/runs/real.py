@@ -101,7 +101,10 @@ def data_config(corpus: str, source: str, options: Options, encoded: bool = Fals
 FROZEN = (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=5e-4))
 SQUARED = (FineConfig(dropout=0.2), TrainConfig(epochs=12, patience=5, lr=5e-4))
 RECIPES = {
-    "ur_funny": SQUARED,
+    "ur_funny": (
+        FineConfig(dropout=0.4, loss="cross_entropy", lambda_cl=0.3),
+        TrainConfig(epochs=5, patience=5, lr=5e-4),
+    ),
     "ch_sims": SQUARED,
     "ch_sims_v2": SQUARED,
     "public-predictions": (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=1e-3)),
@@ -122,7 +125,7 @@ def specs(data: DataConfig, seeds: tuple[int, ...]) -> list[RunSpec]:
         train, head = replace(FINETUNED_TRAIN, **epochs), replace(ENCODER_TRAIN, **epochs)
     rows = [("FINE", replace(model, modalities=own), train)]
     if is_encoded(data):
-        rows.append(("text encoder alone", EncoderConfig(loss=model.loss), head))
+        rows.append(("text encoder alone", EncoderConfig(loss="l1" if model.loss == "l1" else "mse"), head))
     ending = " (fine-tuned)" if tuned else ""
     return [RunSpec(name + ending, data, config, train, seed) for name, config, train in rows for seed in seeds]
 
