@@ -109,9 +109,9 @@ RECIPES = {
     "ch_sims_v2": SQUARED,
     "public-predictions": (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=1e-3)),
 }
-HEAD_TRAIN = TrainConfig(epochs=30, patience=8, lr=3e-3)  # of the encoder alone
+HEAD_TRAIN = TrainConfig(epochs=30, patience=8, lr=3e-3)  # the encoder alone
 FINETUNED_TRAIN = TrainConfig(epochs=8, patience=8, lr=5e-4, lr_text=5e-5)
-ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
+FINETUNED_HEAD_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
 FINETUNED_EPOCHS = {"mosei": 3}  # an epoch takes ten minutes there
 
 
@@ -121,8 +121,8 @@ def specs(data: DataConfig, seeds: tuple[int, ...]) -> list[RunSpec]:
     model, train = RECIPES.get(data.source, RECIPES.get(data.corpus, FROZEN))
     head = HEAD_TRAIN
     if tuned:
-        epochs = {"epochs": FINETUNED_EPOCHS[data.corpus]} if data.corpus in FINETUNED_EPOCHS else {}
-        train, head = replace(FINETUNED_TRAIN, **epochs), replace(ENCODER_TRAIN, **epochs)
+        epochs = FINETUNED_EPOCHS.get(data.corpus, FINETUNED_TRAIN.epochs)
+        train, head = (replace(settings, epochs=epochs) for settings in (FINETUNED_TRAIN, FINETUNED_HEAD_TRAIN))
     rows = [("FINE", replace(model, modalities=own), train)]
     if is_encoded(data):
         rows.append(("text encoder alone", EncoderConfig(loss="l1" if model.loss == "l1" else "mse"), head))
