@@ -23,7 +23,7 @@ class RealBlock:
         encoded: text by the corpus's encoder in place of the source's own features.
         folds: of a cross-validation by video, in place of the official splits; 0: those.
         compared: with the compared systems.
-        demo: shown by the demo too.
+        demo: seeds that the demo takes, if no number of them is asked for; 0: it does not show the block.
         about: ends the block's title.
     """
 
@@ -33,7 +33,7 @@ class RealBlock:
     encoded: bool = False
     folds: int = 0
     compared: bool = False
-    demo: bool = False
+    demo: int = 0
     about: str = ""
 
     def data(self, options: Options) -> list[DataConfig]:
@@ -42,29 +42,44 @@ class RealBlock:
         found = [data_config(self.corpus, name, options, self.encoded) for name in names]
         return [replace(data, context=self.context) for data in found]
 
+    def short(self, options: Options) -> int | None:
+        """How many seeds it takes where it takes fewer than the options say; None where it does not."""
+        if self.folds:
+            return 1
+        fewer = options.source == "planted" and options.n_seeds is None and self.demo < len(options.seed_list)
+        return self.demo if fewer else None
+
+    def title(self, options: Options) -> str:
+        """``about``, and what was shortened."""
+        seeds = self.short(options)
+        said = [self.about, f"{seeds} seeds" if seeds and not self.folds else ""]
+        if self.compared and options.source != "public":
+            said.append("without the compared systems, which --source public trains")
+        return "; ".join(filter(None, said))
+
     def missing(self) -> str | None:
         """Why it cannot be had, as one sentence; None if it can."""
         return sources.available(self.corpus, self.source)
 
 
 BY_VIDEO = f"{FOLDS} folds by video in place of the official splits, one seed, ± over folds"
-PREDICTIONS = RealBlock("ch_sims_v2", "public-predictions", demo=True, about="one published number for each modality")
-ENCODED = replace(PREDICTIONS, encoded=True, demo=False, about="one published number for audio, one for video")
+PREDICTIONS = RealBlock("ch_sims_v2", "public-predictions", demo=2, about="one published number for each modality")
+ENCODED = replace(PREDICTIONS, encoded=True, demo=0, about="one published number for audio, one for video")
 # table -> its blocks; of the blocks of one corpus the first is the one that claims are judged by
 BLOCKS = {
-    1: [RealBlock("mosi", compared=True, demo=True), RealBlock("mosi", "public-mfn", demo=True)],
+    1: [RealBlock("mosi", compared=True, demo=3), RealBlock("mosi", "public-mfn", demo=3)],
     2: [RealBlock("mosei", compared=True)],
     3: [
         RealBlock("ur_funny", compared=True, about="the punchline alone"),
         RealBlock("ur_funny", context=True, about="the punchline after its context"),
     ],
     4: [
-        RealBlock("ch_sims", compared=True, demo=True),
+        RealBlock("ch_sims", compared=True, demo=2),
         RealBlock("ch_sims", folds=FOLDS, about=BY_VIDEO),
         RealBlock("ch_sims_v2", compared=True),
         RealBlock("ch_sims_v2", folds=FOLDS, about=BY_VIDEO),
     ],
-    5: [ENCODED, PREDICTIONS, RealBlock("mosi"), RealBlock("ict_mmmo", demo=True), RealBlock("mosei")],
+    5: [ENCODED, PREDICTIONS, RealBlock("mosi"), RealBlock("ict_mmmo", demo=2), RealBlock("mosei")],
     6: [RealBlock("mosi"), ENCODED],
 }
 

@@ -88,8 +88,14 @@ def test_the_demo_has_small_real_blocks_beside_planted_ones_and_no_compared_syst
     for number, corpora in {1: ["mosi", "mosi"], 2: [], 3: [], 4: ["ch_sims"], 5: ["ch_sims_v2", "ict_mmmo"]}.items():
         planted, *beside = of(number, Options())
         assert planted[0].source == "planted" and [data.corpus for data, _ in beside] == corpora
-        for _, block in beside:
+        for data, block in beside:
             assert not set(block.runs) & set(SYSTEMS)
+            seeds = 3 if data.corpus == "mosi" else 2  # what is shortened, the title says
+            assert {len(runs) for runs in block.runs.values()} == {seeds}
+            assert ("2 seeds" in block.about) == (seeds == 2)
+            assert ("without the compared systems" in block.about) == (number < 5 and data.source == "public")
+    asked = [block for number in (4, 5) for _, block in of(number, Options(n_seeds=4))]
+    assert all(len(runs) == 4 for block in asked for runs in block.runs.values())
 
 
 def test_a_named_encoder_reads_text_and_never_replaces_published_numbers(had):
