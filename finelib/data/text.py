@@ -80,8 +80,8 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool, context: bool = Fal
     """Give a corpus with raw text the modality "T" from a text encoder.
 
     ``encoder_folder`` says what ``name`` may be; ``sentence_encoders.E5`` gives one frame an utterance. With
-    ``finetune`` the frames are token ids (S,) int64 for a ``TextEncoder`` in the model, instead of frozen features. With
-    ``context`` the lines of a text are told apart (``tokens.token_ids``).
+    ``finetune`` the frames are token ids (S,) int64 for a ``TextEncoder`` in the model, instead of frozen features.
+    With ``context`` the lines of a text are told apart (``tokens.token_ids``).
 
     Returns:
         The corpus with ``frames["T"]`` of every split: (S, d) float32 features, or ids; [CLS] and [SEP] are
@@ -100,9 +100,8 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool, context: bool = Fal
             raise ValueError(f"{found}, which text encoder {name} needs; use --text-encoder files")
     whole = name == sentence_encoders.E5
     if whole and (finetune or context):
-        raise ValueError(
-            f"text encoder {name}: gives one vector an utterance, expected neither fine-tuning nor context"
-        )
+        found = "one vector an utterance, which can neither be fine-tuned nor tell sentences of a context apart"
+        raise ValueError(f"text encoder {name}: gives {found}; name another")
     folder = None if whole else encoder_folder(name)[1]
     encoder_hash = sentence_encoders.weights_sha256() if whole else hash_folder(folder)
     if finetune:
