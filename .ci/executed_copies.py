@@ -1,8 +1,7 @@
 """Executed notebooks as they may stand on the web: small, without paths, and without a sentence of a real corpus.
 
 Called by ``publish.py``. A copy has the cells of its notebook. Of the outputs it has numbers, tables and pictures; what
-is interactive, what is large, and what a cell tagged "sentences" shows is left out, and a line says so. Links in the
-prose are turned to the copy's place.
+is interactive or large is left out, and a line says so. Links in the prose are turned to the copy's place.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ SHORTEST = 20  # characters of a sentence that is looked for
 WIDGET = "application/vnd.jupyter.widget-view+json"
 RICH = ("image/png", "text/html", "text/markdown")
 INTERACTIVE = "(interactive, so left out of this copy: run the notebook to see it)"
-SENTENCES = "(sentences of a real corpus, so left out of this copy: run the notebook to see them)"
 
 
 def publish(out: Path, folder: Path = ROOT / PLACE) -> None:
@@ -48,7 +46,7 @@ def publish(out: Path, folder: Path = ROOT / PLACE) -> None:
     known = real_sentences()
     for name, text in copies.items():
         if found := sentences_in(text, known):
-            raise ValueError(f"{name}: found {len(found)} sentences of CMU-MOSI, expected none; tag their cell")
+            raise ValueError(f"{name}: found {len(found)} sentences of CMU-MOSI, expected none")
         if str(out.resolve()) in text or str(ROOT) in text:
             raise ValueError(f"{name}: found a path of this machine, expected none")
     if (size := sum(len(text.encode()) for text in copies.values())) > TOTAL:
@@ -86,7 +84,7 @@ def copy(executed: nbformat.NotebookNode, source: nbformat.NotebookNode, name: s
     for cell, original in zip(cells, source.cells, strict=True):
         made = nbformat.from_dict({**original, "id": original.id})
         if cell.cell_type == "code":
-            made.update(execution_count=cell.execution_count, outputs=outputs(cell, original.metadata.get("tags", [])))
+            made.update(execution_count=cell.execution_count, outputs=outputs(cell))
         else:
             made.source = relinked(original.source)
         new.cells.append(made)
@@ -118,12 +116,10 @@ def relinked(prose: str) -> str:
     )
 
 
-def outputs(cell: nbformat.NotebookNode, tags: list[str]) -> list[nbformat.NotebookNode]:
+def outputs(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     """The outputs that are published; of a cell that had only others, a line in their place."""
     if not cell.outputs:
         return []
-    if "sentences" in tags:
-        return [stream(SENTENCES)]
     kept = [made for output in cell.outputs if (made := published(output))]
     return kept or ([stream(INTERACTIVE)] if any("data" in output for output in cell.outputs) else [])
 

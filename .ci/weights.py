@@ -10,9 +10,9 @@ from pathlib import Path
 import finelib
 from finelib.config import DataConfig
 from finelib.paper import ablations
-from finelib.pretrained import FOLDER
 from finelib.runs import experiment
 from finelib.runs.options import Options
+from finelib.runs.pretrained import FOLDER
 
 NAME = "fine-small-planted"
 LARGEST = 4_000_000  # bytes
@@ -41,8 +41,9 @@ Scores on the planted test split, {utterances:,} utterances:
 |---|---|
 {scores}
 
-A model of real recordings is not published: the terms of the public CMU-MOSI features do not say that what is trained
-on them may be passed on. To make one for yourself:
+A model of real recordings is not published. `data/README.md` lists what the sources of the public CMU-MOSI files state
+of a licence, one of them "non-commercial use ONLY", and the recordings belong to those who made them. To make one for
+yourself:
 
 ```python
 corpus = finelib.load("mosi", "public")

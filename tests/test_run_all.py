@@ -122,6 +122,7 @@ def test_help_needs_no_environment(checkout):
         "--test",
         "--only",
         "--ray",
+        "--site",
         *("--seeds" if f.name == "n_seeds" else "--" + f.name.replace("_", "-") for f in fields(Options)),
     }
 

@@ -14,14 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import finelib
-from finelib import metrics, pretrained
+from finelib import metrics
 from finelib.baselines.variants import VariantConfig
 from finelib.data.features import Corpus
 from finelib.models import system_config
-from finelib.runs import presets
+from finelib.runs import presets, pretrained
 from finelib.runs.options import ROOT
 
-CONFIG = replace(presets.SMALL, modalities=("T", "V"), tau=0.2)
+CONFIG = replace(presets.DEMO, modalities=("T", "V"), tau=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_a_published_model_has_the_scores_of_its_card(path):
     (call,) = re.findall(r"^corpus = (finelib\.load\(.*\))$", card, re.MULTILINE)
     test = eval(call, {"finelib": finelib}).splits["test"]
     scores = metrics.score(model.info.metrics, finelib.predict(model, test), test.label)
-    for name, shown in re.findall(r"^\| (\w+) \| ([\d.]+) \|$", card, re.MULTILINE):
+    for name, shown in re.findall(r"^\| (\w+) \| (-?[\d.]+) \|$", card, re.MULTILINE):
         assert scores[name] == pytest.approx(float(shown), abs=2e-3), name
     assert "| corr |" in card and "planted data" in card and path.stat().st_size <= 4_000_000
 
