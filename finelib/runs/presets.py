@@ -101,7 +101,8 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
         if len(own) < system.Model.least or not set(system.Model.needs) <= set(own):
             continue
         if small:
-            model, train = system.Config(**system.DEMO), replace(TRAIN[options.preset], bucket=True, lr=RATES[name])
+            rate = RATES.get(name, TRAIN[options.preset].lr)  # a system that was not tried has the preset's
+            model, train = system.Config(**system.DEMO), replace(TRAIN[options.preset], bucket=True, lr=rate)
         else:
             train = TRAIN["paper"] if options.preset == "paper" else COMPARED_TRAIN
             model, train = system.Config(), replace(train, **system.TRAIN)
