@@ -21,7 +21,7 @@ from finelib.models import system_config
 from finelib.runs import presets
 from finelib.runs.options import ROOT
 
-CONFIG = replace(presets.SMALL, modalities=("T", "V"), tau=0.2)
+CONFIG = replace(presets.DEMO, modalities=("T", "V"), tau=0.2)
 
 
 @pytest.fixture(scope="module")
