@@ -63,7 +63,8 @@ html_js_files = [(None, {"body": _AS_A_FILE})]
 # MathJax would come from another server; browsers draw MathML themselves
 html_math_renderer = "mathml"
 UNKNOWN = {  # what docutils does not know, or sets below and above -> what it sets as TeX does
-    r"(\\(?:hat|bar)(?:\{[^}]*\}|\\\w+))(?=[_^])": r"\1{}",
+    r"\\bar\b": r"\\overline",
+    r"(\\(?:hat|overline)(?:\{[^}]*\}|\\\w+))(?=[_^])": r"\1{}",
     r"\\tag\{([^}]*)\}": r"\\qquad(\1)",
     r"\\([bB]igg?)(?=[\[(])": r"\\\1l",
     r"\\([bB]igg?)(?=[\])])": r"\\\1r",

@@ -18,6 +18,7 @@ from finelib.runs.options import ROOT
 from finelib.views import pages
 
 DOCS = ROOT / "docs"
+SYSTEMS_PAGE = (DOCS / "systems.md").read_text()
 
 README = (ROOT / "README.md").read_text()
 PAGES = ["README.md", "RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in DOCS.glob("*.md"))]
@@ -94,7 +95,9 @@ def test_badges_and_the_address_in_the_notebooks(tmp_path):
         assert f"github/someone-else/fine.companion/blob/main/notebooks/{path.name}" in badges
         assert f"gh/someone-else/fine.companion/main?urlpath=lab/tree/notebooks/{path.name}" in badges
     assert copy.read_text() == (tmp_path / "notebooks" / "02_data.ipynb").read_text()  # an executed copy keeps step
-    citation = yaml.safe_load((tmp_path / "CITATION.cff").read_text())
+    text = (tmp_path / "CITATION.cff").read_text()
+    citation = yaml.safe_load(text)
+    assert all(text.count(f"\n{field}:") == 1 for field in citation if field != "cff-version")
     assert citation["repository-code"] == citation["url"] == "https://github.com/someone-else/fine.companion"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", citation["date-released"])
     before = yaml.safe_load((ROOT / "CITATION.cff").read_text())
@@ -121,6 +124,18 @@ def test_files_and_headings_that_a_page_names_exist(name):
     for path in re.findall(r"`((?:finelib|tests|notebooks|benchmarks|docs|data|\.ci)/[\w./]+)`", text):
         found = [ROOT / path, *(ROOT / f"{path}{ending}" for ending in (".ipynb", ".py"))]
         assert any(file.exists() for file in found) or "mean_pool" in path, path
+
+
+def test_speeds_beside_mmsa_are_the_measured_ones():
+    measured = json.loads((ROOT / "benchmarks" / "mmsa.json").read_text())
+    sides = ("peer_samples", "peer_with_our_allocator", "ours_samples")
+    rows = re.findall(r"^\| ([\w-]+),([^|]*)\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", SYSTEMS_PAGE, re.MULTILINE)
+    assert len(rows) == 6
+    for name, lengths, *shown in rows:
+        found = measured[name.lower().replace("-", "_") + ("_mosi" if "uneven" in lengths else "")]
+        for side, text in zip(sides, shown, strict=True):
+            (value,) = (v for k, v in found.items() if k.startswith(side) and k.endswith("samples_per_s"))
+            assert abs(value - float(text)) <= 0.5 * 10 ** -len(text.partition(".")[2])
 
 
 def test_the_file_that_your_files_shows_is_read(tmp_path, monkeypatch):

@@ -38,7 +38,11 @@ PIXEL = base64.b64encode(bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
     "53de0000000c4944415408d763f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
 )).decode()  # fmt: skip
-WIDE = "<table><thead><tr>" + "".join(f"<th>column {i}</th>" for i in range(40)) + "</tr></thead></table>"
+WIDE = (
+    "<table><caption>a wide one</caption><thead><tr>"
+    + "".join(f"<th>column {i}</th>" for i in range(40))
+    + "</tr></thead></table>"
+)
 WIDGET = {"model_id": "a", "version_major": 2, "version_minor": 0}
 PAGES = ("index", "run", "claims", "docs/notebooks", "notebooks/01_small", "data/README", "docs/api")
 MODULE = "docs/modules/finelib.mutual_information"
@@ -52,21 +56,12 @@ def shown(data: dict) -> nbformat.NotebookNode:
 
 
 def code(source: str, *outputs, tags=()):
-    cell = new_code_cell(source, outputs=list(outputs), metadata={"tags": list(tags)}, execution_count=1)
-    cell.pop("id")
-    return cell
-
-
-def text(source: str):
-    cell = new_markdown_cell(source)
-    cell.pop("id")
-    return cell
+    return new_code_cell(source, outputs=list(outputs), metadata={"tags": list(tags)}, execution_count=1)
 
 
 def write(folder: Path, name: str, cells: list, **parameters) -> None:
     notebook = new_notebook(cells=cells, metadata={"papermill": {"parameters": parameters}})
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.nbformat_minor = 4
     nbformat.write(notebook, folder / f"{name}.ipynb")
 
 
@@ -84,12 +79,12 @@ def finished_run(out: Path) -> Options:
     )
     links += " ![badge](https://example.org/b.svg)"
     cells = [
-        text(f"# A small notebook\n\nOf the bound NCE-CLUB. {links}\n\nInline $I_{{uni}}$, and alone:\n\n"
+        new_markdown_cell(f"# A small notebook\n\nOf the bound NCE-CLUB. {links}\n\nInline $I_{{uni}}$, and alone:\n\n"
              "$$I = \\mathbb{E}\\Big[\\frac{a}{b}\\Big] \\tag{7}$$"),
         code("import hidden_away", tags=["setup", "hide-input"]),
         code("# Parameters\nout = None", tags=["parameters"]),
         code(f"# Parameters\nout = {str(out)!r}", tags=["injected-parameters"]),
-        text("## The `picture`"),
+        new_markdown_cell("## The `picture`"),
         code("draw()", shown({"image/png": PIXEL, "text/plain": "<Figure>"})),
         code("table", shown({"text/html": WIDE, "text/plain": "a table"})),
         code("bar()", shown({site.WIDGET: WIDGET, "text/plain": "training:   0%|          | 0/3"})),
@@ -103,9 +98,12 @@ def finished_run(out: Path) -> Options:
     scores = "<table><thead><tr><th>metric</th></tr></thead><tr><td>corr of people 0.125</td></tr></table>"
     tables = [shown({"text/html": html, "text/plain": worst}) for html in (worst, scores)]
     worded = code("errors", new_output("stream", name="stdout", text=SENTENCE), tags=["sentences"])
-    write(notebooks, "06_people", [text("# People"), code('use(source="public")', *tables), worded])
+    write(notebooks, "06_people", [new_markdown_cell("# People"), code('use(source="public")', *tables), worded])
     write(
-        notebooks, "03_corpus_mosi", [text("# Left out"), code("x", shown({"text/plain": SENTENCE}))], source="public"
+        notebooks,
+        "03_corpus_mosi",
+        [new_markdown_cell("# Left out"), code("x", shown({"text/plain": SENTENCE}))],
+        source="public",
     )
     (figures / "table2.md").write_text("**Table 2.** x\n\n| Model | ACC-2 |\n|---|---:|\n| FINE | 77.5 |\n")
     (figures / "claims.md").write_text(
@@ -308,11 +306,8 @@ def test_a_page_is_quiet_accessible_and_fits_a_phone(browser, address, page, dar
 @in_browser
 def test_the_button_turns_it_dark(browser, address):
     with opened(browser, address, "index.html") as page:
-        button = page.get_by_role("button", name="Color mode").last
-        for _ in range(3):
-            if page.evaluate("document.documentElement.dataset.theme") == "dark":
-                break
-            button.click()
+        page.locator("header").get_by_role("button", name="Color mode").first.click()
+        page.locator("header").get_by_role("button", name="Dark").first.click()
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
@@ -324,6 +319,7 @@ def test_search_finds_what_a_notebook_says(browser, address):
         page.keyboard.press("Enter")
         found = page.locator("ul.search a", has_text="A small notebook")
         found.first.wait_for(timeout=20_000)
+        page.wait_for_load_state("networkidle")  # it reads the pages that it found
         found.first.click()
         page.wait_for_url("**/notebooks/01_small.html*")
 
@@ -348,6 +344,7 @@ def test_figures_are_alive(browser, address):
     with opened(browser, address, "run.html") as page:
         page.get_by_role("link", name="with numbers under the pointer").click()
         page.locator(".main-svg .barlayer path").first.wait_for(timeout=30_000)
+        assert page.title() == "Table 6: differences to FINE" and serious(page) == []
 
 
 @in_browser

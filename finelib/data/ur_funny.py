@@ -54,7 +54,7 @@ def read(folder: Path, info: CorpusInfo, context: bool = False) -> tuple[dict[st
 
     Args:
         context: put the frames (and in version 2 the text) of the sentences before the punchline in front of it;
-            ``Frames.sentence`` tells them apart.
+            ``Frames.sentence`` tells them apart, and each is a line of the text.
 
     Returns:
         The three splits, and notes for the data card: split -> modality -> counts of NaN and infinite values
@@ -191,4 +191,4 @@ def _raw_text(entry: dict, context: bool, where: str) -> str:
         return ""
     before = _sequence(checks.field(entry, "context_sentences", where), where) if context else []
     sentences = [*before, entry["punchline_sentence"]]
-    return " ".join(checks.strings(sentences, f"{where}, sentences", len(sentences)))
+    return "\n".join(" ".join(t.split()) for t in checks.strings(sentences, f"{where}, sentences", len(sentences)))

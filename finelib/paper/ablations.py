@@ -86,11 +86,12 @@ PANEL_ROWS |= {row.name: row for row in COMPONENT_ROWS if row.name in MATTERS.va
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that can be compared with each other: variants of one FINE on one corpus."""
+    """Rows that can be compared with each other: variants of one FINE on one corpus; ``seeds``: at most so many."""
 
     variants: tuple[Variant, ...]
     base: RunSpec
     about: str = ""
+    seeds: int | None = None
 
     def specs(self, seeds: tuple[int, ...]) -> dict[str, list[RunSpec]]:
         """Row name -> its runs; the change of a row must name settings of FineConfig.
@@ -102,7 +103,7 @@ class Block:
             spec, settings = self.base, row.config(self.base.model_config)
             if settings != spec.model_config:
                 spec = replace(spec, name=row.name, model_config=settings)
-            found[row.name] = [replace(spec, seed=seed) for seed in seeds]
+            found[row.name] = [replace(spec, seed=seed) for seed in seeds[: self.seeds]]
         return found
 
 
@@ -122,14 +123,19 @@ def blocks(number: int, options: Options) -> list[Block]:
         if sources.available(corpus, options.source) is None:
             found = [_real_block(rows, presets.data_config(corpus, options), options)]
     beside = [block for block in real.blocks(number, options) if block.missing() is None]
-    return found + [_real_block(rows, block.data(options)[0], options, block.about) for block in beside]
+    return found + [
+        _real_block(rows, block.data(options)[0], options, block.title(options), block.short(options))
+        for block in beside
+    ]
 
 
-def _real_block(rows: list[Variant], data: DataConfig, options: Options, about: str = "") -> Block:
+def _real_block(
+    rows: list[Variant], data: DataConfig, options: Options, about: str = "", seeds: int | None = None
+) -> Block:
     """A corpus's own experiment; rows that need a modality the source lacks are left out."""
     base = next(spec for spec in presets.specs_of(data, options) if isinstance(spec.model_config, FineConfig))
     kept = [v for v in rows if set(v.change.get("modalities", ())) <= set(base.model_config.modalities)]
-    return Block(tuple(kept), base, about)
+    return Block(tuple(kept), base, about, seeds)
 
 
 def _rows(number: int) -> list[Variant]:

@@ -50,8 +50,8 @@ def _of_corpora(number: int, rows: list[Row]) -> tuple[str, ...]:
         averaging = [f"{name} ({system.DEMO['frames']})" for name, system in SYSTEMS.items() if "frames" in system.DEMO]
         stepped = [f"{name} ({system.DEMO['steps']})" for name, system in SYSTEMS.items() if "steps" in system.DEMO]
         said.append(
-            "All systems share one protocol: data, seeds, most epochs, selection. In the smoke and demo presets each has "
-            "the best of the same three learning rates on dev (benchmarks/demo_rates.json), and all are small; "
+            "All systems share one protocol: data, seeds, most epochs, selection. In the smoke and demo presets each "
+            "has the best of the same three learning rates on dev (benchmarks/demo_rates.json), and all are small; "
             f"some get audio and video averaged over stretches: {', '.join(averaging)}; some every modality: "
             f"{', '.join(stepped)}. CubeMLP's demo size was chosen with test scores of seeds 0 and 1 in sight. "
             f"They train {', '.join(presets.WHERE_PRINTED)} only for the tables that print them. "

@@ -24,7 +24,6 @@ from finelib.runs import experiment, presets, real, tuning
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
 
-WITHOUT_COMPARED = "without the compared systems, which --source public trains"
 AS_SPOKEN = "as spoken"  # what a card says of text that is no translation
 DATA_NAMES = {"planted": "planted data (generated)", "files": "licensed feature files", "own": "your file"}
 Named = TypeVar("Named", RunSpec, RunRecord)
@@ -88,11 +87,10 @@ def measured_blocks(number: int, options: Options) -> list[BlockRuns]:
 
 def _real_runs(block: real.RealBlock, options: Options) -> BlockRuns:
     """The runs of a real block; compared systems stand in it where real data were asked for."""
-    seeds = replace(options, n_seeds=1) if block.folds else options
+    seeds = replace(options, n_seeds=block.short(options) or options.n_seeds)
     compared = block.compared and options.source == "public"
     found = [spec for data in block.data(options) for spec in block_specs(data, seeds, compared)]
-    left_out = [WITHOUT_COMPARED] if block.compared and not compared else []
-    return BlockRuns(by_name(found), "; ".join([about for about in (block.about, *left_out) if about]))
+    return BlockRuns(by_name(found), block.title(options))
 
 
 def missing(number: int, options: Options) -> list[str]:

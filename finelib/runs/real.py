@@ -23,7 +23,7 @@ class RealBlock:
         encoded: text by the corpus's encoder in place of the source's own features.
         folds: of a cross-validation by video, in place of the official splits; 0: those.
         compared: with the compared systems.
-        demo: shown by the demo too.
+        demo: seeds that the demo takes, if no number of them is asked for; 0: it does not show the block.
         about: ends the block's title.
     """
 
@@ -33,7 +33,7 @@ class RealBlock:
     encoded: bool = False
     folds: int = 0
     compared: bool = False
-    demo: bool = False
+    demo: int = 0
     about: str = ""
 
     def data(self, options: Options) -> list[DataConfig]:
@@ -42,29 +42,44 @@ class RealBlock:
         found = [data_config(self.corpus, name, options, self.encoded) for name in names]
         return [replace(data, context=self.context) for data in found]
 
+    def short(self, options: Options) -> int | None:
+        """How many seeds it takes where it takes fewer than the options say; None where it does not."""
+        if self.folds:
+            return 1
+        fewer = options.source == "planted" and options.n_seeds is None and self.demo < len(options.seed_list)
+        return self.demo if fewer else None
+
+    def title(self, options: Options) -> str:
+        """``about``, and what was shortened."""
+        seeds = self.short(options)
+        said = [self.about, f"{seeds} seeds" if seeds and not self.folds else ""]
+        if self.compared and options.source != "public":
+            said.append("without the compared systems, which --source public trains")
+        return "; ".join(filter(None, said))
+
     def missing(self) -> str | None:
         """Why it cannot be had, as one sentence; None if it can."""
         return sources.available(self.corpus, self.source)
 
 
 BY_VIDEO = f"{FOLDS} folds by video in place of the official splits, one seed, ± over folds"
-PREDICTIONS = RealBlock("ch_sims_v2", "public-predictions", demo=True, about="one published number for each modality")
-ENCODED = replace(PREDICTIONS, encoded=True, demo=False, about="one published number for audio, one for video")
+PREDICTIONS = RealBlock("ch_sims_v2", "public-predictions", demo=2, about="one published number for each modality")
+ENCODED = replace(PREDICTIONS, encoded=True, demo=0, about="one published number for audio, one for video")
 # table -> its blocks; of the blocks of one corpus the first is the one that claims are judged by
 BLOCKS = {
-    1: [RealBlock("mosi", compared=True, demo=True), RealBlock("mosi", "public-mfn", demo=True)],
+    1: [RealBlock("mosi", compared=True, demo=3), RealBlock("mosi", "public-mfn", demo=3)],
     2: [RealBlock("mosei", compared=True)],
     3: [
         RealBlock("ur_funny", compared=True, about="the punchline alone"),
         RealBlock("ur_funny", context=True, about="the punchline after its context"),
     ],
     4: [
-        RealBlock("ch_sims", compared=True, demo=True),
+        RealBlock("ch_sims", compared=True, demo=2),
         RealBlock("ch_sims", folds=FOLDS, about=BY_VIDEO),
         RealBlock("ch_sims_v2", compared=True),
         RealBlock("ch_sims_v2", folds=FOLDS, about=BY_VIDEO),
     ],
-    5: [ENCODED, PREDICTIONS, RealBlock("mosi"), RealBlock("ict_mmmo", demo=True), RealBlock("mosei")],
+    5: [ENCODED, PREDICTIONS, RealBlock("mosi"), RealBlock("ict_mmmo", demo=2), RealBlock("mosei")],
     6: [RealBlock("mosi"), ENCODED],
 }
 
@@ -101,14 +116,17 @@ def data_config(corpus: str, source: str, options: Options, encoded: bool = Fals
 FROZEN = (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=5e-4))
 SQUARED = (FineConfig(dropout=0.2), TrainConfig(epochs=12, patience=5, lr=5e-4))
 RECIPES = {
-    "ur_funny": SQUARED,
+    "ur_funny": (
+        FineConfig(dropout=0.4, loss="cross_entropy", lambda_cl=0.3),
+        TrainConfig(epochs=5, patience=5, lr=5e-4),
+    ),
     "ch_sims": SQUARED,
     "ch_sims_v2": SQUARED,
     "public-predictions": (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=1e-3)),
 }
-HEAD_TRAIN = TrainConfig(epochs=30, patience=8, lr=3e-3)  # of the encoder alone
+HEAD_TRAIN = TrainConfig(epochs=30, patience=8, lr=3e-3)  # the encoder alone
 FINETUNED_TRAIN = TrainConfig(epochs=8, patience=8, lr=5e-4, lr_text=5e-5)
-ENCODER_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
+FINETUNED_HEAD_TRAIN = TrainConfig(epochs=8, patience=8, lr=1e-3, lr_text=5e-5)
 FINETUNED_EPOCHS = {"mosei": 3}  # an epoch takes ten minutes there
 
 
@@ -118,11 +136,11 @@ def specs(data: DataConfig, seeds: tuple[int, ...]) -> list[RunSpec]:
     model, train = RECIPES.get(data.source, RECIPES.get(data.corpus, FROZEN))
     head = HEAD_TRAIN
     if tuned:
-        epochs = {"epochs": FINETUNED_EPOCHS[data.corpus]} if data.corpus in FINETUNED_EPOCHS else {}
-        train, head = replace(FINETUNED_TRAIN, **epochs), replace(ENCODER_TRAIN, **epochs)
+        epochs = FINETUNED_EPOCHS.get(data.corpus, FINETUNED_TRAIN.epochs)
+        train, head = (replace(settings, epochs=epochs) for settings in (FINETUNED_TRAIN, FINETUNED_HEAD_TRAIN))
     rows = [("FINE", replace(model, modalities=own), train)]
     if is_encoded(data):
-        rows.append(("text encoder alone", EncoderConfig(loss=model.loss), head))
+        rows.append(("text encoder alone", EncoderConfig(loss="l1" if model.loss == "l1" else "mse"), head))
     ending = " (fine-tuned)" if tuned else ""
     return [RunSpec(name + ending, data, config, train, seed) for name, config, train in rows for seed in seeds]
 

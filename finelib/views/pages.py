@@ -121,7 +121,7 @@ def in_short_block(root: Path) -> str:
     """README's small table."""
     lines = [IN_SHORT, *in_short(root / PUBLISHED)]
     lines.insert(1, ["---", "---:", "---", "---", "---:"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return _together("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def results(root: Path, figures: str = PUBLISHED) -> str:

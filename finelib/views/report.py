@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -51,14 +52,23 @@ PAGES["figure5"] = {f"figure5{panel}": f"turn panel ({panel}) in the browser" fo
 
 @dataclass(frozen=True)
 class Picture:
-    """An embedded picture: anchor, title, data URI, alternative text, caption in HTML, pages that go with it."""
+    """An embedded picture: anchor, title, PNG, alternative text, caption in HTML, pages that go with it."""
 
     anchor: str
     title: str
-    uri: str
+    png: bytes
     alt: str
     caption: str
     links: dict[str, str]
+
+    @property
+    def uri(self) -> str:
+        return style.data_uri(self.png)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, which a page needs to keep the place of a picture that is not drawn yet."""
+        return struct.unpack(">II", self.png[16:24])
 
 
 def write_report(options: Options) -> Path:
@@ -158,7 +168,7 @@ def _curves(tables: list[Table], records: dict[str, RunRecord]) -> list[Picture]
                 title = f"Table {table.number}, {row.block}"
                 picture = style.png(figures.training_curves(runs))
                 alt = f"Loss terms on train, MAE and Corr on dev over epochs, one line for each of {len(runs)} seeds."
-                found.append(Picture(f"curves-{table.number}-{place}", title, style.data_uri(picture), alt, "", {}))
+                found.append(Picture(f"curves-{table.number}-{place}", title, picture, alt, "", {}))
     return found
 
 
@@ -170,8 +180,8 @@ def _pictures(folder: Path) -> list[Picture]:
             html = MarkdownIt("commonmark", {"html": False}).enable("table").render(caption)
             pages = {f"{page}.html": text for page, text in PAGES.get(name, {}).items()}
             links = {page: text for page, text in pages.items() if (folder / page).exists()}
-            uri = style.data_uri((folder / f"{name}.png").read_bytes())
-            found.append(Picture(name, title, uri, f"{title}; the text below says what it shows.", html, links))
+            png = (folder / f"{name}.png").read_bytes()
+            found.append(Picture(name, title, png, f"{title}; the text below says what it shows.", html, links))
     return found
 
 

@@ -41,6 +41,8 @@ REMOTE = re.compile(r"!\[([^\]]*)\]\(\w+:[^)]*\)")  # a picture that another ser
 LINK = re.compile(r"(?<!!)\[([^\[\]]+)\]\((?!\w+:|#)([^()\s#]+)(#[^()\s]*)?\)")
 SOURCE = re.compile(r"finelib/(\w+)\.py")  # the modules whose source Sphinx shows
 FRAME = re.compile(r'<iframe srcdoc="(.*?)" style="(.*?)" title="(.*?)"></iframe>', re.DOTALL)
+# of the pages that plotly writes; "data:," keeps a browser from asking for an icon
+HEAD = """<head><link rel="icon" href="data:,"><meta name="viewport" content="width=device-width"><title>"""
 STAMP = "made-of"
 
 
@@ -129,9 +131,11 @@ def _stage_run(options: Options, folder: Path) -> None:
     """The run's own tables, pictures and claims."""
     for path in options.figures.glob("*.png"):
         shutil.copy(path, folder / "run")
-    for name in [page for picture, pages in PAGES.items() if picture in SAID for page in pages]:
+    for name in SAID.keys() & PAGES:
         if page := _text(options.figures / f"{name}.html"):
-            _write(folder / "extra" / "run" / f"{name}.html", shared(page))
+            page = shared(page).replace("<html>", '<html lang="en">', 1)
+            page = page.replace("<head>", f"{HEAD}{TITLES[name]}</title>", 1)
+            _write(folder / "extra" / "run" / f"{name}.html", page)
     _write(folder / "extra" / "run" / LIBRARY, get_plotlyjs())
     _write(folder / "run.md", run_page(options))
     _write(folder / "claims.md", _text(options.figures / "claims.md") or "# Claims\n\nThis run has none.\n")

@@ -182,7 +182,7 @@ def test_ur_funny(tmp_path, version, arrays, misspelt):
                 assert not context or np.array_equal(frames.sentence[own], numbers)
             assert split.frames["V"].length[row] == split.frames["A"].length[row] == len(index)
             sentences = words[i].get("context_sentences", []) if context else []
-            assert split.text[row] == " ".join([*sentences, words[i].get("punchline_sentence", "")])
+            assert split.text[row] == "\n".join([*sentences, words[i].get("punchline_sentence", "")])
 
 
 def _edit(folder, name, change):

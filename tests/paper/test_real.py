@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from finelib.baselines import SYSTEMS
-from finelib.config import DataConfig, FineConfig
+from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
 from finelib.data.corpora import ALL_CORPORA, CORPORA
 from finelib.data.features import SPLITS, Corpus, Frames, Split
 from finelib.paper import comparisons, tables
@@ -88,8 +88,14 @@ def test_the_demo_has_small_real_blocks_beside_planted_ones_and_no_compared_syst
     for number, corpora in {1: ["mosi", "mosi"], 2: [], 3: [], 4: ["ch_sims"], 5: ["ch_sims_v2", "ict_mmmo"]}.items():
         planted, *beside = of(number, Options())
         assert planted[0].source == "planted" and [data.corpus for data, _ in beside] == corpora
-        for _, block in beside:
+        for data, block in beside:
             assert not set(block.runs) & set(SYSTEMS)
+            seeds = 3 if data.corpus == "mosi" else 2  # what is shortened, the title says
+            assert {len(runs) for runs in block.runs.values()} == {seeds}
+            assert ("2 seeds" in block.about) == (seeds == 2)
+            assert ("without the compared systems" in block.about) == (number < 5 and data.source == "public")
+    asked = [block for number in (4, 5) for _, block in of(number, Options(n_seeds=4))]
+    assert all(len(runs) == 4 for block in asked for runs in block.runs.values())
 
 
 def test_a_named_encoder_reads_text_and_never_replaces_published_numbers(had):
@@ -110,6 +116,34 @@ def test_fine_tuned_runs_are_named_so_and_short_where_an_epoch_is_long(had):
 def test_every_public_corpus_has_a_recipe_for_fine(corpus):
     fine = next(run for run in real.specs(DataConfig(corpus, "public"), (0,)))
     assert isinstance(fine.model_config, FineConfig) and fine.name == "FINE"
+
+
+def test_a_cross_validation_has_means_over_folds_and_compares_no_rows(monkeypatch):
+    """Two folds: FINE's Corr .4 and .6; the floor, the mean 0 of train, errs by .5 and by 1 on test."""
+    labels = {"public-by-video-1": [0.5, -0.5], "public-by-video-2": [1.0, -1.0]}
+
+    def corpus(data):
+        label = np.float32(labels[data.source])
+        frames = {"T": Frames.from_lengths(np.zeros((2, 0), np.float32), np.ones(2))}
+        split = Split(frames, label, ["0", "1"], ["", ""])
+        return Corpus(ALL_CORPORA["ch_sims"], "public", dict.fromkeys(SPLITS, split), "", "", {})
+
+    def record(spec):
+        corr = {"public-by-video-1": 0.4, "public-by-video-2": 0.6}[spec.data.source]
+        return SimpleNamespace(id=spec.data.source, test={"corr": corr}, encoder="", modalities=["T"])
+
+    def train(groups, *_):
+        return {name: [record(spec) for spec in group] for name, group in groups.items()}
+
+    monkeypatch.setattr(tables.experiment, "run_groups", train)
+    monkeypatch.setattr(tables.experiment, "load_corpus", corpus)
+    monkeypatch.setattr(tables.references, "ridge", lambda corpus, _: np.zeros(2, np.float32))
+    specs = [RunSpec("FINE", DataConfig("ch_sims", source), FineConfig(), TrainConfig(), 0) for source in labels]
+    rows = {row.name: row for row in tables.measure(4, {"FINE": specs, "LF-DNN": specs}, PUBLIC)}
+    assert rows["FINE"].measured["corr"]["mean"] == pytest.approx(0.5) and rows["FINE"].runs == tuple(labels)
+    assert rows["floor (constant)"].measured["mae"]["mean"] == pytest.approx(0.75)
+    assert rows["floor (constant)"].measured["mae"]["n"] == 2
+    assert not any(row.differences for row in rows.values())
 
 
 @pytest.mark.parametrize(
