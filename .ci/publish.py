@@ -49,13 +49,14 @@ def set_repository(repository: str, root: Path = ROOT) -> None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise ValueError(f"repository {repository!r}: expected OWNER/NAME")
     lines = ["| notebook | Colab | Binder |", "|---|---|---|"]
-    for path in sorted((root / "notebooks").glob("*.ipynb")):
-        text, changed = re.subn(
-            r'(FINE_REPOSITORY\\", \\")[^\\]*', rf"\g<1>https://github.com/{repository}", path.read_text()
-        )
+    address = rf"\g<1>https://github.com/{repository}"
+    sources, copies = (sorted(folder.glob("*.ipynb")) for folder in (root / "notebooks", root / executed_copies.PLACE))
+    for path in sources + copies:
+        text, changed = re.subn(r'(FINE_REPOSITORY\\", \\")[^\\]*', address, path.read_text())
         if changed != 1:
             raise ValueError(f"{path.name}: found {changed} places for the repository's address, expected 1")
         path.write_text(text)
+    for path in sources:
         place = f"notebooks/{path.name}"
         colab = f"https://colab.research.google.com/github/{repository}/blob/main/{place}"
         binder = f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{place}"

@@ -83,7 +83,8 @@ def test_published_cells_are_shown_and_traced(path):
 
 def test_badges_and_the_address_in_the_notebooks(tmp_path):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
-    (tmp_path / "figures" / "published").mkdir(parents=True)
+    (tmp_path / "figures" / "published" / "notebooks").mkdir(parents=True)
+    copy = Path(shutil.copy(ROOT / "notebooks" / "02_data.ipynb", tmp_path / "figures/published/notebooks"))
     shutil.copy(ROOT / "CITATION.cff", tmp_path)
     publish.set_repository("someone/fine", tmp_path)
     publish.set_repository("someone-else/fine.companion", tmp_path)  # and it can be changed again
@@ -93,6 +94,7 @@ def test_badges_and_the_address_in_the_notebooks(tmp_path):
         assert 'environ.get("FINE_REPOSITORY", "https://github.com/someone-else/fine.companion")' in first.source
         assert f"github/someone-else/fine.companion/blob/main/notebooks/{path.name}" in badges
         assert f"gh/someone-else/fine.companion/main?urlpath=lab/tree/notebooks/{path.name}" in badges
+    assert copy.read_text() == (tmp_path / "notebooks" / "02_data.ipynb").read_text()  # an executed copy keeps step
     text = (tmp_path / "CITATION.cff").read_text()
     citation = yaml.safe_load(text)
     assert all(text.count(f"\n{field}:") == 1 for field in citation if field != "cff-version")

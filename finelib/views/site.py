@@ -223,7 +223,7 @@ def stage_notebook(path: Path, folder: Path) -> None:
     notebook = nbformat.reads(text, 4)
     notebook.metadata.pop("papermill", None)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    of_people = any(re.search(r"""source=["']public""", cell.source) for cell in code)
+    of_people = any(re.search(r"""source=["']public|public_sources""", cell.source) for cell in code)
     if "corpus" in given:  # one notebook, executed for each
         notebook.cells[0].source = re.sub("^(# .*)", rf"\1: {CORPORA[given['corpus']].title}", notebook.cells[0].source)
     heading = path.stem
@@ -242,8 +242,6 @@ def _stage_code(cell: nbformat.NotebookNode, heading: str, of_people: bool, fold
     if "injected-parameters" in tags:
         cell.metadata.tags = [*tags, "hide-input"]
         cell.metadata.mystnb["code_prompt_show"] = "Show what run_all.sh set"
-    if "sentences" in tags:
-        cell.outputs = [_markdown(OF_PEOPLE)]
     cell.outputs = [shown for output in cell.outputs if (shown := _shown(output, of_people, folder))]
 
 
