@@ -10,9 +10,9 @@ from pathlib import Path
 import finelib
 from finelib.config import DataConfig
 from finelib.paper import ablations
-from finelib.pretrained import FOLDER
 from finelib.runs import experiment
 from finelib.runs.options import Options
+from finelib.runs.pretrained import FOLDER
 
 NAME = "fine-small-planted"
 LARGEST = 4_000_000  # bytes

@@ -15,7 +15,7 @@ from finelib.runs.options import Options
 from finelib.study import starts, subset_codes
 from finelib.study.identifiability import SCORES
 
-SPEC = RunSpec("FINE", DataConfig("mosei"), presets.SMALL, presets.SMALL_TRAIN["demo"], 4)
+SPEC = RunSpec("FINE", DataConfig("mosei"), presets.DEMO, presets.SMALL_TRAIN["demo"], 4)
 
 
 def row(system, world, seed, score, corr=0.75):

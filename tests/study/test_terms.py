@@ -54,7 +54,7 @@ def test_problems_side_by_side_do_not_mix():
 def test_terms_measured_together_are_what_each_is_alone():
     corpus = planted.generate(replace(CORPORA["ch_sims"], sizes=(48, 12, 6)))
     torch.manual_seed(0)
-    model = models.build(presets.SMALL, corpus).eval()
+    model = models.build(presets.DEMO, corpus).eval()
     together = terms.measure_terms(tuple(terms.WITHOUT), model, corpus)
     assert list(together) == list(terms.WITHOUT)
     for term in ("I_str", "I_utr", "L_aux", "L_CL"):

@@ -20,7 +20,7 @@ from finelib.fine import FINE
 from finelib.inputs import Inputs, Standardise
 from finelib.models import class_counts, load_weights
 
-FOLDER = Path(__file__).parent / "weights"
+FOLDER = Path(__file__).parents[1] / "weights"
 ENTRY = "finelib"  # of the file's header
 
 

@@ -14,11 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import finelib
-from finelib import metrics, pretrained
+from finelib import metrics
 from finelib.baselines.variants import VariantConfig
 from finelib.data.features import Corpus
 from finelib.models import system_config
-from finelib.runs import presets
+from finelib.runs import presets, pretrained
 from finelib.runs.options import ROOT
 
 CONFIG = replace(presets.DEMO, modalities=("T", "V"), tau=0.2)
