@@ -66,6 +66,8 @@ def measure(name: str) -> list[dict]:
         corpus = public_sources.load(ALL_CORPORA[name], source)
         label = {s: corpus.splits[s].label for s in (FITTED, JUDGED)}
         for encoder, (features, package) in ENCODERS.items():
+            if (text, encoder) == ("Chinese", MINILM):
+                continue  # it knows a third of the characters, and ``text`` refuses it
             if find_spec(package) is None:
                 rows.append(
                     {"corpus": name, "text": text, "encoder": encoder, "left_out": f"{package} is not installed"}

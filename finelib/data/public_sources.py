@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from finelib.data import licences, outliers, raw_text, store
+from finelib.data import licences, outliers, raw_text, sentence_encoders, store
 from finelib.data.card import describe
 from finelib.data.corpora import CorpusInfo
 from finelib.data.download import PublicSource, obtain
@@ -39,10 +39,15 @@ def find(info: CorpusInfo, source: str) -> PublicSource:
 
 
 def default_encoder(info: CorpusInfo, source: str) -> str:
-    """The text encoder that is run where none is named; "files" where the source has features of its text or none."""
+    """The text encoder that is run where none is named; "files" where the source has features of its text or none.
+
+    For CH-SIMS it is the best by dev that can be had without a hub, where its package is installed (extra "chinese").
+    """
     if find(info, source).encoder:
         return "files"
-    return info.bert if source == "public-chinese" else MINILM
+    if source == "public-chinese":
+        return info.bert
+    return sentence_encoders.E5 if info.metrics == "sims" and sentence_encoders.installed() else MINILM
 
 
 def paths(info: CorpusInfo, source: str, cache: Path | None = None) -> dict[str, Path]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from finelib.data import store
+from finelib.data import sentence_encoders, store
 from finelib.data.encoders import encoder_folder, hash_folder, quiet
 from finelib.data.features import Corpus, Frames, Split
 from finelib.data.tokens import MAX_TOKENS, Notes, tell, token_ids
@@ -78,9 +79,9 @@ class TextEncoder(nn.Module):
 def encode_corpus(corpus: Corpus, name: str, finetune: bool, context: bool = False) -> Corpus:
     """Give a corpus with raw text the modality "T" from a text encoder.
 
-    ``encoder_folder`` says what ``name`` may be. With ``finetune`` the frames are token ids (S,) int64 for a
-    ``TextEncoder`` in the model, instead of frozen features. With ``context`` the lines of a text are told apart
-    (``tokens.token_ids``).
+    ``encoder_folder`` says what ``name`` may be; ``sentence_encoders.E5`` gives one frame an utterance. With
+    ``finetune`` the frames are token ids (S,) int64 for a ``TextEncoder`` in the model, instead of frozen features.
+    With ``context`` the lines of a text are told apart (``tokens.token_ids``).
 
     Returns:
         The corpus with ``frames["T"]`` of every split: (S, d) float32 features, or ids; [CLS] and [SEP] are
@@ -90,20 +91,25 @@ def encode_corpus(corpus: Corpus, name: str, finetune: bool, context: bool = Fal
 
     Raises:
         ValueError: a split has no raw text, or more than half of it is unknown to the encoder; the encoder's files do
-            not belong together.
+            not belong together; an encoder of whole utterances is to be fine-tuned or to tell sentences apart.
         OSError: the encoder cannot be had, or the cache cannot be written.
     """
     for s, split in corpus.splits.items():
         if not any(text.strip() for text in split.text):
             found = f"{corpus.called}, {s}: has no raw text"
             raise ValueError(f"{found}, which text encoder {name} needs; use --text-encoder files")
-    folder = encoder_folder(name)[1]
-    encoder_hash = hash_folder(folder)
+    whole = name == sentence_encoders.E5
+    if whole and (finetune or context):
+        found = "one vector an utterance, which can neither be fine-tuned nor tell sentences of a context apart"
+        raise ValueError(f"text encoder {name}: gives {found}; name another")
+    folder = None if whole else encoder_folder(name)[1]
+    encoder_hash = sentence_encoders.weights_sha256() if whole else hash_folder(folder)
     if finetune:
         frames, notes = token_ids(corpus.splits, folder, context)
     else:
         frames, notes = _cached_features(corpus.splits, name, encoder_hash, context)
-    tell(notes, (text for split in corpus.splits.values() for text in split.text), name)
+    if not whole:
+        tell(notes, (text for split in corpus.splits.values() for text in split.text), name)
     splits = {s: replace(split, frames={**split.frames, "T": frames[s]}) for s, split in corpus.splits.items()}
     digest = hashlib.sha256(f"{corpus.sha256} {encoder_hash} {MAX_TOKENS}".encode()).hexdigest()
     return replace(corpus, splits=splits, encoder=name, sha256=digest, card=_noted(corpus.card, notes))
@@ -138,7 +144,9 @@ def _cached_features(
     """Frozen features of every split and the notes on its text, from the cache or computed into it."""
     content = (VERSION, encoder_hash, MAX_TOKENS, context, {s: splits[s].text for s in splits})
     cache = store.cache_folder() / "text" / hashlib.sha256(repr(content).encode()).hexdigest()
-    store.keep(cache, lambda folder: _fill(folder, splits, name, context))
+    whole = name == sentence_encoders.E5
+    fill = partial(_fill_vectors, splits=splits) if whole else partial(_fill, splits=splits, name=name, context=context)
+    store.keep(cache, fill)
     # copy on write: torch takes only writable arrays without complaint, and the file is never changed
     values = {s: np.load(cache / f"{s}.npy", mmap_mode="c") for s in splits}
     told = {s: np.load(cache / f"{s}-sentence.npy") if context else None for s in splits}
@@ -162,6 +170,21 @@ def _fill(folder: Path, splits: dict[str, Split], name: str, context: bool) -> N
                 _save_rows(folder / f"{s}.npy", shape, frames.start, features(frames, encoder, device, bar))
     with store.writable(folder.parents[1]):
         (folder / NOTES).write_text(json.dumps(notes), encoding="utf-8")
+
+
+def _fill_vectors(folder: Path, splits: dict[str, Split]) -> None:
+    """Compute the vectors of whole utterances of all splits into a folder."""
+    with tqdm(total=sum(map(len, splits.values())), desc=f"text features ({sentence_encoders.E5})") as bar:
+        for s, split in splits.items():
+            parts = []
+            for part in sentence_encoders.vectors(split.text):
+                parts.append(part)
+                bar.update(len(part))
+            with store.writable(folder.parents[1]):
+                np.save(folder / f"{s}.npy", np.concatenate(parts))
+                np.save(folder / f"{s}-length.npy", np.ones(len(split), np.int64))
+    with store.writable(folder.parents[1]):
+        (folder / NOTES).write_text(json.dumps({s: {} for s in splits}), encoding="utf-8")
 
 
 @torch.inference_mode()

