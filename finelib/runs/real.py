@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 from finelib.config import DataConfig, EncoderConfig, FineConfig, RunSpec, TrainConfig
 from finelib.data import sources
+from finelib.data.encoders import MINILM
+from finelib.data.sentence_encoders import E5
 from finelib.runs.options import Options
 
 FOLDS = 5
@@ -105,6 +107,8 @@ def data_config(corpus: str, source: str, options: Options, encoded: bool = Fals
         return data
     if encoded:
         default = sources.default_encoder(corpus, "public")
+    if options.finetune_text and default == E5:  # which cannot be trained
+        default = MINILM
     named = options.text_encoder or (default if encoded or options.finetune_text else "files")
     return replace(data, text_encoder=named, finetune_text=options.finetune_text and named != "files")
 

@@ -65,7 +65,7 @@ def test_table_5_has_the_subsets_of_what_each_source_has(had):
     found = {(data.corpus, data.text_encoder): block.runs for data, block in of(5)}
     every = ["V", "A", "T", "V + A", "V + T", "A + T", "V + A + T"]
     assert {key: list(runs) for key, runs in found.items()} == {
-        ("ch_sims_v2", "all-MiniLM-L6-v2"): every,
+        ("ch_sims_v2", tables.sources.default_encoder("ch_sims_v2", "public")): every,
         ("ch_sims_v2", "files"): every,
         ("mosi", "files"): ["A", "T", "A + T"],
         ("ict_mmmo", "files"): ["V", "A", "V + A"],
@@ -110,6 +110,12 @@ def test_fine_tuned_runs_are_named_so_and_short_where_an_epoch_is_long(had):
     assert {run.name for run in found} == {"FINE (fine-tuned)", "text encoder alone (fine-tuned)"}
     assert all(run.data.finetune_text and run.data.text_encoder == "all-MiniLM-L6-v2" for run in found)
     assert {run.train.epochs for run in found} == {3}
+
+
+def test_an_encoder_that_cannot_be_trained_is_not_fine_tuned(had, monkeypatch):
+    monkeypatch.setattr(real.sources, "default_encoder", lambda *_: real.E5)
+    encoders = {data.text_encoder for data, _ in of(4, replace(PUBLIC, finetune_text=True))}
+    assert encoders == {"all-MiniLM-L6-v2"} and of(4)[0][0].text_encoder == "files"
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
