@@ -74,6 +74,11 @@ class Table:
     subject: str = ""
 
     @property
+    def head(self) -> str:
+        """What stands before the title: the number of a table of the paper, nothing before a subject of its own."""
+        return "" if self.subject else f"Table {self.number}."
+
+    @property
     def title(self) -> str:
         return self.subject or f"{SUBJECTS[self.number]}: printed and measured results"
 
@@ -139,7 +144,7 @@ def render(table: Table, form: str) -> str:
     """The table as "md", "tex" or "html"."""
     environment = templates(html=form == "html")
     environment.filters["tex"] = _tex
-    shown = {name: getattr(table, name) for name in ("number", "title", "notes", "text_columns")}
+    shown = {name: getattr(table, name) for name in ("head", "title", "notes", "text_columns")}
     blocks = [{"title": title, "rows": cells(table, title)} for title in table.blocks]
     return environment.get_template(f"table.{form}").render(shown, heads=heads(table), blocks=blocks)
 

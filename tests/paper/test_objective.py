@@ -133,6 +133,8 @@ def test_the_study_is_written_with_its_sentences(tmp_path, monkeypatch):
     table = objective.build(options)
     content = json.loads((options.figures / "objective.json").read_text())
     assert content["title"].startswith("L_MI as printed") and len(content["rows"]) == 4 + 4 * 2
+    heading = (options.figures / "objective.md").read_text().splitlines()[0]
+    assert heading == f"**{objective.SUBJECT}**"  # no table of the paper's
     between, *forms = table.measured
     assert [row.name for row in between] == list(objective.FORMS)
     assert [row.runs for row in between] == [next(r.runs for r in rows if r.name == "FINE") for rows in forms]
