@@ -156,8 +156,8 @@ main() {
             cd "$ROOT"
             # whole files to each process, whose fixtures are made once; then the browser's, which need the cores alone
             "$VENV/bin/python" -m pytest -q -m "not long" -n logical --maxprocesses 8 --dist loadfile \
-                --ignore tests/test_browser.py
-            exec "$VENV/bin/python" -m pytest -q tests/test_browser.py
+                --ignore tests/test_browser.py --ignore tests/test_site.py
+            exec "$VENV/bin/python" -m pytest -q tests/test_browser.py tests/test_site.py
             ;;
         run) exec "$VENV/bin/python" -m finelib "$@" ;;
     esac
