@@ -23,7 +23,7 @@ from finelib.models import build
 SENTENCES = {
     "train": ["A film.", "I did not like this movie at all, and I would not watch it again.", "so good", ""],
     "valid": ["It was funny but far too long for what it is."],
-    "test": ["so good", "umm the acting was okay I guess"],
+    "test": ["so good", "hmm, the plot of it was thin"],
 }
 
 
