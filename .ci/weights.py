@@ -5,6 +5,7 @@ Called by ``publish.py``.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import finelib
@@ -73,7 +74,7 @@ def publish(out: Path, folder: Path = FOLDER) -> None:
     partial.replace(path)
     usual = vars(DataConfig(spec.data.corpus))
     given = {k: v for k, v in vars(spec.data).items() if v != usual[k]}
-    arguments = "".join(f", {k}={v!r}" for k, v in given.items())
+    arguments = "".join(f", {k}={json.dumps(v)}" for k, v in given.items())
     path.with_suffix(".md").write_text(
         CARD.format(
             name=NAME,

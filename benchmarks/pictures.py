@@ -116,7 +116,7 @@ def beside_mmsa(folder: Path = BENCHMARKS) -> Figure:
 def scaling(found: dict) -> Figure:
     """Speed-up of the grid by workers: simulated from measured durations and Ray's measured overhead."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for axis, preset in zip(axes, ("default", "paper"), strict=True):
+    for axis, preset in zip(axes, ("demo", "paper"), strict=True):
         grid = found[preset]
         curve = pd.DataFrame(grid["curve"])
         axis.plot(curve["workers"], curve["workers"], color=OTHER, ls=":", label="as many times as workers")

@@ -14,7 +14,7 @@ from finelib.data.features import Batch
 from finelib.fine import FINE
 from finelib.paper.findings import SCORES, VARIANT
 from finelib.views import diagrams
-from finelib.views.style import BLUE, finish
+from finelib.views.style import BLUE, finish, png
 
 WIDE, NARROW = (8.9, 2.45), (3.6, 4.9)  # inches; a page shows 100 pixels of an inch
 LOOKS = {"FINE": ("0.4", 0.16), VARIANT: (BLUE, -0.16)}  # colour, place within a row
@@ -40,7 +40,7 @@ def write_banners(folder: Path) -> None:
     corpus = finelib.load("mosi", scale=0.1)
     model, batch = finelib.build(finelib.FineConfig(), corpus), corpus.batch(range(16), split="train")
     for name, size in {"banner": WIDE, "banner_narrow": NARROW}.items():
-        banner(model, batch, scores, size).savefig(folder / f"{name}.png", dpi=200, metadata=made)
+        (folder / f"{name}.png").write_bytes(png(banner(model, batch, scores, size), 200, made))
 
 
 def banner(model: FINE, batch: Batch, scores: dict[str, dict], size: tuple[float, float]) -> Figure:

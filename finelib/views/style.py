@@ -72,10 +72,10 @@ def tint(colour: str, share: float = 0.18) -> str:
     return to_hex([1 - share * (1 - part) for part in to_rgb(colour)])
 
 
-def png(figure: Figure, dpi: int = 110) -> bytes:
-    """The figure as a PNG file."""
+def png(figure: Figure, dpi: int = 110, metadata: dict | None = None) -> bytes:
+    """The figure as a PNG file, with ``metadata`` in its text fields."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=dpi)
+    figure.savefig(out, format="png", dpi=dpi, metadata=metadata)
     return out.getvalue()
 
 
