@@ -185,7 +185,7 @@ def test_card_compares_with_the_published_hash(tmp_path, monkeypatch):
     [
         (("mosy",), {}, "unknown.*did you mean 'mosi'"),
         (("mosi", "publik"), {}, "no such file or folder.*did you mean 'public'"),
-        (("mosei", "public"), {}, "no public features of CMU-MOSEI"),
+        (("mosei", "public-mfn"), {}, "there is none of CMU-MOSEI, expected one of public, public-full"),
         (("mosi",), {"aligned": True}, "has no aligned file"),
         (("ch_sims", "."), {"aligned": True}, "has no aligned file"),
         (("mosi", "."), {"context": True}, "has no context sentences"),

@@ -136,7 +136,7 @@ def test_a_cross_validation_has_means_over_folds_and_compares_no_rows(monkeypatc
 
     def record(spec):
         corr = {"public-by-video-1": 0.4, "public-by-video-2": 0.6}[spec.data.source]
-        return SimpleNamespace(id=spec.data.source, test={"corr": corr}, encoder="", modalities=["T"])
+        return SimpleNamespace(id=spec.data.source, test={"corr": corr}, encoder="", modalities=["T"], parameters=5)
 
     def train(groups, *_):
         return {name: [record(spec) for spec in group] for name, group in groups.items()}

@@ -24,14 +24,14 @@ def test_architecture_shows_the_batchs_shapes(model, batch):
     said = texts(figure)
     for m in model.modalities:
         assert "(" + ", ".join(map(str, batch.features[m].shape)) + ")" in said
-    assert "(5, 3, 128)" in said and "(5,)" in said and "4 Q-Formers of 4 queries" in said
+    assert "(5, 3, 32)" in said and "(5,)" in said and "4 Q-Formers of 4 queries" in said
     assert f"{sum(p.numel() for p in model.parameters()):,}" in caption
 
 
 def test_factorised_encoder_shows_widths(model, batch):
     with torch.no_grad():
         figure, _ = diagrams.factorised_encoder(model, model(batch))
-    assert "(5, 4, 64)" in texts(figure) and "dot, 3 pairs" in texts(figure)
+    assert "(5, 4, 16)" in texts(figure) and "dot, 3 pairs" in texts(figure)
 
 
 def test_cues_of_planted_data_stand_out(corpus):
