@@ -371,7 +371,7 @@ def answered(page) -> bool:
     if not dialog.count():
         return False
     assert dialog.inner_text().startswith("Select Kernel"), dialog.inner_text()
-    dialog.get_by_role("button", name="Select", exact=True).click()
+    dialog.locator("button.jp-mod-accept").click()
     page.wait_for_selector(READY, timeout=90_000, state="attached")
     return True
 

@@ -17,6 +17,7 @@ from finelib.data.corpora import CORPORA
 from finelib.inputs import Inputs
 from finelib.models import model_class
 from finelib.paper import ablations, printed, tables
+from finelib.runs import real
 from finelib.runs.options import Options
 
 ROWS = {v.name: v for v in (*ablations.COMPONENT_ROWS, *ablations.PANEL_ROWS.values())}
@@ -166,6 +167,7 @@ def test_oracle_grows_with_the_subset():
 @pytest.mark.parametrize(("number", "least"), [(5, 7), (6, 18)])
 def test_smoke_table_has_every_row_traced_to_its_runs(number, least, tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "MATTERS", {"cues": "w/o MoQ"})
+    monkeypatch.setitem(real.BLOCKS, number, [])
     options = Options(preset="smoke", out=tmp_path, jobs=2)
     table = tables.build_table(number, options)
     systems = [row for row in table.rows if row.measured and row.kind == "system"]

@@ -157,7 +157,7 @@ def test_a_signal_saves_the_state_and_leaves_no_process(tmp_path):
     )
     try:
         while not list(tmp_path.glob("runs/*/lock")):
-            assert process.poll() is None
+            assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
         below = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGTERM)  # Ray has a handler of its own for it
