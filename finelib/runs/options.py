@@ -35,8 +35,8 @@ environment variables:
   PIP_EXTRA_INDEX_URL     https://download.pytorch.org/whl/cpu spares a Linux machine without GPU the CUDA packages"""
 
 # argparse folds what it is given
-PRESET_HELP = """smoke: every path in minutes; demo (default): what a newcomer waits for, 20 to 25 minutes; paper: the paper's
-sizes and hyper-parameters, 5 seeds, for --source DIR"""
+PRESET_HELP = """smoke: every path in minutes; demo (default): what a newcomer waits for, 20 to 25 minutes; paper: the
+paper's sizes and hyper-parameters, 5 seeds, for --source DIR"""
 SOURCE_HELP = """planted (default): generated data with known answers; public: the real corpora as far as anybody may
 download them (text, and of CMU-MOSI audio); public-mfn: real CMU-MOSI, three modalities, downloaded; or the folder that
 holds the licensed feature files, or one file of their form (data/README.md)"""
