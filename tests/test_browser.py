@@ -359,6 +359,18 @@ def wait_for_address(log, server) -> str:
     raise AssertionError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
 
 
+def start_kernel(page, address: str, path: str) -> None:
+    """Start a notebook's kernel before its page is opened, so that the page finds it and asks for none.
+
+    A page that starts one itself asks which kernel to use when the machine is slow. Each answer starts another kernel
+    and cancels the cells that wait for the one before.
+    """
+    asked = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
+    headers = {"Authorization": f"token {TOKEN}"}
+    answer = page.request.post(f"{address}api/sessions", data=asked, headers=headers, timeout=90_000)
+    assert answer.ok, answer.text()
+
+
 READY = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 
 
@@ -378,6 +390,8 @@ def answered(page) -> bool:
 
 def run_all_cells(page, address: str, name: str) -> None:
     """Open a notebook, run it through the menu, wait until the last cell is done; a cell's error ends it at once."""
+    start_kernel(page, address, f"notebooks/{name}.ipynb")
+    page.add_locator_handler(page.locator(".jp-Dialog").first, lambda: answered(page))  # it may come before any click
     page.goto(f"{address}lab/workspaces/{name}/tree/notebooks/{name}.ipynb?token={TOKEN}")  # no other test's tabs
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
     page.wait_for_selector(f"{READY}, .jp-Dialog", timeout=90_000, state="attached")
