@@ -40,7 +40,8 @@ def publish(out: Path, folder: Path = ROOT / PLACE) -> None:
     copies = {}
     for path in sorted((out / "runs" / "notebooks").glob("*.ipynb")):
         source = source_of(path)
-        copies[path.name] = nbformat.writes(copy(nbformat.read(path, 4), nbformat.read(source, 4), path.stem))
+        made = nbformat.writes(copy(nbformat.read(path, 4), nbformat.read(source, 4), path.stem))
+        copies[path.name] = without_folders(made)
     if not copies:
         raise ValueError(f"{out}: found no executed notebooks, expected some in runs/notebooks")
     known = real_sentences()
@@ -57,6 +58,15 @@ def publish(out: Path, folder: Path = ROOT / PLACE) -> None:
     for name, text in copies.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")
     print(f"{len(copies)} executed notebooks, {size / 1e6:.1f} MB, in {folder}; looked for {len(known)} sentences")
+
+
+def without_folders(text: str) -> str:
+    """A copy with the folders that variables name, where sentences about missing files show them, as $VARIABLE."""
+    for variable in ("FINE_DATA_MIRROR", "FINE_CACHE"):
+        if folder := os.environ.get(variable):
+            for form in (str(Path(folder).resolve()), folder):
+                text = text.replace(form.rstrip("/"), f"${variable}") if Path(form).is_absolute() else text
+    return text
 
 
 def source_of(path: Path) -> Path:

@@ -238,7 +238,8 @@ def test_a_workflow_calls_what_is_there(name):
 
 def test_the_dev_container_sets_up_as_run_all_does():
     content = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
-    parse(content["postCreateCommand"].split()[1:], script=True)
+    assert content["postCreateCommand"].split()[0] == "./run_all.sh"
+    parse(content["postCreateCommand"].split()[1:], script=True)  # ends the program where an option is unknown
 
 
 # ---------------------------------------------------------------------------------------------------- in a browser
@@ -321,6 +322,7 @@ def test_search_finds_what_a_notebook_says(browser, address):
         page.wait_for_load_state("networkidle")  # it reads the pages that it found
         found.first.click()
         page.wait_for_url("**/notebooks/01_small.html*")
+        assert "NCE-CLUB" in page.locator("main").inner_text()
 
 
 @in_browser
@@ -349,4 +351,6 @@ def test_figures_are_alive(browser, address):
 @in_browser
 def test_opened_as_a_file_search_works_too(browser, folder):
     with opened(browser, folder.as_uri(), "/search.html?q=NCE-CLUB") as page:
-        page.locator("ul.search a", has_text="A small notebook").first.wait_for(timeout=20_000)
+        found = page.locator("ul.search a", has_text="A small notebook")
+        found.first.wait_for(timeout=20_000)
+        assert "notebooks/01_small.html" in found.first.get_attribute("href")
