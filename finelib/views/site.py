@@ -218,8 +218,9 @@ def stage_notebook(path: Path, folder: Path) -> None:
     if given.get("source", "planted") != "planted":
         print(f"site: left out {path.stem}: executed on {given['source']} data", file=sys.stderr)
         return path.unlink()
-    for name in filter(None, (given.get("out"), str(ROOT))):  # folders of this machine
-        text = text.replace(name, Path(name).name)
+    own = (given.get("out"), str(ROOT), os.environ.get("FINE_DATA_MIRROR"), os.environ.get("FINE_CACHE"))
+    for name in filter(None, own):  # folders of this machine
+        text = text.replace(name, Path(name).name) if Path(name).is_absolute() else text
     notebook = nbformat.reads(text, 4)
     notebook.metadata.pop("papermill", None)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
