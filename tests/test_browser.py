@@ -360,56 +360,32 @@ def wait_for_address(log, server) -> str:
 
 
 def start_kernel(page, address: str, path: str) -> None:
-    """Start a notebook's kernel before its page is opened, so that the page finds it and asks for none.
-
-    A page that starts one itself asks which kernel to use when the machine is slow. Each answer starts another kernel
-    and cancels the cells that wait for the one before.
-    """
+    """Start a notebook's kernel before its page is opened, so that the page connects to it and starts none itself."""
     asked = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
     headers = {"Authorization": f"token {TOKEN}"}
     answer = page.request.post(f"{address}api/sessions", data=asked, headers=headers, timeout=90_000)
     assert answer.ok, answer.text()
 
 
-READY = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
-
-
-def answered(page) -> bool:
-    """Answer as a person does when JupyterLab asks which kernel to use: a slow machine's kernel is late for it.
-
-    Any other dialog ends the test.
-    """
-    dialog = page.locator(".jp-Dialog").first
-    if not dialog.count():
-        return False
-    assert dialog.inner_text().startswith("Select Kernel"), dialog.inner_text()
-    dialog.locator("button.jp-mod-accept").click()
-    page.wait_for_selector(READY, timeout=90_000, state="attached")
-    return True
-
-
 def run_all_cells(page, address: str, name: str) -> None:
-    """Open a notebook, run it through the menu, wait until the last cell is done; a cell's error ends it at once."""
+    """Open a notebook, run it through the menu, wait until the last cell is done; an error or a question ends it.
+
+    The menu waits for the kernel's name in the toolbar. Before that JupyterLab has no kernel for the cells: each of
+    them asks for one, and several "Select Kernel" dialogs lie one over the other.
+    """
     start_kernel(page, address, f"notebooks/{name}.ipynb")
-    page.add_locator_handler(page.locator(".jp-Dialog").first, lambda: answered(page))  # it may come before any click
     page.goto(f"{address}lab/workspaces/{name}/tree/notebooks/{name}.ipynb?token={TOKEN}")  # no other test's tabs
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
-    page.wait_for_selector(f"{READY}, .jp-Dialog", timeout=90_000, state="attached")
-    errors = page.locator('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"]')
-    deadline, asked, prompts = time.monotonic() + 300, float("-inf"), []
-    while not (prompts and re.fullmatch(r"\[\d+\]:", prompts[-1])):
-        assert time.monotonic() < deadline, f"the last cell is not done after 300 s: {prompts}"
-        if answered(page):
-            asked = float("-inf")  # the new kernel knows nothing of cells that were to run before
-        if not any(re.search(r"[\d*]", prompt) for prompt in prompts) and time.monotonic() > asked + 30:
-            page.keyboard.press("Escape")  # a menu entry chosen before the kernel is connected does nothing: again
-            page.get_by_role("menuitem", name="Run", exact=True).click()
-            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-            asked = time.monotonic()
+    page.locator(".jp-NotebookPanel-toolbar .jp-KernelName", has_text="Python 3").wait_for(timeout=90_000)
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=90_000, state="attached")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    wrong = page.locator('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"], .jp-Dialog')
+    # the text content: JupyterLab does not render what is out of sight, so the inner text there is empty
+    prompts, deadline = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt"), time.monotonic() + 300
+    while not re.fullmatch(r"\[\d+\]:", prompts.last.text_content().strip()):
         page.wait_for_timeout(500)
-        assert not errors.count(), errors.first.text_content()
-        # the text content: JupyterLab does not render what is out of sight, so the inner text there is empty
-        prompts = [p.strip() for p in page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").all_text_contents()]
+        assert not wrong.count(), wrong.first.text_content()
+        assert time.monotonic() < deadline, f"not done after 300 s: {prompts.all_text_contents()}"
 
 
 def test_start_here_runs_in_jupyterlab_and_the_explorer_answers(browser, lab):
