@@ -12,9 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from finelib import models, training
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
-from finelib.data import planted, public_sources, sources
-from finelib.data.corpora import ALL_CORPORA, CORPORA
-from finelib.data.download import place
+from finelib.data import planted, sources
+from finelib.data.corpora import CORPORA
 from finelib.runs import experiment
 from finelib.runs.checkpoint import restore, state_of
 
@@ -127,20 +126,6 @@ def test_a_text_encoder_s_folder_is_part_of_what_is_looked_at(tmp_path):
     (folder / "notes.md").write_text("no part of the encoder")
     assert sources.stamp("mosi", path, text_encoder=str(folder)) == found[-1]
     assert sources.stamp("mosi", path) == found[-1][:1] and sources.stamp("mosi") == ()
-
-
-def test_public_files_are_part_of_what_is_looked_at(tmp_path, monkeypatch):
-    monkeypatch.setenv("FINE_CACHE", str(tmp_path))
-    monkeypatch.delenv("FINE_DATA_MIRROR", raising=False)
-    files = public_sources.find(ALL_CORPORA["ch_sims"], "public").files.values()
-    assert files and sources.stamp("ch_sims", "public") == ()  # none was downloaded
-    found = set()
-    for content in ("as it was", "another"):
-        for path in map(place, files):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-        found.add(sources.stamp("ch_sims", "public"))
-    assert len(found) == 2 and {len(stamps) for stamps in found} == {len(files)}
 
 
 def test_files_that_change_during_a_training_make_no_result(tmp_path, monkeypatch):
