@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from finelib.config import RunSpec
 from finelib.data import doctor, sources, store
 from finelib.data.corpora import CORPORA, nearest
-from finelib.paper import claims, objective, tables
-from finelib.runs import experiment, notebooks, presets
+from finelib.paper import claims, objective, score, tables
+from finelib.runs import experiment, notebooks, presets, rerun
 from finelib.runs.code import closure, code_hash, data_files
 from finelib.runs.kept import as_left, leave
 from finelib.runs.options import ROOT, SITE, Options, parse
@@ -23,6 +23,7 @@ from finelib.runs.records import RunRecord, digest
 from finelib.scale import cluster, processes
 from finelib.study import identifiability, subset_codes, terms
 
+COMMANDS = {"check": doctor.main, "score": score.main, "rerun": rerun.main}
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
 
 
@@ -277,10 +278,10 @@ def as_notebook(name: str, result: Result, records: dict[RunSpec, RunRecord]) ->
 def main(arguments: list[str]) -> int:
     """Exit status: 0; 2 for wrong options or data; 1 if a run or a notebook fails; 130, 143 after SIGINT, SIGTERM.
 
-    "check FILE_OR_FOLDER" says what is in a feature file (``data.doctor``).
+    An argument that names one of ``COMMANDS`` stands first; what follows is that command's.
     """
-    if arguments[:1] == ["check"]:
-        return doctor.main(arguments[1:])
+    if arguments and arguments[0] in COMMANDS:
+        return COMMANDS[arguments[0]](arguments[1:])
     try:
         make(*parse(arguments))
     except KeyboardInterrupt as signalled:
