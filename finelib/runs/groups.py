@@ -48,6 +48,14 @@ def source_of(run: RunRecord) -> str:
     return run.config["data"]["source"]
 
 
+def grouped(records: list[RunRecord]) -> list[list[RunRecord]]:
+    """Records in groups that differ in the seed alone, each in the order of its seeds."""
+    groups: dict[tuple[str, ...], list[RunRecord]] = {}
+    for run in records:
+        groups.setdefault((run.name, run.config_hash, run.data_hash, run.code_hash), []).append(run)
+    return [sorted(group, key=lambda run: run.seed) for group in groups.values()]
+
+
 def _called(name: str, corpus: str, source: str | None, runs: Path, ids: set[str]) -> list[list[RunRecord]]:
     groups = _groups(runs, corpus)
     known = list(dict.fromkeys(group[0].name for group in groups))
@@ -62,11 +70,7 @@ def _called(name: str, corpus: str, source: str | None, runs: Path, ids: set[str
 
 
 def _groups(runs: Path, corpus: str) -> list[list[RunRecord]]:
-    """The runs on a corpus, in groups that differ in the seed alone, by seed."""
-    groups: dict[tuple[str, ...], list[RunRecord]] = {}
-    for run in all_records(runs, f"{corpus}-*"):
-        groups.setdefault((run.name, run.config_hash, run.data_hash, run.code_hash), []).append(run)
-    return [sorted(group, key=lambda run: run.seed) for group in groups.values()]
+    return grouped(all_records(runs, f"{corpus}-*"))
 
 
 def _likeness(run: RunRecord, ids: set[str]) -> float:
