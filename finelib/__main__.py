@@ -244,8 +244,8 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
 def write_pages(options: Options) -> bool:
     """Write claims, checklist and report, unless they and what they are made of are as they were; whether they were."""
     modules = closure(["finelib.paper.claims", "finelib.paper.checklist", "finelib.views.report"])
-    pages = [options.figures / f"claims.{form}" for form in ("json", "md", "html")]
-    pages += [options.figures / name for name in ("checklist.md", "report.html")]
+    names = "claims.json", "claims.md", "claims.html", "checklist.md", "report.html"
+    pages = [options.figures / name for name in names]
     shown = [path for path in options.figures.glob("*.*") if path not in pages and path.name[0] != "."]
     read = [*shown, *(options.out / "runs").glob("*/record.json"), *data_files(modules)]
     key = digest(
@@ -260,8 +260,7 @@ def write_pages(options: Options) -> bool:
     note = options.out / "runs" / "kept" / "pages.json"
     if as_left(note, key):
         return False
-    print(f"claims: {claims.write_claims(options)}")
-    checklist.write_checklist(options)
+    print(f"claims: {claims.write_claims(options)}; checklist: {checklist.write_checklist(options)}")
     from finelib.views import report  # draws, so slow to import; processes that train import this module
 
     report.write_report(options)
@@ -280,7 +279,7 @@ def as_notebook(name: str, result: Result, records: dict[RunSpec, RunRecord]) ->
 def main(arguments: list[str]) -> int:
     """Exit status: 0; 2 for wrong options or data; 1 if a run or a notebook fails; 130, 143 after SIGINT, SIGTERM.
 
-    An argument that names one of ``COMMANDS`` stands first; what follows is that command's.
+    What follows the name of one of ``COMMANDS`` is that command's.
     """
     if arguments and arguments[0] in COMMANDS:
         return COMMANDS[arguments[0]](arguments[1:])

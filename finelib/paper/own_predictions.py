@@ -105,8 +105,8 @@ def _number(text: str) -> np.float32 | None:
         value = float(text)
     except ValueError:
         return None
-    plain = text.isascii() and "_" not in text
-    return np.float32(value) if plain and math.fabs(value) <= np.finfo(np.float32).max else None
+    plain, most = text.isascii() and "_" not in text, float(np.finfo(np.float32).max)
+    return np.float32(value) if plain and math.fabs(value) <= most else None
 
 
 # ------------------------------------------------------------------------------------- against a test split

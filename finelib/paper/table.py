@@ -240,7 +240,7 @@ def _csv(table: Table) -> str:
 
 
 def _tex(text: str) -> str:
-    escaped = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    escaped = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
     escaped |= {"±": r"$\pm$", "–": "--", "✓": r"\checkmark", "Δ": r"$\Delta$", "<": "$<$", ">": "$>$"}
     return text.translate(str.maketrans(escaped | {sign: "\\" + sign for sign in "%&_#${}"}))
 
