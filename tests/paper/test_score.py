@@ -261,7 +261,7 @@ def test_any_name_is_text_in_latex_and_markdown(tmp_path):
     (shown,) = (line for line in body if line.startswith("a"))
     first = re.split(r"(?<!\\) & ", shown)[0]
     assert first == (
-        r"a\_b \& 50\% \{x\} \$y\$ \textbackslash{}z \textasciitilde{} \textasciicircum{} \# a|b "
+        r"a\_b \& 50\% \{x\} \$y\$ \textbackslash{}z \textasciitilde{} \textasciicircum{} \# a\textbar{}b "
         r"$<$i$>$c$<$/i$>$ *d* `e` [f](g)"
     )
     page = MarkdownIt("commonmark", {"html": True}).enable("table").render((tmp_path / "a.scores.md").read_text())
