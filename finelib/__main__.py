@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from finelib.config import RunSpec
 from finelib.data import doctor, sources, store
 from finelib.data.corpora import CORPORA, nearest
-from finelib.paper import claims, objective, tables
-from finelib.runs import experiment, notebooks, presets
+from finelib.paper import checklist, claims, objective, score, tables
+from finelib.runs import experiment, notebooks, presets, rerun
 from finelib.runs.code import closure, code_hash, data_files
 from finelib.runs.kept import as_left, leave
 from finelib.runs.options import ROOT, SITE, Options, parse
@@ -23,6 +23,7 @@ from finelib.runs.records import RunRecord, digest
 from finelib.scale import cluster, processes
 from finelib.study import identifiability, subset_codes, terms
 
+COMMANDS = {"check": doctor.main, "score": score.main, "rerun": rerun.main, "checklist": checklist.main}
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
 
 
@@ -241,9 +242,10 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
 
 
 def write_pages(options: Options) -> bool:
-    """Write claims and report, unless what they are made of, and they, are as they were; whether they were written."""
-    modules = closure(["finelib.paper.claims", "finelib.views.report"])
-    pages = [options.figures / f"claims.{form}" for form in ("json", "md", "html")] + [options.figures / "report.html"]
+    """Write claims, checklist and report, unless they and what they are made of are as they were; whether they were."""
+    modules = closure(["finelib.paper.claims", "finelib.paper.checklist", "finelib.views.report"])
+    names = "claims.json", "claims.md", "claims.html", "checklist.md", "report.html"
+    pages = [options.figures / name for name in names]
     shown = [path for path in options.figures.glob("*.*") if path not in pages and path.name[0] != "."]
     read = [*shown, *(options.out / "runs").glob("*/record.json"), *data_files(modules)]
     key = digest(
@@ -258,7 +260,7 @@ def write_pages(options: Options) -> bool:
     note = options.out / "runs" / "kept" / "pages.json"
     if as_left(note, key):
         return False
-    print(f"claims: {claims.write_claims(options)}")
+    print(f"claims: {claims.write_claims(options)}; checklist: {checklist.write_checklist(options)}")
     from finelib.views import report  # draws, so slow to import; processes that train import this module
 
     report.write_report(options)
@@ -277,10 +279,10 @@ def as_notebook(name: str, result: Result, records: dict[RunSpec, RunRecord]) ->
 def main(arguments: list[str]) -> int:
     """Exit status: 0; 2 for wrong options or data; 1 if a run or a notebook fails; 130, 143 after SIGINT, SIGTERM.
 
-    "check FILE_OR_FOLDER" says what is in a feature file (``data.doctor``).
+    What follows the name of one of ``COMMANDS`` is that command's.
     """
-    if arguments[:1] == ["check"]:
-        return doctor.main(arguments[1:])
+    if arguments and arguments[0] in COMMANDS:
+        return COMMANDS[arguments[0]](arguments[1:])
     try:
         make(*parse(arguments))
     except KeyboardInterrupt as signalled:

@@ -233,7 +233,7 @@ def subset_oracles(corpus: Corpus, design: str) -> dict[tuple[str, ...], float]:
 def system_row(name: str, runs: list[RunRecord], corpus: Corpus, block: str, **more) -> Row:
     """The row of one system: mean over its seeds."""
     first, ids = runs[0], tuple(run.id for run in runs)
-    scores = _intervals([run.test for run in runs])
+    scores = intervals([run.test for run in runs])
     told = {"encoder": first.encoder, "modalities": " + ".join(first.modalities), "block": block}
     told["corpus"] = corpus.info.name
     return Row(name, "system", corpus.kind, **told, measured=scores, runs=ids, **more)
@@ -257,11 +257,11 @@ def reference_rows(
     for name, found in scores.items():
         difference = compared.get(name)
         shown = {"differences": difference, "extra": comparisons.columns(difference)}
-        rows.append(Row(name, "reference", corpus.kind, **told, measured=_intervals(found), **shown, **more))
+        rows.append(Row(name, "reference", corpus.kind, **told, measured=intervals(found), **shown, **more))
     return rows
 
 
-def _intervals(scores: list[dict[str, float]]) -> dict[str, dict]:
+def intervals(scores: list[dict[str, float]]) -> dict[str, dict]:
     """metric -> ``significance.Interval`` over runs, as a dict."""
     return {metric: asdict(significance.interval([run[metric] for run in scores])) for metric in scores[0]}
 
