@@ -21,7 +21,7 @@ from finelib.runs.kept import as_left, leave
 from finelib.runs.options import ROOT, SITE, Options, parse
 from finelib.runs.records import RunRecord, digest
 from finelib.scale import cluster, processes
-from finelib.study import identifiability, subset_codes, terms
+from finelib.study import identifiability, missing_trained, subset_codes, terms
 
 COMMANDS = {"check": doctor.main, "score": score.main, "rerun": rerun.main, "checklist": checklist.main}
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
@@ -104,10 +104,19 @@ def results(options: Options) -> dict[str, Result]:
         ),
         "12_audit": Result(pictures=("audit",)),
         "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),
+        "14_missing_data": Result(
+            ("mosi",),
+            lambda: tables.own_specs(1, options),
+            pictures=("missing", "missing_subsets"),
+            reads=lambda: next((store.checksum(p) for p in missing_trained.places(options) if p.exists()), None),
+        ),
     }
     studies = {
         objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options))
     }
+    studies[missing_trained.NAME] = Result(
+        (), lambda: missing_trained.specs(options), build=lambda: missing_trained.measure_missing_trained(options)
+    )
     for name in subset_codes.STUDIES:
         runs, build = (partial(do, options, name) for do in (subset_codes.specs, subset_codes.measure_subset_codes))
         studies[name] = Result((), runs, build=build)

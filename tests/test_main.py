@@ -18,7 +18,7 @@ from finelib.data.corpora import CORPORA
 from finelib.paper import objective
 from finelib.runs import presets
 from finelib.runs.options import PRESETS, ROOT, Options, check_parameter
-from finelib.study import identifiability, starts
+from finelib.study import identifiability, missing_trained, starts
 from finelib.views import report
 
 RESULTS = main.results(Options())
@@ -186,7 +186,7 @@ def test_a_folder_with_one_corpus_gives_its_results_alone(monkeypatch, tmp_path)
     monkeypatch.setattr(main.sources, "available", lambda corpus, source: None if corpus == "mosei" else "not there")
     chosen = main.select(Options(source=str(tmp_path)), None)
     assert {"table2", "table5", "table6", "03_corpus_mosei", "04_terms", "09_figure_5", "00_start_here"} < chosen.keys()
-    assert not {"table1", "03_corpus_mosi", "05_tables_1_to_4", "13_compare"} & chosen.keys()
+    assert not {"table1", "03_corpus_mosi", "05_tables_1_to_4", "13_compare", "14_missing_data"} & chosen.keys()
 
 
 def test_claims_need_no_runs(monkeypatch):
@@ -212,6 +212,14 @@ def test_the_study_of_the_objective_is_made_when_asked_for_alone(monkeypatch):
     assert main.planned_runs(chosen) == objective.specs(Options())
     monkeypatch.setattr(objective, "build", lambda options: options)
     assert chosen["objective"].build() == Options()
+
+
+def test_losses_in_training_are_made_when_asked_for_alone(monkeypatch):
+    assert "missing_trained" not in main.select(Options(), None)
+    chosen = main.select(Options(), "missing_trained")
+    assert set(main.planned_runs(chosen)) == {s for n in (1, 2, 3, 4) for s in main.tables.own_specs(n, Options())}
+    monkeypatch.setattr(missing_trained, "measure_missing_trained", lambda options: options)
+    assert chosen["missing_trained"].build() == Options()
 
 
 # -------------------------------------------------------------------------------------- what is executed
