@@ -68,6 +68,12 @@ PARTS = (
         "(`finelib/baselines/subset_codes.py`): it has one number for every set of modalities. Both systems have the "
         "same epochs and rates, and of each the better of two starts. Made by `./run_all.sh --only subset_codes`.",
     ),
+    Part(
+        "When data are missing",
+        ("missing", "missing_subsets", "missing_trained"),
+        "Planted data: every system of Table 1 when frames, or whole modalities, are taken out of the test utterances. A "
+        "triangle marks a system that is shown to predict better without a modality.",
+    ),
     Part("Figure 3: where the information lies", ("figure3",)),
     Part("Figure 5: the features in three dimensions", ("figure5",)),
 )
@@ -79,6 +85,8 @@ ALT = {
     "identifiability": "Three scores of several models on planted data",
     "identifiability_factors": "Which group of features holds which planted factor",
     "subset_codes": "The three scores of FINE and of FINE with subset codes over planted worlds",
+    "missing": "Test Corr of every system against the share of frames that is lost",
+    "missing_subsets": "Test Corr of every system with what is left when whole modalities are missing",
     "figure3": "Where the information about the label lies, in nats",
     "figure5": "STR and UTR features in three dimensions, and the planted factors in each group",
 }
