@@ -71,8 +71,8 @@ PARTS = (
     Part(
         "When data are missing",
         ("missing", "missing_subsets", "missing_trained"),
-        "Planted data: every system of Table 1 when frames, or whole modalities, are taken out of the test utterances. A "
-        "triangle marks a system that is shown to predict better without a modality.",
+        "Planted data: every system of Table 1 when frames, or whole modalities, are taken out of the test utterances. "
+        "A triangle marks a system that is shown to predict better without a modality.",
     ),
     Part("Figure 3: where the information lies", ("figure3",)),
     Part("Figure 5: the features in three dimensions", ("figure5",)),
