@@ -65,8 +65,8 @@ def test_the_cluster_may_have_an_address(arguments, ray):
 def test_every_option_can_be_said_on_the_command_line(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
-    words = "--preset smoke --source data --seeds 2 --out o --jobs 3 --text-encoder files --finetune-text --tune 4"
-    options, only, ray = main.parse(words.split())
+    words = "--preset smoke --source data --seeds 2 --out o --jobs 3 --text-encoder files --finetune-text --tune 4 "
+    options, only, ray = main.parse((words + "--systems MulT,TFN").split())
     assert vars(options) == {
         "preset": "smoke",
         "source": str(tmp_path / "data"),  # notebooks run in a folder of their own
@@ -76,8 +76,24 @@ def test_every_option_can_be_said_on_the_command_line(tmp_path, monkeypatch):
         "text_encoder": "files",
         "finetune_text": True,
         "tune": 4,
+        "systems": "MulT,TFN",
     }
     assert only is None and ray is None and main.parse([])[0] == Options()
+
+
+@pytest.mark.parametrize(("systems", "rows"), [("MulT, TFN", ["TFN", "MulT"]), ("none", [])])
+def test_of_the_compared_systems_only_those_asked_for_are_run_and_the_others_said(monkeypatch, tmp_path, systems, rows):
+    options = Options(preset="smoke", out=tmp_path, systems=systems)
+    assert list(main.tables.by_name(main.tables.table_specs(1, options)))[: len(rows) + 1] == ["FINE", *rows]
+    monkeypatch.setattr(main.tables, "measure", lambda *_: [])
+    monkeypatch.setattr(main.tables, "notes", lambda *_: ())
+    (told,) = [note for note in main.tables.build_table(1, options).notes if "--systems" in note]
+    assert "LF-DNN, " in told and not [name for name in rows if name in told]
+
+
+def test_an_unknown_compared_system_is_named_with_the_most_similar_one(capsys, tmp_path):
+    status, line = said(capsys, "--systems", "MulT,MuIT", "--out", str(tmp_path))
+    assert status == 2 and "found 'MuIT'" in line and "did you mean 'MulT'?" in line
 
 
 def test_cluster_without_its_package_or_address(capsys, monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 Every sentence is put together by rule from the files of a figures folder, so that other results give other sentences.
 """
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from finelib.paper.verdict import DOES_NOT, HOLDS
 
 FINE, VARIANT = "FINE", "FINE with subset codes"
 SCORES = {"shared_in_str": "shared in STR", "unique_in_utr": "unique in UTR", "noise_in_neither": "noise in neither"}
+PUBLIC = "public_table"  # what tables made by --source public are called where they are published
 NO_RIVALS = ("floor", "oracle")  # references that are bounds, not models
 FOUND = 0.5  # a score above it is called found
 SURE = 1.96  # standard errors on either side of a printed gap
@@ -203,15 +205,19 @@ def in_short(folder: Path) -> list[list[str]]:
 
 
 def _first_blocks(folder: Path) -> list[tuple[str, list[Row]]]:
-    """Title of a corpus, and its first measured block with FINE on each kind of data, in Tables 1 to 4."""
+    """Title of a corpus, and its first measured block with FINE on each kind of data, in Tables 1 to 4.
+
+    Where a table of real corpora alone (``PUBLIC``) was published beside the demo's, its blocks count.
+    """
     found: dict[tuple[str, str], list[Row]] = {}
-    for number in range(1, 5):
-        path = folder / f"table{number}.json"
+    for number, start in itertools.product(range(1, 5), ("table", PUBLIC)):
+        path, first = folder / f"{start}{number}.json", {}
         for rows in read(path).measured if path.exists() else []:
             corpus = rows[0].corpus
             title = ALL_CORPORA[corpus].title if corpus else _corpus(number)
             if _fine(rows):
-                found.setdefault((title, rows[0].data), rows)
+                first.setdefault((title, rows[0].data), rows)
+        found |= first
     return [(title, rows) for (title, _), rows in found.items()]
 
 

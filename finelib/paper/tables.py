@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from finelib import metrics
-from finelib.baselines import references
+from finelib.baselines import SYSTEMS, references
 from finelib.config import DataConfig, RunSpec
 from finelib.data import planted, sources
 from finelib.data.card import said
@@ -53,6 +53,9 @@ def build_table(number: int, options: Options) -> Table:
         of_data += data_notes(runs)
     told = notes(number, rows) + tuple(dict.fromkeys(of_data))
     told += tuple(f"Nothing measured from {options.source}: {sentence}" for sentence in missing(number, options))
+    if number in CORPUS_OF and options.systems:
+        left_out = [name for name in SYSTEMS if name not in presets.compared_systems(options)]
+        told += (f"Compared systems that were not run, since --systems left them out: {', '.join(left_out)}.",)
     table = Table(number, tuple(rows), told)
     write(table, options.figures)
     return table

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finelib.paper import objective
-from finelib.paper.findings import IN_SHORT, findings, in_short
+from finelib.paper.findings import IN_SHORT, PUBLIC, findings, in_short
 from finelib.paper.verdict import VERDICTS
 from finelib.runs.records import write_atomically
 from finelib.views import style
@@ -42,6 +42,14 @@ class Part:
 
 PARTS = (
     Part("Tables 1 to 4: FINE and other systems", ("table1", "table2", "table3", "table4")),
+    Part(
+        "Real corpora: text, labels and splits that anybody may download",
+        tuple(f"{PUBLIC}{number}" for number in range(1, 6)),
+        "FINE, its frozen text encoder alone with a linear head, and linear models, with more seeds than in the tables "
+        "above. The compared systems have *not been run* here, nor a fine-tuned encoder, nor the rows of Table 6. The "
+        "printed rows have another text encoder (BERT-base, fine-tuned) and three modalities, so no sentence compares "
+        "the two. Made by `./run_all.sh --source public --systems none --seeds N --only tableK`, N as each cell says.",
+    ),
     Part("Real CMU-MOSI", ("real_mosi", "real_mosi_cost", "real_mosi_modalities")),
     Part("Table 5: which modalities", ("table5", "table5_forest")),
     Part("Table 6: which components", ("table6_forest", "table6_components", "table6")),

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from finelib.paper.findings import VARIANT, findings, in_short
+from finelib.paper.findings import PUBLIC, VARIANT, findings, in_short
 from finelib.runs.options import ROOT
 
 PUBLISHED = ROOT / "figures" / "published"
@@ -18,7 +18,8 @@ INTERVAL = re.compile(r"[-+]?\d\.\d+ \[[-+]?\d\.\d+, [-+]?\d\.\d+\]")
 def folder(tmp_path):
     """A copy of what is published, to be changed; of real corpora only CMU-MOSI is in it."""
     for path in PUBLISHED.glob("*.json"):
-        shutil.copy(path, tmp_path)
+        if not path.name.startswith(PUBLIC):
+            shutil.copy(path, tmp_path)
     for number in (2, 3, 4):
         change(tmp_path, f"table{number}", without_public)
     return tmp_path
@@ -182,6 +183,24 @@ def test_the_printed_leads_by_hand(tmp_path):
     assert finding.title == "The printed lead is within sampling error on 3 of 4 corpora"  # not 1.10 on 4,643
     within = [0.94, 0.74, 0.91, 0.72, 0.94, 0.85]  # gaps of Table 6 below 1.96 x 0.524
     assert finding.says.endswith(f"So are {len(within)} of 17 ablations.")
+
+
+def test_a_table_of_real_corpora_alone_counts_in_place_of_the_demos_block_and_adds_corpora(folder):
+    before = in_short(folder)
+    shutil.copy(folder / "table1.json", folder / f"{PUBLIC}1.json")
+    change(
+        folder, f"{PUBLIC}1", lambda content: content.update(rows=[r for r in content["rows"] if r["data"] == "public"])
+    )
+    assert in_short(folder) == before
+    change(folder, f"{PUBLIC}1", set_public_corr(low=0.68, high=0.72))
+    lines = in_short(folder)
+    assert [line[0] for line in lines] == [line[0] for line in before]
+    assert [line[1] for line in lines if "public" in line[0]] == ["0.700 [0.680, 0.720]"]
+    assert "0.700 [0.680, 0.720], ridge (T) 0.660" in found(folder, "real").says
+    shutil.move(folder / f"{PUBLIC}1.json", folder / f"{PUBLIC}4.json")
+    change(folder, f"{PUBLIC}4", lambda content: [row.update(corpus="ch_sims") for row in content["rows"]])
+    assert "CH-SIMS, public data (T + A)" in [line[0] for line in in_short(folder)]
+    assert "other corpora in the table below" in found(folder, "real").says
 
 
 def test_a_line_for_each_block_by_hand(folder):
