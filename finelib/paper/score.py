@@ -137,7 +137,7 @@ def _of_records(groups: list[list[RunRecord]]) -> Target:
         if not all(np.array_equal(arrays[name], held[name]) for name in ("test_ids", "test_label")):
             found = f"found other test utterances or labels than in {first.folder}"
             raise ValueError(f"{run.folder}: {found}, expected the same data for all rows")
-    origin = f"--source {source_of(first)}, as run {first.id} had it"
+    origin = f"source {_name(source_of(first))}, as run {first.id} had it"
     return Target(ALL_CORPORA[first.corpus], first.data, origin, held["test_ids"].tolist(), held["test_label"])
 
 
@@ -148,7 +148,12 @@ def _of_source(corpus: str, source: str) -> Target:
     loaded = public_sources.load(info, source) if public else sources.load(corpus, source)
     test, others = loaded.splits["test"], (loaded.splits[s].ids for s in ("train", "valid"))
     elsewhere = frozenset(i for own in others for i in own)
-    return Target(loaded.info, loaded.kind, f"--source {source}", test.ids, test.label, elsewhere)
+    return Target(loaded.info, loaded.kind, f"source {_name(source)}", test.ids, test.label, elsewhere)
+
+
+def _name(source: str) -> str:
+    """A source without the folders that it lies in: tables are shown to others."""
+    return Path(source).name
 
 
 # ----------------------------------------------------------------------------------------------------- the table

@@ -123,7 +123,7 @@ def test_scored_without_runs_against_the_corpus_itself(tmp_path):
     test = finelib.load("ur_funny").splits["test"]
     path = write_csv(tmp_path / "a.csv", test.label, test.ids)
     table, target = score.build([str(path)], "ur_funny", out=tmp_path)
-    assert row(table, "a").measured["mae"]["mean"] == 0 and "--source planted" in target.called
+    assert row(table, "a").measured["mae"]["mean"] == 0 and "(source planted)" in target.called
     assert all(name.startswith(score.PLANTED) for name in test.ids) and row(table, "a").differences is None
 
 
@@ -193,6 +193,12 @@ def test_of_several_rows_of_one_name_the_ids_say_which(tmp_path):
         _, target = score.build([str(path)], "mosi", against="FINE", out=tmp_path)
         assert target.kind == source
     assert score.build(["FINE"], "mosi", source="public", out=tmp_path)[1].kind == "public"
+
+
+def test_the_folder_of_a_file_of_features_is_not_told(tmp_path):
+    write_run(tmp_path, source="/home/somebody/mine.pkl", data="own")
+    table, target = score.build(["FINE"], "mosi", out=tmp_path)
+    assert "(source mine.pkl, as run" in target.called and "somebody" not in " ".join(table.notes)
 
 
 def test_a_name_that_is_taken_is_marked(tmp_path):
