@@ -14,14 +14,13 @@ from filelock import FileLock, Timeout
 from finelib.config import RunSpec
 from finelib.data import doctor, sources, store
 from finelib.data.corpora import CORPORA, nearest
-from finelib.paper import checklist, claims, objective, score, tables
+from finelib.paper import checklist, objective, score, tables
 from finelib.runs import experiment, notebooks, presets, rerun
-from finelib.runs.code import closure, code_hash, data_files
-from finelib.runs.kept import as_left, leave
 from finelib.runs.options import ROOT, SITE, Options, parse
-from finelib.runs.records import RunRecord, digest
+from finelib.runs.records import RunRecord
 from finelib.scale import cluster, processes
 from finelib.study import identifiability, missing_trained, subset_codes, terms
+from finelib.views import closing
 
 COMMANDS = {"check": doctor.main, "score": score.main, "rerun": rerun.main, "checklist": checklist.main}
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
@@ -237,7 +236,7 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
         if result.build:
             result.build()
         print("\n" + (options.figures / f"{name}.md").read_text())
-    written = write_pages(options)
+    written = closing.write_pages(options)
     kept = {"training runs": (trained, len(plan)), "notebooks": (len(found) - len(todo), len(found))}
     said = [f"{done} of {all_} {what}" for what, (done, all_) in kept.items() if done]
     if said:
@@ -248,33 +247,6 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
     print(
         f"run_all.sh: done in {minutes:.1f} minutes; {where}; all of it at a glance: {options.figures / 'report.html'}"
     )
-
-
-def write_pages(options: Options) -> bool:
-    """Write claims, checklist and report, unless they and what they are made of are as they were; whether they were."""
-    modules = closure(["finelib.paper.claims", "finelib.paper.checklist", "finelib.views.report"])
-    names = "claims.json", "claims.md", "claims.html", "checklist.md", "report.html"
-    pages = [options.figures / name for name in names]
-    shown = [path for path in options.figures.glob("*.*") if path not in pages and path.name[0] != "."]
-    read = [*shown, *(options.out / "runs").glob("*/record.json"), *data_files(modules)]
-    key = digest(
-        {
-            "options": {name: str(value) for name, value in vars(options).items()},
-            "files": sorted((str(path), store.checksum(path)) for path in read),
-            "notebooks": sorted(path.name for path in notebooks.executed(options).glob("*.ipynb")),
-            "code": code_hash(*modules),
-            "versions": notebooks.packages(),
-        }
-    )
-    note = options.out / "runs" / "kept" / "pages.json"
-    if as_left(note, key):
-        return False
-    print(f"claims: {claims.write_claims(options)}; checklist: {checklist.write_checklist(options)}")
-    from finelib.views import report  # draws, so slow to import; processes that train import this module
-
-    report.write_report(options)
-    leave(note, key, [path for path in pages if path.exists()])
-    return True
 
 
 def as_notebook(name: str, result: Result, records: dict[RunSpec, RunRecord]) -> notebooks.Notebook:

@@ -19,7 +19,7 @@ from finelib.paper import objective
 from finelib.runs import presets
 from finelib.runs.options import PRESETS, ROOT, Options, check_parameter
 from finelib.study import identifiability, missing_trained, starts
-from finelib.views import report
+from finelib.views import closing, report
 
 RESULTS = main.results(Options())
 
@@ -310,10 +310,10 @@ def test_claims_and_report_are_written_again_when_what_they_show_has_changed(
 ):
     options = Options(preset="smoke", out=tmp_path)
     options.figures.mkdir()
-    assert main.write_pages(options) and not main.write_pages(options)
+    assert closing.write_pages(options) and not closing.write_pages(options)
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).write_text(content)
-    assert main.write_pages(options) == written and not main.write_pages(options)
+    assert closing.write_pages(options) == written and not closing.write_pages(options)
 
 
 RUN = {"id": "a", "files": {"weights.safetensors": [1, 2]}, "timing": {"seconds": 1.0}}

@@ -7,6 +7,7 @@ from made_runs import LABEL, write_run
 from finelib import __main__ as main
 from finelib.paper import checklist
 from finelib.runs.options import Options
+from finelib.views import closing
 
 TIMES = {"device": "cpu", "peak_memory_mib": 700.4}
 
@@ -77,7 +78,7 @@ def test_it_is_written_with_claims_and_report(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "write_report", lambda options: None)
     write_run(tmp_path)
     options = Options(out=tmp_path)
-    assert main.write_pages(options) and (tmp_path / "figures" / "checklist.md").exists()
-    assert not main.write_pages(options)
+    assert closing.write_pages(options) and (tmp_path / "figures" / "checklist.md").exists()
+    assert not closing.write_pages(options)
     (tmp_path / "figures" / "checklist.md").unlink()
-    assert main.write_pages(options) and (tmp_path / "figures" / "checklist.md").exists()
+    assert closing.write_pages(options) and (tmp_path / "figures" / "checklist.md").exists()
