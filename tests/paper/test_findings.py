@@ -45,9 +45,13 @@ def public(content, name):
 
 
 def set_public_corr(**corr):
+    """FINE's Corr with its interval; ridge's lies at .66, and the difference to it has the same interval."""
+    ends = [None if corr[end] is None else 0.66 - corr[end] for end in ("high", "low")]
+
     def how(content):
         public(content, "FINE")["measured"]["corr"] = {"mean": 0.7, "sd": 0.01, "n": 3} | corr
         public(content, "ridge (T)")["measured"]["corr"]["mean"] = 0.66
+        public(content, "ridge (T)")["differences"]["corr"] |= dict(zip(("low", "high"), ends, strict=True))
         public(content, "ridge (T + A)")["measured"]["corr"]["mean"] = 0.65
 
     return how
@@ -75,23 +79,26 @@ def test_fine_beside_the_better_of_two_linear_models(folder, corr, side):
     finding = found(folder, "real")
     assert finding.title == f"On real recordings FINE is {side} a linear model"
     spread = "" if corr["low"] is None else f" [{corr['low']:.3f}, {corr['high']:.3f}]"
-    assert finding.says == f"Test Corr on CMU-MOSI (T + A, public features): 0.700{spread}, ridge (T) 0.660."
+    assert finding.says == f"Test Corr, public features, CMU-MOSI (T + A): 0.700{spread}, ridge (T) 0.660."
 
 
 def test_real_corpora_are_counted(folder):
     change(folder, "table1", set_public_corr(low=0.67, high=0.73))
     rows = [row for row in json.loads((folder / "table1.json").read_text())["rows"] if row["data"] == "public"]
     for row in rows:
-        if row["name"] == "FINE":
-            row["measured"]["corr"] |= {"low": 0.6, "high": 0.8}
+        if row["name"] == "ridge (T)":
+            row["differences"]["corr"] |= {"low": -0.1, "high": 0.1}
         row["corpus"] = "mosei"
     change(folder, "table2", lambda content: content["rows"].extend(rows))
     beside = [row | {"corpus": "ch_sims_v2", "block": "of another corpus"} for row in rows]
     again = json.loads(json.dumps([row | {"block": "a second block"} for row in rows]))  # does not count
-    again[0]["measured"]["corr"]["low"] = 0.69
+    for row in again:
+        if row["name"] == "ridge (T)":
+            row["differences"]["corr"] |= {"low": 0.1, "high": 0.2}
     change(folder, "table2", lambda content: content["rows"].extend(again + beside))
     title = "Beside a linear model on 3 real corpora, FINE is above it on 1, not told apart from it on 2"
     assert found(folder, "real").title == title
+    assert found(folder, "real").says.endswith("; other corpora in the table below.")
     assert [line[0] for line in in_short(folder)][:2] == ["CMU-MOSI, planted data", "CMU-MOSI, public data (T + A)"]
     assert [line[0] for line in in_short(folder)][3:5] == [
         f"{c}, public data (T + A)" for c in ("CMU-MOSEI", "CH-SIMS v2")
@@ -200,7 +207,11 @@ def test_a_table_of_real_corpora_alone_counts_in_place_of_the_demos_block_and_ad
     shutil.move(folder / f"{PUBLIC}1.json", folder / f"{PUBLIC}4.json")
     change(folder, f"{PUBLIC}4", lambda content: [row.update(corpus="ch_sims") for row in content["rows"]])
     assert "CH-SIMS, public data (T + A)" in [line[0] for line in in_short(folder)]
-    assert "other corpora in the table below" in found(folder, "real").says
+    finding = found(folder, "real")
+    assert (
+        finding.title == "Beside a linear model on 2 real corpora, FINE is above it on 1, not told apart from it on 1"
+    )
+    assert "CH-SIMS (T + A): 0.700 [0.680, 0.720], ridge (T) 0.660." in finding.says
 
 
 def test_a_line_for_each_block_by_hand(folder):
