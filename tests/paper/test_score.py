@@ -196,7 +196,7 @@ def test_of_several_rows_of_one_name_the_ids_say_which(tmp_path):
 
 
 def test_the_folder_of_a_file_of_features_is_not_told(tmp_path):
-    write_run(tmp_path, source="/home/somebody/mine.pkl", data="own")
+    write_run(tmp_path, source="/home/somebody/mine.pkl", data="own", data_hash="own")
     table, target = score.build(["FINE"], "mosi", out=tmp_path)
     assert "(source mine.pkl, as run" in target.called and "somebody" not in " ".join(table.notes)
 
