@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import settings
 
 from finelib.config import DataConfig
 from finelib.models import build
@@ -14,6 +15,10 @@ from finelib.runs.options import Options
 from finelib.study import factors
 from finelib.views import diagrams, report, style
 from finelib.views.figure5 import make_figure5
+
+# the same examples at every call, however slow the machine; FINE_FUZZ tries more of them (data/test_fuzz.py)
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ The first line names the columns: id and prediction, and if there are several of
 """
 
 import csv
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,12 +100,14 @@ def _line(row: list[str], names: list[str], where: str, number: int) -> Line:
 
 def _number(text: str) -> np.float32 | None:
     """None for what is no finite number in single precision."""
+    if not text.isascii() or "_" in text:
+        return None
     try:
-        value = float(text)
+        with np.errstate(over="ignore"):
+            value = np.float32(float(text))
     except ValueError:
         return None
-    plain, most = text.isascii() and "_" not in text, float(np.finfo(np.float32).max)
-    return np.float32(value) if plain and math.fabs(value) <= most else None
+    return value if np.isfinite(value) else None
 
 
 # ------------------------------------------------------------------------------------- against a test split

@@ -27,6 +27,12 @@ WILD_IDS = st.lists(
 )
 
 
+def test_the_largest_number_in_single_precision_is_read_as_it_is_written(tmp_path):
+    (tmp_path / "a.csv").write_text("id,prediction\na,3.4028235e+38\n")  # its shortest form lies above it
+    (line,) = read(tmp_path / "a.csv")
+    assert line.prediction == np.finfo(np.float32).max
+
+
 @given(data=st.data(), ids=WILD_IDS)
 def test_predictions_come_back_bit_for_bit_in_the_order_of_the_split(tmp_path_factory, data, ids):
     """The file is written by pandas, in another order."""
