@@ -69,7 +69,7 @@ def _real(folder: Path, finetuned: Path | None) -> Finding | None:
     said = f"Test Corr, public features, {'; '.join(shown)}{'; other corpora in the table below' if others else ''}."
     if finetuned and finetuned.exists():
         difference = json.loads(finetuned.read_text())["difference"]["corr"]
-        said += f" To a fine-tuned text encoder FINE adds {_span(difference, sign='+')}."
+        said += f" To a text encoder fine-tuned on CMU-MOSI FINE adds {_span(difference, sign='+')}."
     return Finding("real", _beside_linear(told), said, "06_real_mosi", "")
 
 

@@ -108,7 +108,7 @@ def test_real_corpora_are_counted(folder):
 def test_the_fine_tuned_encoder_is_told_where_it_was_measured(tmp_path, folder):
     path = tmp_path / "finetuned.json"
     path.write_text('{"difference": {"corr": {"mean": 0.0125, "low": -0.01, "high": 0.035}}}')
-    said = "To a fine-tuned text encoder FINE adds +0.013 [-0.010, +0.035]."
+    said = "To a text encoder fine-tuned on CMU-MOSI FINE adds +0.013 [-0.010, +0.035]."
     assert found(folder, "real", finetuned=path).says.endswith(said)
     assert "fine-tuned" not in found(folder, "real", finetuned=tmp_path / "none.json").says
 
