@@ -226,7 +226,8 @@ def run_code(spec: RunSpec) -> str:
 def _run_code(model: str, train: str, reader: str) -> str:
     read = [] if reader.endswith("planted") else [f"finelib.data.{name}" for name in ("text", "raw_text", "outliers")]
     read += ["finelib.data.public_sources"] if ".public" in reader else []
-    return code_hash(model, train, "finelib.training", reader, *read, *LEAVES, without=LEAVES)
+    every = ("finelib.training", "finelib.data.moments")
+    return code_hash(model, train, *every, reader, *read, *LEAVES, without=LEAVES)
 
 
 @cache
