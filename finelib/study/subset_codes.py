@@ -91,7 +91,7 @@ def cases(options: Options) -> dict[str, Case]:
 
     def shape(corpus: str) -> Case:
         about = f"as wide and long as {CORPORA[corpus].title}, a share of its utterances"
-        return case(about, DataConfig(corpus, scale=presets.PLANTED_SCALE[options.preset][corpus]))
+        return case(about, DataConfig(corpus, scale=presets.PLANTED_SCALE[options.preset][corpus]), starts=1)
 
     components, text_audio = design("components"), replace(small, modalities=("T", "A"))
     wider = both | {"codes of 2 numbers": {"code_width": 2}}
