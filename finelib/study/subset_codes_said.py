@@ -37,12 +37,12 @@ def judge_further(rows: dict[str, list[dict]]) -> dict[str, dict]:
         if case in rows:
             mine = [row for row in rows[case] if row["system"] == VARIANT]
             lowest = min(((over_worlds(mine, p, s), s) for p in PROBES for s in SCORES), key=lambda each: each[0].mean)
-            says = f"{case}: lowest score of {VARIANT}, {lowest[1]}, goal {goal:.2f}"
+            says = f"{case}: lowest score of {VARIANT}, {lowest[1]}"
             found[f"{case}: scores"] = _finding(lowest[0], goal, _ids(mine), says)
     for case in KEPT:
         if case in rows:
             mine, fine = ([row for row in rows[case] if row["system"] == name] for name in (VARIANT, FINE))
-            says = f"{case}: Corr of {VARIANT} minus FINE's, goal {LOST}"
+            says = f"{case}: Corr of {VARIANT} minus FINE's"
             found[f"{case}: Corr"] = _finding(corr_difference(mine, fine), LOST, _ids(mine + fine), says)
     return found
 
@@ -108,13 +108,13 @@ def _finding(interval: Interval, above: float, runs: list[str], says: str) -> di
     if low is not None:
         says += f" [{low:.3f}, {high:.3f}], {interval.n} worlds"
         holds = True if low > above else False if high < above else None
-    return {"value": interval.mean, "low": low, "high": high, "holds": holds, "runs": runs, "says": says}
+    value = {"value": interval.mean, "low": low, "high": high, "goal": above}
+    return value | {"holds": holds, "runs": runs, "says": says}
 
 
 def as_text(content: dict) -> str:
-    """What was to be reached, where goals were set, and a table for every case, in Markdown."""
-    further = {name: found for name, found in content["findings"].items() if ": " in name}
-    lines = goals_table(further) if further else []
+    """What was to be reached and is, and a table for every case, in Markdown."""
+    lines = goals_table(content["findings"])
     for name, case in content["cases"].items():
         lines += [f"**{name}**: {case['about']}", ""]
         lines += ["| system | " + " | ".join(SCORES) + " | Corr | minus FINE | seconds | parameters |"]
@@ -129,15 +129,15 @@ def as_text(content: dict) -> str:
     return "\n".join(lines)
 
 
-REACHED = {True: "yes", False: "no", None: "open"}
+REACHED, OPEN = {True: "yes", False: "no", None: "open"}, "the goal lies within the interval"
 
 
 def goals_table(findings: dict[str, dict]) -> list[str]:
-    """Lines of a table: each further goal, whether it is reached, and what stands in the way where it is not."""
-    lines = ["| what was to be reached, and was found | reached | why not |", "|---|---|---|"]
+    """Lines of a table: each goal, whether it is reached, and what stands in the way where it is not."""
+    lines = ["| found | to be above | reached | why not |", "|---|---|---|---|"]
     for name, found in findings.items():
-        why = "" if found["holds"] else REASONS.get(name.partition(":")[0], "")
-        lines.append(f"| {found['says']} | {REACHED[found['holds']]} | {why} |")
+        why = "" if found["holds"] else REASONS.get(name.partition(":")[0], "" if found["holds"] is False else OPEN)
+        lines.append(f"| {found['says']} | {found['goal']:.2f} | {REACHED[found['holds']]} | {why} |")
     return [*lines, ""]
 
 

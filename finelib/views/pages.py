@@ -71,11 +71,12 @@ PARTS = (
     Part(
         "How far FINE with subset codes goes",
         ("subset_codes_further", "subset_codes_real"),
-        "Goals beyond the six worlds above. One is reached if the whole 95 % interval over planted worlds lies above it, "
-        "not if it lies below, else it is open. Both systems have the same epochs, rates and starts; scores as above. Made "
-        "by `./run_all.sh --only subset_codes_further`. Then real corpora: FINE as in the tables of real corpora, the "
-        "variant with the settings that it has everywhere, of which none was chosen there. Their intervals are over seeds, "
-        "those of differences over seeds and test utterances. Made by `./run_all.sh --only subset_codes_real`.",
+        "Goals beyond the six worlds above. One is reached if the whole 95 % interval over planted worlds lies above"
+        " it, not if it lies below, else it is open. Both systems have the same epochs, rates and starts; scores as "
+        "above. Made by `./run_all.sh --only subset_codes_further`. Then real corpora: FINE as in the tables of real"
+        " corpora, the variant with the settings that it has everywhere, of which none was chosen there. Their "
+        "intervals are over seeds, those of differences over seeds and test utterances. Made by `./run_all.sh --only"
+        " subset_codes_real`.",
     ),
     Part(
         "When data are missing",

@@ -145,7 +145,18 @@ def test_a_reason_stands_where_a_goal_is_not_reached_and_only_there():
         assert (
             text.count(said.REASONS["redundancy"]) == there and text.count("| yes |" if score > 0.3 else "| no |") == 1
         )
-    assert "reached" not in said.as_text({"cases": {"worlds": case}, "findings": said.judge_worlds(rows["redundancy"])})
+
+
+def test_an_open_goal_without_a_known_reason_says_that_it_is_open():
+    lines = said.goals_table(said.judge_worlds(rows_of(0.9, 0.742)))
+    assert [line.count("| yes |") for line in lines[2:]] == [
+        1,
+        1,
+        1,
+        0,
+        0,
+    ] and "| open | the goal lies within" in lines[5]
+    assert f"| {said.GOAL:.2f} |" in lines[2] and f"| {said.LOST:.2f} |" in lines[5]
 
 
 def test_factorcl_s_design_is_measured_by_both_readings_of_one_run():
