@@ -71,7 +71,9 @@ def addresses(mirror, tmp_path, monkeypatch):
 def load(corpus: str):
     """As its raw text and features, nothing encoded."""
     info = ALL_CORPORA[corpus]
-    return [public_sources.load(info, s) for s in public_sources.names(info) if s not in ELSEWHERE and "by-video" not in s]
+    return [
+        public_sources.load(info, s) for s in public_sources.names(info) if s not in ELSEWHERE and "by-video" not in s
+    ]
 
 
 @pytest.mark.parametrize("corpus", ALL_CORPORA)
