@@ -84,7 +84,8 @@ def test_the_gap_is_the_label_of_text_minus_the_label(corpus):
 def test_what_utr_knows_of_the_gap_is_found_and_what_str_does_not_know_is_not(monkeypatch, corpus):
     found = told_by(monkeypatch, corpus, utr=3.0)
     assert found["utterances"] == len(corpus.splits["test"]) and found["runs"] == ["r0", "r1", "r2"]
-    assert found["r2"]["UTR_T"] == pytest.approx(0.9, abs=0.05) > found["r2"][ENCODING] + 0.3  # 3^2 / (3^2 + 1)
+    assert found["r2"]["UTR_T"] == pytest.approx(0.9, abs=0.05)  # 3^2 / (3^2 + 1)
+    assert found["r2"][ENCODING] < 0.6
     assert found["minus_encoding"][BOTH]["low"] > 0.2 and abs(found["r2"]["STR_T"]) < 0.1
     judged = study.judge([], [{"corpus": "C", "modalities": "T", "system": "FINE"} | found])
     assert judged["real_own_0"]["holds"] is True
