@@ -133,10 +133,12 @@ REACHED, OPEN = {True: "yes", False: "no", None: "open"}, "the goal lies within 
 
 
 def goals_table(findings: dict[str, dict]) -> list[str]:
-    """Lines of a table: each goal, whether it is reached, and what stands in the way where it is not."""
+    """Lines of a table: each goal, whether it is reached, and what stands in the way where it is not: the finding's own
+    "why" or the case's reason."""
     lines = ["| found | to be above | reached | why not |", "|---|---|---|---|"]
     for name, found in findings.items():
-        why = "" if found["holds"] else REASONS.get(name.partition(":")[0], "" if found["holds"] is False else OPEN)
+        known = found.get("why") or REASONS.get(name.partition(":")[0], "" if found["holds"] is False else OPEN)
+        why = "" if found["holds"] else known
         lines.append(f"| {found['says']} | {found['goal']:.2f} | {REACHED[found['holds']]} | {why} |")
     return [*lines, ""]
 

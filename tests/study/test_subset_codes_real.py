@@ -111,7 +111,7 @@ def test_r2_is_that_of_a_ridge_on_train_and_differences_are_crossed(monkeypatch,
 
 
 def compared(mean, low, high):
-    systems = {name: {"runs": [name]} for name in ("FINE", VARIANT)}
+    systems = {name: {"runs": [name], "valid": {"mean": 0.4}, "best_dev": 0.6} for name in ("FINE", VARIANT)}
     return {
         "corpus": "C",
         "modalities": "T",
@@ -155,6 +155,9 @@ def test_it_is_written_and_kept_and_holds_no_utterance(monkeypatch, tmp_path):
     records = experiment.run_groups(few, options.out)
     mean = {place[-1]: np.mean([r.test["corr"] for r in group]) for place, group in records.items()}
     assert each["minus_fine_over_seeds"]["mean"] == pytest.approx(mean[VARIANT] - mean["FINE"])
+    for name, system in each["systems"].items():
+        group = next(group for place, group in records.items() if place[-1] == name)
+        assert system["best_dev"] == pytest.approx(np.mean([max(c["dev_corr"] for c in r.curves) for r in group]))
     assert [own["system"] for own in content["own_label"]] == ["FINE", VARIANT]
     written = (options.figures / "subset_codes_real.md").read_text()
     assert (
