@@ -21,6 +21,14 @@ settings.register_profile("same", derandomize=True, deadline=None, database=None
 settings.load_profile("same")
 
 
+@pytest.fixture(autouse=True)
+def threads():
+    """A test leaves PyTorch as many threads as it found: two processes of two on two CPUs take thirty times as long."""
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before
+
+
 @pytest.fixture(scope="session")
 def results(tmp_path_factory):
     """Options of a folder with Table 2, Figures 3 and 5 and the report, planted data of the smoke preset.
