@@ -285,7 +285,8 @@ def opened(browser, address: str, page: str, width: int = 1280, dark: bool = Fal
 
 
 def serious(page) -> list[str]:
-    options = {"preload": False}  # of style sheets, by an address that axe takes to be the page's
+    # preload: of style sheets, by an address that axe takes to be the page's; what is well need not be listed
+    options = {"preload": False, "resultTypes": ["violations"]}
     found = axe_playwright.Axe().run(page, options=options).response["violations"]
     return [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in found if v["impact"] in ("serious", "critical")]
 
