@@ -38,7 +38,7 @@ def results(tmp_path_factory):
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # each worker's own folder lies in it
-    options = Options(preset="smoke", out=shared / "results")
+    options = Options(preset="smoke", out=shared / "results", jobs=1)  # a worker takes five seconds to start
     with FileLock(shared / "results.lock"):
         if not (options.figures / "report.html").exists():
             make_results(options)
@@ -49,7 +49,7 @@ def make_results(options: Options) -> None:
     tables.build_table(2, options)
     make_figure5(options)
     specs = presets.figure5_specs(options)
-    values = factors.information_values(specs, experiment.run(specs, options.out))
+    values = factors.information_values(specs, experiment.run(specs, options.out, options.jobs))
     figure, caption = diagrams.factorisation(values, "planted data")
     style.save(figure, "figure3", options.figures, caption)
     report.write_report(options)
