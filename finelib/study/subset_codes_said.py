@@ -26,7 +26,8 @@ REASONS = {
     "optimum that keeps it (`study/subset_optima.py`)",
     "two modalities": "every set holds two factors of the label, and of two uncorrelated factors one number tells half "
     "on average; the label names the direction of one number alone, so a second one need not be a factor of the label",
-    "FactorCL": "the mean of three entries, all that the label needs of a block, tells each of them a third at most",
+    "FactorCL": "a code tells a part of what the label needs of its block, the mean of three entries (*FactorCL, "
+    "halves*, where 1 is perfect), and of a single entry a third of that",
 }
 
 
