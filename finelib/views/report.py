@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from finelib.data.corpora import ALL_CORPORA, called
+from finelib.data.corpora import called
 from finelib.paper.findings import IN_SHORT, findings, in_short
 from finelib.paper.table import COLUMNS, Table, cells, heads, read
 from finelib.runs.options import Options
@@ -144,7 +144,7 @@ def _run(record: RunRecord, folder: Path) -> dict:
 
 
 def _data(record: RunRecord) -> str:
-    return called(ALL_CORPORA[record.corpus], record.data)
+    return called(record.info, record.data)
 
 
 def _blocks(tables: list[Table]) -> list[dict]:
