@@ -16,11 +16,23 @@ recordings or features. ``fit`` takes a model, or the name of a system ("FINE", 
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["FINE", "FineConfig", "TrainConfig", "build", "fit", "load", "load_model", "predict", "save_model"]
+__all__ = [
+    "DataError",
+    "FINE",
+    "FineConfig",
+    "TrainConfig",
+    "build",
+    "fit",
+    "load",
+    "load_model",
+    "predict",
+    "save_model",
+]
 
 # where each name lies; imported when it is first asked for, since most of them need PyTorch
 PLACES = {
     "load": "finelib.data.own",
+    "DataError": "finelib.data.safe_pickle",
     "build": "finelib.models",
     "fit": "finelib.models",
     "predict": "finelib.training",

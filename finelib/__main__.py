@@ -103,6 +103,7 @@ def results(options: Options) -> dict[str, Result]:
         ),
         "12_audit": Result(pictures=("audit",)),
         "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),
+        "15_your_own_data": Result(),
     }
     studies = {
         objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options))
