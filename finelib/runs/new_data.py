@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from finelib.data import own, own_files, recordings, sentence_encoders
 from finelib.data.encoders import encoder_folder, hash_folder
-from finelib.data.features import MODALITIES, Corpus, Frames, Split
+from finelib.data.features import MODALITIES, Batch, Corpus, Frames, Split
 from finelib.data.own_labels import Scale, info_from
 from finelib.inputs import NAMES
 from finelib.training import predict
@@ -52,19 +52,32 @@ class Prediction:
         return "; ".join([*parts, *(f"WARNING: {sentence}" for sentence in self.warnings)])
 
 
-@dataclass(frozen=True)
-class Saved:
-    """What a file of ``save_model`` holds.
+class Saved(nn.Module):
+    """What a file of ``save_model`` holds; as a model it is the mean over its seeds.
 
-    Attributes:
+    Args:
         models: one for each seed.
         about: its description: system, settings, label range, recipe, encoder, dev error, scores.
         usual: modality -> (2, d), between which 99 % of the training frames lie.
     """
 
-    models: list[nn.Module]
-    about: dict[str, Any]
-    usual: dict[str, Tensor]
+    def __init__(self, models: list[nn.Module], about: dict[str, Any], usual: dict[str, Tensor]):
+        super().__init__()
+        self.models, self.about, self.usual = nn.ModuleList(models), about, usual
+        self.model = models[0]
+        self.name, self.config, self.inputs = self.model.name, self.model.config, self.model.inputs
+        self.info, self.needs = self.model.info, getattr(self.model, "needs", ())
+
+    def forward(self, batch: Batch) -> Any:
+        """The output of the first model, with the mean prediction where there are several."""
+        output, *others = (model(batch) for model in self.models)
+        if not others:
+            return output
+        return replace(output, prediction=torch.stack([each.prediction for each in (output, *others)]).mean(0))
+
+    def predict(self, data: Split | Mapping[str, np.ndarray] | Path | str, **about: Any) -> Any:
+        """Predictions for what the model was not trained on (``predict_new``)."""
+        return predict_new(self, data, **about)
 
     @property
     def scale(self) -> Scale:
@@ -227,7 +240,7 @@ def predictions(saved: Saved, split: Split) -> list[Prediction]:
     held, muted = each.mean(0), {}
     if len(saved.modalities) > 1:
         for m in saved.modalities:
-            if m not in getattr(saved.models[0], "needs", ()):
+            if m not in saved.needs:
                 less = replace(split, frames=split.frames | {m: _none(split, saved, m)})
                 muted[m] = (held - saved.values(less).mean(0)) * saved.scale.unit
     error, scale = saved.about["dev_error"], saved.scale

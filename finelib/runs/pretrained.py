@@ -8,7 +8,6 @@ model.predict("new.mp4", text="what was said")       # recordings, features or a
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,11 @@ from finelib.data.features import SPLITS, Corpus, Frames, Split
 from finelib.data.own_labels import Scale, info_from
 from finelib.models import build, class_counts, load_weights
 from finelib.runs import model_card
-from finelib.runs.new_data import Saved, encoder_sha256, predict_new, usual_frames
+from finelib.runs.new_data import Saved, encoder_sha256, usual_frames
 
 FOLDER = Path(__file__).parents[1] / "weights"
 ENTRY = "finelib"  # of the file's header
+MOST = 1000  # models in a file
 CONFIGS = [FineConfig, VariantConfig, SubsetCodesConfig, EncoderConfig, *(s.Config for s in SYSTEMS.values())]
 CONFIG_OF = {f"{each.__module__}.{each.__qualname__}": each for each in CONFIGS}
 
@@ -80,11 +80,11 @@ def save_model(model: nn.Module | Sequence[nn.Module], corpus: Corpus, path: Pat
     Path(f"{path}.md").write_text(model_card.page(about, Path(path).name, corpus), encoding="utf-8")
 
 
-def load_model(name: Path | str) -> nn.Module:
+def load_model(name: Path | str) -> Saved:
     """A trained model in evaluation mode on the CPU.
 
-    ``model.predict(new)`` predicts recordings, features or a split (``new_data.predict_new``); ``finelib.predict(model,
-    split)`` gives the bare predictions of the first seed; ``model.saved.about`` is what the file says of it.
+    ``model.predict(new)`` predicts recordings, features or a split (``new_data.predict_new``), ``finelib.predict(model,
+    split)`` gives the bare numbers; ``model.about`` is what the file says, ``model.model`` the system of the first seed.
 
     Args:
         name: of a model that comes with the package, or the path of a file that ``save_model`` wrote.
@@ -103,20 +103,20 @@ def load_model(name: Path | str) -> nn.Module:
     about, state = _read(path)
     try:
         config, corpus = _config(about), _stand_in(about)
+        if not 1 <= about["models"] <= MOST:
+            raise ValueError(f"found {about['models']} models")
         models = [build(config, corpus) for _ in range(about["models"])]
-    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200]
         found = f"found a description that builds no model ({type(error).__name__}: {reason})"
         raise ValueError(f"{path}: {found}, expected a file of save_model's") from error
-    usual = {m: state.pop(f"usual.{m}", None) for m in about["widths"]}
+    usual = {m: state.pop(f"usual.{m}") for m in about["widths"] if f"usual.{m}" in state}
+    if usual.keys() != about["widths"].keys():
+        raise ValueError(f"{path}: found no usual range of every modality, expected a file of save_model's")
     for i, each in enumerate(models):
-        own = {key.removeprefix(f"{i}."): x for key, x in state.items() if key.startswith(f"{i}.")}
-        load_weights(each, own, path)
-        each.eval()
-    first = models[0]
-    first.saved = Saved(models, about, {m: bounds for m, bounds in usual.items() if bounds is not None})
-    first.predict = partial(predict_new, first.saved)
-    return first
+        held = {key.removeprefix(f"{i}."): x for key, x in state.items() if key.startswith(f"{i}.")}
+        load_weights(each, held, path)
+    return Saved(models, about, usual).eval()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -59,7 +59,7 @@ def test_the_file_predicts_what_the_model_did(trained, corpus):
     test = corpus.splits["test"]
     assert np.array_equal(finelib.predict(loaded, test), finelib.predict(model, test))
     assert [each.value for each in loaded.predict(test)] == finelib.predict(model, test).astype(float).tolist()
-    ours, theirs = model.state_dict(), loaded.state_dict()
+    ours, theirs = model.state_dict(), loaded.model.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
@@ -125,7 +125,7 @@ def test_every_system_goes_through_its_file(name, corpus, tmp_path):
     model = finelib.build(config, corpus).eval()
     finelib.save_model(model, corpus, tmp_path / "x.model")
     loaded, test = finelib.load_model(tmp_path / "x.model"), corpus.splits["test"]
-    assert type(loaded) is type(model) and loaded.config == config and loaded.name == model.name
+    assert type(loaded.model) is type(model) and loaded.config == config and loaded.name == model.name
     assert np.array_equal(finelib.predict(loaded, test), finelib.predict(model, test))
     card = (tmp_path / "x.model.md").read_text()
     assert "not for judging people" in card and "CH-SIMS, planted data" in card and "| corr |" in card
@@ -183,10 +183,10 @@ def test_what_a_model_does_not_read_is_refused_by_name(trained, corpus, tmp_path
     (tmp_path / "a.mp4").write_bytes(b"")
     with pytest.raises(ValueError, match="found a recording for a model of CH-SIMS's own features .*not the same"):
         loaded.predict(tmp_path / "a.mp4")
-    with pytest.raises(ValueError, match="found text features of width 3, expected 32"):
-        loaded.predict({"T": np.zeros((2, 3)), "V": np.zeros((2, 20))})
+    with pytest.raises(ValueError, match="found text features of width 3, expected 768"):
+        loaded.predict({"T": np.zeros((2, 3)), "V": np.zeros((2, 709))})
     with pytest.raises(ValueError, match="found raw text for a model of text features by 'planted'"):
-        loaded.predict({"V": np.zeros((2, 20))}, text="words")
+        loaded.predict({"V": np.zeros((2, 709))}, text="words")
     with pytest.raises(ValueError, match="utterance: found no frame of text, video"):
         loaded.predict({"A": np.zeros((2, 20))})
     with pytest.raises(ValueError, match="found no such file or folder"):
@@ -249,7 +249,7 @@ def test_broken_models_end_in_a_sentence(trained, tmp_path):
 def refuse_or_load(path, content):
     path.write_bytes(content)
     try:
-        assert finelib.load_model(path).saved.models
+        assert finelib.load_model(path).models
     except ValueError as error:
         assert ": found " in str(error) and "\n" not in str(error), error
 
