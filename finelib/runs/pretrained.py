@@ -84,7 +84,7 @@ def load_model(name: Path | str) -> Saved:
     """A trained model in evaluation mode on the CPU.
 
     ``model.predict(new)`` predicts recordings, features or a split (``new_data.predict_new``), ``finelib.predict(model,
-    split)`` gives the bare numbers; ``model.about`` is what the file says, ``model.model`` the system of the first seed.
+    split)`` gives bare numbers; ``model.about`` is what the file says, ``model.model`` the system of the first seed.
 
     Args:
         name: of a model that comes with the package, or the path of a file that ``save_model`` wrote.
@@ -103,6 +103,7 @@ def load_model(name: Path | str) -> Saved:
     about, state = _read(path)
     try:
         config, corpus = _config(about), _stand_in(about)
+        _complete(about)
         if not 1 <= about["models"] <= MOST:
             raise ValueError(f"found {about['models']} models")
         models = [build(config, corpus) for _ in range(about["models"])]
@@ -157,6 +158,18 @@ def _config(about: dict[str, Any]) -> Any:
     if about["class"] not in CONFIG_OF:
         raise ValueError(f"found the system {about['class']}, expected one of {', '.join(CONFIG_OF)}")
     return CONFIG_OF[about["class"]](**{key: _tuples(value) for key, value in about["config"].items()})
+
+
+def _complete(about: dict[str, Any]) -> None:
+    """Raises: KeyError, TypeError, ValueError: what ``predict`` needs is missing or of another type."""
+    scale = Scale(**about["scale"])
+    numbers = [scale.low, scale.high, scale.middle, scale.unit, about["dev_error"]]
+    numbers += [about["unusual"][m] for m in about["widths"]]
+    if not all(isinstance(number, (int, float)) for number in numbers):
+        raise TypeError(f"found {numbers}")
+    texts = [about["encoder"], about["encoder_sha256"], about["system"], about["info"]["title"]]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(about["recipe"], dict):
+        raise TypeError(f"found {texts} and {about['recipe']}")
 
 
 def _tuples(value: object) -> object:
