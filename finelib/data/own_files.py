@@ -11,9 +11,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit
 
-from finelib.data import checks, foreign, mmsa, outliers, own_table, raw_text, store, videos
+from finelib.data import checks, foreign, mmsa, outliers, own_splits, own_table, raw_text, store
 from finelib.data.card import describe
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import SPLITS, Corpus, Split
@@ -21,7 +20,6 @@ from finelib.data.own_labels import LARGEST, NAME, Range, Scale, as_json, info_o
 from finelib.data.public_mfn import MOST_COMPRESSED
 from finelib.data.safe_pickle import DataError, load_pickle
 
-SHARES = (0.7, 0.15, 0.15)
 SUFFIXES = (".npz", ".csv", ".h5", ".hdf5", ".pkl", ".pickle")
 FEATURES = ("text", "audio", "vision")
 SAME = {"label": "regression_labels", "labels": "regression_labels", "y": "regression_labels", "ids": "id"}
@@ -69,12 +67,12 @@ def corpus_of(
     """
     unusual, notes = dict(unusual), {}
     if not _has_splits(content):
-        content = split_rows(_named(content), where, seed, unusual)
+        content = own_splits.split_rows(_named(content), where, seed, unusual)
     else:
         content = {_split_name(s): _named(fields) for s, fields in content.items() if _split_name(s)}
     if missing := [s for s in SPLITS if s not in content]:
         raise DataError(f"{where}: found the splits {', '.join(content)}, expected also {', '.join(missing)}")
-    _prune(content, unusual)
+    own_splits.prune(content, FEATURES, unusual)
     splits, notes = mmsa.of_content(content, ANY, where, raw_text_alone=True)
     if not splits["train"].frames and not any(text.strip() for text in splits["train"].text):
         raise DataError(f"{where}: found neither features nor raw text in train, expected some")
@@ -222,7 +220,7 @@ def _by_split(arrays: dict[str, np.ndarray], path: Path) -> dict:
     return content
 
 
-# --------------------------------------------------------------------------------------------------- splits
+# --------------------------------------------------------------------------------------------------- names
 
 
 def _split_name(name: str) -> str:
@@ -251,94 +249,3 @@ def _named(fields: dict) -> dict:
 
 def _are_texts(values: np.ndarray) -> bool:
     return all(isinstance(value, (str, bytes)) for value in values)
-
-
-def split_rows(fields: dict, where: str, seed: int, unusual: dict[str, str]) -> dict[str, dict]:
-    """The fields of all utterances as split -> fields.
-
-    Rows without a label (None) are left out. Splits are those of the field ``split`` or, where that is empty in every
-    row, drawn with the seed, 70/15/15 of the recordings: the field ``file``, or what the ids say, or each row alone.
-
-    Args:
-        unusual: what was done is added, for the data card.
-
-    Raises:
-        DataError: fields of different lengths, a row without a split among others, or too few rows or recordings.
-    """
-    label = checks.field(fields, "regression_labels", where)
-    count = len(label) if hasattr(label, "__len__") else 0
-    fields = {name: value for name, value in fields.items() if value is not None}
-    for name, value in fields.items():
-        if not hasattr(value, "__len__") or len(value) != count or isinstance(value, (str, bytes)):
-            found = f"{len(value)} rows" if hasattr(value, "__len__") else checks.kind_of(value)
-            raise DataError(f"{where}, {name}: found {found}, expected {count} as there are labels")
-    rows = np.array([row for row in range(count) if label[row] is not None], int)
-    if len(rows) < count:
-        unusual["labels"] = f"missing in {count - len(rows)} rows, which are left out: they can only be predicted"
-    given = fields.pop("split", None)
-    names = [""] * count if given is None else checks.strings(given, f"{where}, split", count)
-    names = [own_table.SPLIT_OF.get(name.strip().lower(), name.strip()) for name in names]
-    named = np.array([names[row] for row in rows], dtype=object)
-    if any(named):
-        for row in rows:
-            if names[row] not in SPLITS:
-                found = f"{names[row]!r}" if names[row] else "nothing"
-                raise DataError(
-                    f"{where}, split: found {found} in row {row}, expected train, valid or test in every row"
-                )
-    else:
-        group, what = _groups(fields, rows)
-        named = _drawn(group, where, seed)
-        unusual["splits"] = f"drawn with seed {seed}: 70/15/15 of {len(set(group))} {what}"
-    for s in SPLITS:
-        if not (named == s).any():
-            raise DataError(f"{where}: found no labelled row of {s}, expected some")
-    fields.pop("file", None)
-    return {s: {name: _taken(value, rows[named == s]) for name, value in fields.items()} for s in SPLITS}
-
-
-def _groups(fields: dict, rows: np.ndarray) -> tuple[list[str], str]:
-    """The recording of each row, and what it is called."""
-    if "file" in fields:
-        return [str(fields["file"][row]) for row in rows], "files"
-    try:
-        group = videos.of([str(fields["id"][row]) for row in rows])
-    except (KeyError, ValueError):
-        return [str(row) for row in rows], "utterances"
-    return (list(group), "recordings") if len(set(group)) > 2 else ([str(row) for row in rows], "utterances")
-
-
-def _drawn(group: list[str], where: str, seed: int) -> np.ndarray:
-    """(N,) the split of each row: no group is in two."""
-    count = len(set(group))
-    if count < 3:
-        raise DataError(f"{where}: found {count} files with a label and no splits, expected at least 3 to draw them")
-    index = np.arange(len(group))
-    group, split = np.array(group), np.full(len(group), "train", dtype=object)
-    held = max(2, round((1 - SHARES[0]) * count))
-    _, rest = next(GroupShuffleSplit(1, test_size=held, random_state=seed).split(index, groups=group))
-    _, test = next(GroupShuffleSplit(1, test_size=held // 2, random_state=seed).split(rest, groups=group[rest]))
-    split[rest] = "valid"
-    split[rest[test]] = "test"
-    return split
-
-
-def _taken(value: object, rows: np.ndarray) -> object:
-    return value[rows] if isinstance(value, np.ndarray) else [value[row] for row in rows]
-
-
-def _prune(content: dict[str, dict], unusual: dict[str, str]) -> None:
-    """Leave out features that a split has no frame of, and those that train has none of."""
-    for fields in content.values():
-        for name in FEATURES:
-            value = fields.get(name) if isinstance(fields, dict) else None
-            if isinstance(value, list) and not any(np.size(row) for row in value):
-                del fields[name]
-    if not isinstance(content["train"], dict):
-        return
-    for name in FEATURES:
-        there = [s for s in SPLITS if isinstance(content[s], dict) and content[s].get(name) is not None]
-        if there and "train" not in there:
-            unusual[name] = f"left out: only {' and '.join(there)} have it, not train"
-            for s in there:
-                del content[s][name]
