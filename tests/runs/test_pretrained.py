@@ -21,6 +21,7 @@ from finelib.baselines.subset_codes import SubsetCodesConfig
 from finelib.baselines.variants import VariantConfig
 from finelib.config import EncoderConfig
 from finelib.data import own_labels, recordings
+from finelib.data.encoders import MINILM
 from finelib.data.features import Corpus, Frames
 from finelib.runs import presets, pretrained
 from finelib.runs.options import ROOT
@@ -191,9 +192,10 @@ def test_what_a_model_does_not_read_is_refused_by_name(trained, corpus, tmp_path
         loaded.predict({"A": np.zeros((2, 20))})
     with pytest.raises(ValueError, match="found no such file or folder"):
         loaded.predict(tmp_path / "none.mp4")
-    with safe_open(trained[1], "pt") as file:
-        told = json.loads(file.metadata()["finelib"])
-    assert told["recipe"] == {}
+    assert loaded.about["recipe"] == {}
+    other = finelib.load_model(changed(trained[1], tmp_path, encoder=MINILM, encoder_sha256="00"))
+    with pytest.raises(ValueError, match=f"text encoder {MINILM}: found SHA-256 .*, expected 00, the model's"):
+        other.predict({"V": np.zeros((2, 709))}, text="words")
     other = finelib.load_model(changed(trained[1], tmp_path, recipe={**recordings.RECIPE, "A": "openSMILE"}))
     with pytest.raises(ValueError, match="found a model of the recipe A: openSMILE, expected librosa"):
         other.predict(tmp_path / "a.mp4")
