@@ -110,19 +110,19 @@ def _held(split: Split, scale: Scale, where: str, says: list[str], s: str) -> Sp
 # -------------------------------------------------------------------------------------------------- readers
 
 
-def fields_of(files: list[Path]) -> tuple[dict, dict[str, str]]:
-    """What a file, or MFN's files of a folder, hold; and what is unusual in it.
+def fields_of(files: list[Path], labelled: bool = True) -> tuple[dict, dict[str, str]]:
+    """What a file, or MFN's files of a folder, hold; and what is unusual in it. ``labelled``: it must have labels.
 
     Raises:
         DataError: not a file of a form that is read, or damaged.
         OSError: a file cannot be opened.
     """
     if len(files) > 1:
-        return _mfn(files), {}
+        return _mfn(files, labelled), {}
     (path,) = files
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return own_table.features(path)
+        return own_table.features(path, labelled)
     readers = {".npz": _npz, ".h5": _hdf5, ".hdf5": _hdf5}
     content = readers.get(suffix, load_pickle)(path)
     if not isinstance(content, dict):
@@ -132,23 +132,23 @@ def fields_of(files: list[Path]) -> tuple[dict, dict[str, str]]:
     return {(k.decode("latin-1") if isinstance(k, bytes) else str(k)): v for k, v in content.items()}, {}
 
 
-def unlabelled(files: list[Path]) -> Split:
-    """Every utterance of a file, or of MFN's files of a folder, with its labels left out (NaN).
+def unlabelled(files: list[Path]) -> list[Split]:
+    """Every utterance of a file, or of MFN's files of a folder, its labels left out (NaN): one split, or one of each.
 
     Raises:
         DataError: as ``fields_of``, or a field is not what it should be.
         OSError: a file cannot be opened.
     """
-    content, _ = fields_of(files)
+    content, _ = fields_of(files, labelled=False)
     where = str(files[0] if len(files) == 1 else files[0].parent)
-    parts = list(content.values()) if _has_splits(content) else [content]
-    if len(parts) != 1:
-        raise DataError(f"{where}: found splits, expected the utterances of one table")
-    fields = _named(parts[0])
-    counts = [len(value) for value in fields.values() if hasattr(value, "__len__")]
-    fields["regression_labels"] = np.zeros(max(counts, default=0))
-    split, _ = mmsa.read_split(fields, ANY, "test", where)
-    return replace(split, label=np.full(len(split), np.nan, np.float32))
+    parts = content if _has_splits(content) else {"row": content}
+    found = []
+    for s, fields in parts.items():
+        fields = _named(checks.field(parts, s, where))
+        counts = [len(value) for value in fields.values() if hasattr(value, "__len__")]
+        split, _ = mmsa.read_split(fields | {"regression_labels": np.zeros(max(counts, default=0))}, ANY, s, where)
+        found.append(replace(split, label=np.full(len(split), np.nan, np.float32)))
+    return found
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
@@ -193,7 +193,7 @@ def mfn_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if MFN.fullmatch(path.name))
 
 
-def _mfn(files: list[Path]) -> dict[str, dict[str, np.ndarray]]:
+def _mfn(files: list[Path], labelled: bool) -> dict[str, dict[str, np.ndarray]]:
     content: dict[str, dict] = {}
     for path in files:
         what, s = (part.lower() for part in MFN.fullmatch(path.name).groups())
@@ -201,7 +201,7 @@ def _mfn(files: list[Path]) -> dict[str, dict[str, np.ndarray]]:
         if len(arrays) != 1:
             raise DataError(f"{path}: found {len(arrays)} datasets, expected one")
         content.setdefault(s, {})[what] = arrays[0]
-    for s in SPLITS:
+    for s in SPLITS if labelled else ():
         if "y" not in content.get(s, {}):
             raise DataError(f"{files[0].parent}: found no y_{s}.h5, expected the labels of {s}")
     return content

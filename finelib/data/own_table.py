@@ -112,17 +112,18 @@ def _check_header(path: Path, columns: list[str], needed: tuple[str, ...]) -> No
         raise DataError(f"{path}: found the column {twice[0]!r} twice, expected each once")
 
 
-def features(path: Path) -> tuple[dict, dict[str, str]]:
+def features(path: Path, labelled: bool = True) -> tuple[dict, dict[str, str]]:
     """A table of features as fields of MMSA's names, one entry an utterance; and what is unusual in the file.
 
     A row is a frame: rows of one ``id`` are the frames of an utterance, in order; without that column each row is an
     utterance. Columns audio_0, audio_1, ... (text_, video_) are features; where all of a modality's cells are empty the
-    row has no frame of it. The other columns: label, split, text (as spoken), file (of which recording).
+    row has no frame of it. The other columns: label (needed if ``labelled``), split, text (as spoken), file (of which
+    recording).
 
     Raises:
         DataError: as ``read``, or rows are wrong.
     """
-    table = read(path, ("label",))
+    table = read(path, ("label",) if labelled else ())
     columns = {m: _feature_columns(table, m) for m in ("text", "audio", "vision")}
     found = {m: {} for m in columns}  # modality -> utterance -> frames
     first: dict[str, int] = {}  # utterance -> line

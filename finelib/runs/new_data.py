@@ -157,7 +157,7 @@ def predict_new(
         check_recipe(saved, path)
         clips = recordings.read_clips(path)
     elif path.is_dir() or path.suffix.lower() in own_files.SUFFIXES:
-        return predictions(saved, with_text(saved, own_files.unlabelled(own.files(path))))
+        return [each for s in own_files.unlabelled(own.files(path)) for each in predictions(saved, with_text(saved, s))]
     else:
         check_recipe(saved, path)
         if not 0 <= start < end:

@@ -147,6 +147,20 @@ def test_no_recording_is_in_two_drawn_splits_and_the_seed_draws_them(tmp_path):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.parametrize("write", FORMS, ids=lambda write: write.__name__)
+def test_every_form_can_be_read_without_its_labels(write, tmp_path):
+    """For a prediction; a table without the column, too."""
+    path, made = write(tmp_path / "mine"), fields()
+    if path.suffix == ".csv":
+        rows = [row[:2] + row[3:] for row in csv.reader(path.read_text().splitlines())]
+        path.write_text("\n".join(map(",".join, rows)))
+    found = own_files.unlabelled(own.files(path))
+    parts = sorted(found, key=len, reverse=True)
+    audio = np.concatenate([split.frames["A"].values for split in parts])
+    assert sum(map(len, found)) == N and all(np.isnan(split.label).all() for split in found)
+    assert audio.sum() == pytest.approx(np.float32(made["audio"]).sum(), rel=1e-4)
+
+
 # --------------------------------------------------------------------------------------------------- labels
 
 

@@ -225,8 +225,9 @@ def test_an_own_corpus_is_trained_saved_and_predicted_in_a_new_process(kind, tmp
     command = [sys.executable, "-c", code, str(tmp_path / "mine.model"), str(tmp_path / "new.npz")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    scale = own_labels.Scale(**corpus.card["own"]["scale"])
     values = json.loads(done.stdout.splitlines()[-1])
+    assert [each.value for each in finelib.load_model(tmp_path / "mine.model").predict(tmp_path / "mine.npz")] == values
+    scale = own_labels.Scale(**corpus.card["own"]["scale"])
     every = [scale.given(finelib.predict(model, split)) for split in corpus.splits.values()]
     assert sorted(np.concatenate(every)) == pytest.approx(sorted(values), abs=1e-4)
 
