@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 import finelib
 from finelib.data import audio, face_models, faces, media, recordings
@@ -313,7 +314,8 @@ def test_made_clips_whose_pitch_and_words_carry_the_label_are_learned(tmp_path):
     for i in range(200):
         pitch, words = rng.uniform(-1, 1, 2)
         tone = 0.3 * np.sin(2 * np.pi * 200 * 2**pitch * seconds)
-        write_wav(tmp_path / f"{i}.wav", tone + rng.normal(0, 0.01, len(tone)))
+        noisy = (tone + rng.normal(0, 0.01, len(tone))).astype(np.float32)
+        wavfile.write(tmp_path / f"{i}.wav", media.RATE, noisy)
         scale = ("terrible awful", "poor dull", "fair usual", "good nice", "wonderful great")
         rows.append(f"{i}.wav,a {scale[int((words + 1) * 2.5)]} day,{1.5 * (pitch + words):.3f}")
     (tmp_path / "clips.csv").write_text("\n".join(rows))
@@ -321,9 +323,3 @@ def test_made_clips_whose_pitch_and_words_carry_the_label_are_learned(tmp_path):
     model = finelib.fit("FINE", corpus)
     test = corpus.splits["test"]
     assert np.corrcoef(finelib.predict(model, test), test.label)[0, 1] >= 0.5
-
-
-def write_wav(path: Path, samples: np.ndarray) -> None:
-    import soundfile
-
-    soundfile.write(path, samples.astype(np.float32), media.RATE)
