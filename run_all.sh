@@ -154,10 +154,9 @@ main() {
         test)
             export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
             cd "$ROOT"
-            # whole files to each process, whose fixtures are made once; then the browser's, which need the cores alone
-            "$VENV/bin/python" -m pytest -q -m "not long" -n logical --maxprocesses 8 --dist loadfile \
-                --ignore tests/test_browser.py --ignore tests/test_site.py
-            exec "$VENV/bin/python" -m pytest -q tests/test_browser.py tests/test_site.py
+            # whole files to each process, whose fixtures are made once; the longest files, the browser's, first
+            exec "$VENV/bin/python" -m pytest -q -m "not long" -n logical --maxprocesses 8 --dist loadfile \
+                --no-loadscope-reorder tests/test_browser.py tests/test_site.py tests
             ;;
         run) exec "$VENV/bin/python" -m finelib "$@" ;;
     esac

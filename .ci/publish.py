@@ -4,7 +4,8 @@
     python .ci/publish.py --repository=OWNER/NAME
 
 OUT is the --out of a finished ``run_all.sh``; names default to all that is found in OUT/figures, "notebooks", the
-executed notebooks (``executed_copies.py``), and "weights", of one small model (``weights.py``). The second form gives
+executed notebooks (``executed_copies.py``), and "weights", of one small model (``weights.py``). Tables that were made
+by --source public lie beside the demo's under names of their own: table2=public_table2. The second form gives
 docs/hosted.md a Colab and a Binder badge for each notebook, the notebooks the address that they install from on Colab,
 and CITATION.cff the address and today's date.
 """

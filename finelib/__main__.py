@@ -14,15 +14,15 @@ from filelock import FileLock, Timeout
 from finelib.config import RunSpec
 from finelib.data import doctor, sources, store
 from finelib.data.corpora import CORPORA, nearest
-from finelib.paper import claims, objective, tables
-from finelib.runs import experiment, notebooks, presets
-from finelib.runs.code import closure, code_hash, data_files
-from finelib.runs.kept import as_left, leave
+from finelib.paper import checklist, objective, score, tables
+from finelib.runs import experiment, notebooks, presets, rerun
 from finelib.runs.options import ROOT, SITE, Options, parse
-from finelib.runs.records import RunRecord, digest
+from finelib.runs.records import RunRecord
 from finelib.scale import cluster, processes
-from finelib.study import identifiability, subset_codes, terms
+from finelib.study import identifiability, missing_trained, subset_codes, terms
+from finelib.views import closing
 
+COMMANDS = {"check": doctor.main, "score": score.main, "rerun": rerun.main, "checklist": checklist.main}
 CLAIMS = "claims"  # made of what lies there, so it needs no runs of its own
 
 
@@ -103,11 +103,20 @@ def results(options: Options) -> dict[str, Result]:
         ),
         "12_audit": Result(pictures=("audit",)),
         "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),
+        "14_missing_data": Result(
+            ("mosi",),
+            lambda: tables.own_specs(1, options),
+            pictures=("missing", "missing_subsets"),
+            reads=lambda: next((store.checksum(p) for p in missing_trained.places(options) if p.exists()), None),
+        ),
         "15_your_own_data": Result(),
     }
     studies = {
         objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options))
     }
+    studies[missing_trained.NAME] = Result(
+        (), lambda: missing_trained.specs(options), build=lambda: missing_trained.measure_missing_trained(options)
+    )
     for name in subset_codes.STUDIES:
         runs, build = (partial(do, options, name) for do in (subset_codes.specs, subset_codes.measure_subset_codes))
         studies[name] = Result((), runs, build=build)
@@ -228,7 +237,7 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
         if result.build:
             result.build()
         print("\n" + (options.figures / f"{name}.md").read_text())
-    written = write_pages(options)
+    written = closing.write_pages(options)
     kept = {"training runs": (trained, len(plan)), "notebooks": (len(found) - len(todo), len(found))}
     said = [f"{done} of {all_} {what}" for what, (done, all_) in kept.items() if done]
     if said:
@@ -239,32 +248,6 @@ def _make(options: Options, only: str | None, ray: str | None, began: float) -> 
     print(
         f"run_all.sh: done in {minutes:.1f} minutes; {where}; all of it at a glance: {options.figures / 'report.html'}"
     )
-
-
-def write_pages(options: Options) -> bool:
-    """Write claims and report, unless what they are made of, and they, are as they were; whether they were written."""
-    modules = closure(["finelib.paper.claims", "finelib.views.report"])
-    pages = [options.figures / f"claims.{form}" for form in ("json", "md", "html")] + [options.figures / "report.html"]
-    shown = [path for path in options.figures.glob("*.*") if path not in pages and path.name[0] != "."]
-    read = [*shown, *(options.out / "runs").glob("*/record.json"), *data_files(modules)]
-    key = digest(
-        {
-            "options": {name: str(value) for name, value in vars(options).items()},
-            "files": sorted((str(path), store.checksum(path)) for path in read),
-            "notebooks": sorted(path.name for path in notebooks.executed(options).glob("*.ipynb")),
-            "code": code_hash(*modules),
-            "versions": notebooks.packages(),
-        }
-    )
-    note = options.out / "runs" / "kept" / "pages.json"
-    if as_left(note, key):
-        return False
-    print(f"claims: {claims.write_claims(options)}")
-    from finelib.views import report  # draws, so slow to import; processes that train import this module
-
-    report.write_report(options)
-    leave(note, key, [path for path in pages if path.exists()])
-    return True
 
 
 def as_notebook(name: str, result: Result, records: dict[RunSpec, RunRecord]) -> notebooks.Notebook:
@@ -278,10 +261,10 @@ def as_notebook(name: str, result: Result, records: dict[RunSpec, RunRecord]) ->
 def main(arguments: list[str]) -> int:
     """Exit status: 0; 2 for wrong options or data; 1 if a run or a notebook fails; 130, 143 after SIGINT, SIGTERM.
 
-    "check FILE_OR_FOLDER" says what is in a feature file (``data.doctor``).
+    What follows the name of one of ``COMMANDS`` is that command's.
     """
-    if arguments[:1] == ["check"]:
-        return doctor.main(arguments[1:])
+    if arguments and arguments[0] in COMMANDS:
+        return COMMANDS[arguments[0]](arguments[1:])
     try:
         make(*parse(arguments))
     except KeyboardInterrupt as signalled:

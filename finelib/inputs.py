@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finelib.data.features import MODALITIES, Batch, Frames, ResidentSplit, Split
+from finelib.data.features import MODALITIES, Batch, ResidentSplit, Split
 from finelib.layers import stretches
 
 Sequences = dict[str, tuple[Float[Tensor, "B T d"], Bool[Tensor, "B T"]]]
@@ -24,12 +24,6 @@ class Standardise(nn.Module):
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("scale", 1 / sd.clamp(min=1e-6))
-
-    @classmethod
-    def of(cls, frames: Frames) -> Standardise:
-        """With the frames' own mean and standard deviation (``Frames.moments``)."""
-        mean, sd = frames.moments
-        return cls(torch.tensor(mean), torch.tensor(sd))  # copies: a state may be loaded into them
 
     def forward(self, x: Float[Tensor, "B T d"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T d"]:
         return F.hardtanh_((x - self.mean) * self.scale, -LARGEST, LARGEST).mul_(mask[..., None])

@@ -18,6 +18,7 @@ from finelib.baselines.subset_codes import FineWithSubsetCodes, SubsetCodesConfi
 from finelib.baselines.variants import VARIANTS, VariantConfig
 from finelib.config import EncoderConfig, FineConfig, TrainConfig
 from finelib.data.features import Corpus
+from finelib.data.moments import moments
 from finelib.data.sources import nearest
 from finelib.data.text import TextEncoder
 from finelib.fine import FINE
@@ -150,7 +151,8 @@ def make_inputs(corpus: Corpus, modalities: tuple[str, ...], standardise: bool =
     if text_encoder is not None:
         widths["T"] = text_encoder.width
     features = [m for m in widths if train[m].values.ndim == 2] if standardise else []
-    return Inputs(widths, {m: Standardise.of(train[m]) for m in features}, text_encoder, frames)
+    statistics = {m: map(torch.from_numpy, moments(train[m].values)) for m in features}
+    return Inputs(widths, {m: Standardise(*both) for m, both in statistics.items()}, text_encoder, frames)
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], where: object) -> None:

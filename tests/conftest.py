@@ -1,7 +1,11 @@
 """What several tests look at: a small finished output folder, a small corpus, a model."""
 
+import os
+
 import pytest
 import torch
+from filelock import FileLock
+from hypothesis import settings
 
 from finelib.config import DataConfig
 from finelib.models import build
@@ -12,11 +16,28 @@ from finelib.study import factors
 from finelib.views import diagrams, report, style
 from finelib.views.figure5 import make_figure5
 
+# the same examples at every call, however slow the machine; FINE_FUZZ tries more of them (data/test_fuzz.py)
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.load_profile("same")
+
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory):
-    """Options of a folder with Table 2, Figures 3 and 5 and the report, planted data of the smoke preset."""
-    options = Options(preset="smoke", out=tmp_path_factory.mktemp("results"))
+    """Options of a folder with Table 2, Figures 3 and 5 and the report, planted data of the smoke preset.
+
+    All processes of one test run share it: the first that asks makes it. Tests read it and write elsewhere.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # each worker's own folder lies in it
+    options = Options(preset="smoke", out=shared / "results")
+    with FileLock(shared / "results.lock"):
+        if not (options.figures / "report.html").exists():
+            make_results(options)
+    return options
+
+
+def make_results(options: Options) -> None:
     tables.build_table(2, options)
     make_figure5(options)
     specs = presets.figure5_specs(options)
@@ -24,7 +45,6 @@ def results(tmp_path_factory):
     figure, caption = diagrams.factorisation(values, "planted data")
     style.save(figure, "figure3", options.figures, caption)
     report.write_report(options)
-    return options
 
 
 @pytest.fixture(scope="session")

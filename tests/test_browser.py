@@ -306,14 +306,15 @@ def test_figure_5_switches_projection_and_colour(browser, results):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, results):
-    """Address of a JupyterLab on a copy of the notebooks, set to the smoke preset and to the results made above."""
+    """Address of a JupyterLab on a copy of the notebooks, set to the smoke preset and to a copy of the results."""
     home = tmp_path_factory.mktemp("lab")
+    shutil.copytree(results.out, home / "results")
     (home / "finelib").symlink_to(ROOT / "finelib")
     (home / "notebooks").mkdir()
     for name in ("00_start_here", "09_figure_5"):
         notebook = stored(name)
         (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-        cell.source += f'\npreset = "smoke"\nout = {str(results.out)!r}'
+        cell.source += f'\npreset = "smoke"\nout = {str(home / "results")!r}'
         nbformat.write(notebook, home / "notebooks" / f"{name}.ipynb")
     log = (home / "log").open("w")
     server = subprocess.Popen(

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from finelib.runs.code import closure
 from finelib.runs.options import ROOT
 
 CHECK = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
@@ -41,3 +42,12 @@ def test_an_import_that_goes_up_or_round_is_noticed(file, line, said, tmp_path):
         stream.write(f"\n{line}\n")
     found = contracts(tmp_path)
     assert found.returncode == 1 and said in found.stdout, found.stdout
+
+
+def test_the_core_stays_thin():
+    """What is read with FINE's module, modules of a page's length, and nothing new at the top of the package."""
+    files = [ROOT / f"{name.replace('.', '/')}.py" for name in closure(["finelib.fine"])]
+    lines = [line.strip() for file in files for line in file.read_text().splitlines()]
+    assert len(files) <= 10 and sum(bool(line) and line[0] != "#" for line in lines) <= 1400
+    assert len(list((ROOT / "finelib").glob("*.py"))) <= 14
+    assert max(len(file.read_text().splitlines()) for file in (ROOT / "finelib").rglob("*.py")) <= 300

@@ -18,8 +18,8 @@ from finelib.data.corpora import CORPORA
 from finelib.paper import objective
 from finelib.runs import presets
 from finelib.runs.options import PRESETS, ROOT, Options, check_parameter
-from finelib.study import identifiability, starts
-from finelib.views import report
+from finelib.study import identifiability, missing_trained, starts
+from finelib.views import closing, report
 
 RESULTS = main.results(Options())
 
@@ -65,8 +65,8 @@ def test_the_cluster_may_have_an_address(arguments, ray):
 def test_every_option_can_be_said_on_the_command_line(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
-    words = "--preset smoke --source data --seeds 2 --out o --jobs 3 --text-encoder files --finetune-text --tune 4"
-    options, only, ray = main.parse(words.split())
+    words = "--preset smoke --source data --seeds 2 --out o --jobs 3 --text-encoder files --finetune-text --tune 4 "
+    options, only, ray = main.parse((words + "--systems MulT,TFN").split())
     assert vars(options) == {
         "preset": "smoke",
         "source": str(tmp_path / "data"),  # notebooks run in a folder of their own
@@ -76,8 +76,24 @@ def test_every_option_can_be_said_on_the_command_line(tmp_path, monkeypatch):
         "text_encoder": "files",
         "finetune_text": True,
         "tune": 4,
+        "systems": "MulT,TFN",
     }
     assert only is None and ray is None and main.parse([])[0] == Options()
+
+
+@pytest.mark.parametrize(("systems", "rows"), [("MulT, TFN", ["TFN", "MulT"]), ("none", [])])
+def test_of_the_compared_systems_only_those_asked_for_are_run_and_the_others_said(monkeypatch, tmp_path, systems, rows):
+    options = Options(preset="smoke", out=tmp_path, systems=systems)
+    assert list(main.tables.by_name(main.tables.table_specs(1, options)))[: len(rows) + 1] == ["FINE", *rows]
+    monkeypatch.setattr(main.tables, "measure", lambda *_: [])
+    monkeypatch.setattr(main.tables, "notes", lambda *_: ())
+    (told,) = [note for note in main.tables.build_table(1, options).notes if "--systems" in note]
+    assert "LF-DNN, " in told and not [name for name in rows if name in told]
+
+
+def test_an_unknown_compared_system_is_named_with_the_most_similar_one(capsys, tmp_path):
+    status, line = said(capsys, "--systems", "MulT,MuIT", "--out", str(tmp_path))
+    assert status == 2 and "found 'MuIT'" in line and "did you mean 'MulT'?" in line
 
 
 def test_cluster_without_its_package_or_address(capsys, monkeypatch, tmp_path):
@@ -170,7 +186,7 @@ def test_a_folder_with_one_corpus_gives_its_results_alone(monkeypatch, tmp_path)
     monkeypatch.setattr(main.sources, "available", lambda corpus, source: None if corpus == "mosei" else "not there")
     chosen = main.select(Options(source=str(tmp_path)), None)
     assert {"table2", "table5", "table6", "03_corpus_mosei", "04_terms", "09_figure_5", "00_start_here"} < chosen.keys()
-    assert not {"table1", "03_corpus_mosi", "05_tables_1_to_4", "13_compare"} & chosen.keys()
+    assert not {"table1", "03_corpus_mosi", "05_tables_1_to_4", "13_compare", "14_missing_data"} & chosen.keys()
 
 
 def test_claims_need_no_runs(monkeypatch):
@@ -196,6 +212,14 @@ def test_the_study_of_the_objective_is_made_when_asked_for_alone(monkeypatch):
     assert main.planned_runs(chosen) == objective.specs(Options())
     monkeypatch.setattr(objective, "build", lambda options: options)
     assert chosen["objective"].build() == Options()
+
+
+def test_losses_in_training_are_made_when_asked_for_alone(monkeypatch):
+    assert "missing_trained" not in main.select(Options(), None)
+    chosen = main.select(Options(), "missing_trained")
+    assert set(main.planned_runs(chosen)) == {s for n in (1, 2, 3, 4) for s in main.tables.own_specs(n, Options())}
+    monkeypatch.setattr(missing_trained, "measure_missing_trained", lambda options: options)
+    assert chosen["missing_trained"].build() == Options()
 
 
 # -------------------------------------------------------------------------------------- what is executed
@@ -286,10 +310,10 @@ def test_claims_and_report_are_written_again_when_what_they_show_has_changed(
 ):
     options = Options(preset="smoke", out=tmp_path)
     options.figures.mkdir()
-    assert main.write_pages(options) and not main.write_pages(options)
+    assert closing.write_pages(options) and not closing.write_pages(options)
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).write_text(content)
-    assert main.write_pages(options) == written and not main.write_pages(options)
+    assert closing.write_pages(options) == written and not closing.write_pages(options)
 
 
 RUN = {"id": "a", "files": {"weights.safetensors": [1, 2]}, "timing": {"seconds": 1.0}}

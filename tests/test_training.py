@@ -12,9 +12,9 @@ from finelib.baselines import SYSTEMS
 from finelib.config import FineConfig, TrainConfig
 from finelib.data import sources
 from finelib.data.corpora import CORPORA
-from finelib.inputs import Inputs, Standardise
+from finelib.inputs import Inputs
 from finelib.layers import masked_mean
-from finelib.models import build, class_counts
+from finelib.models import build, class_counts, make_inputs
 from finelib.runs import checkpoint
 from finelib.scale import streamed
 
@@ -194,7 +194,7 @@ def test_class_counts_and_statistics_against_numpy(corpus):
         == np.histogram(label, bins=[-9, *(np.float32(e) + 1e-6 for e in CORPORA["mosi"].class_edges), 9])[0].tolist()
     )
     frames = corpus.splits["train"].frames["A"]
-    standardise = Standardise.of(frames)
+    standardise = make_inputs(corpus, ("A",)).standardise["A"]
     values = torch.from_numpy(frames.values)[None]
     out = standardise(values, torch.ones(values.shape[:2], dtype=torch.bool))[0]
     assert out.mean(0).abs().max() < 1e-4 and (out.std(0) - 1).abs().max() < 1e-3

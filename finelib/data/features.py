@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from finelib.data.corpora import CorpusInfo, called
-from finelib.data.moments import moments
 
 MODALITIES = ("T", "A", "V")
 SPLITS = ("train", "valid", "test")
@@ -79,11 +78,6 @@ class Frames:
                 values = np.asarray(self.values[first:last], dtype=np.float64)
                 out[part] = np.add.reduceat(values, self.start[part] - first, axis=0) / self.length[part, None]
         return out
-
-    @cached_property
-    def moments(self) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d"]]:
-        """Mean and standard deviation per feature, float32 (``moments.moments``)."""
-        return moments(_never_empty(self.values))
 
 
 @dataclass(frozen=True)

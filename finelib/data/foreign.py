@@ -46,6 +46,7 @@ _MAGIC = {  # no pickle that can be read begins with any of these
     b"%PDF": Foreign("a PDF", _AGAIN),
     b"SQLite format 3": Foreign("an SQLite database", _TABLE),
 }
+_ANNEX_LINK = re.compile(rb"(\.\./)*\.git/annex/objects/")  # a link that was written as a file
 _OLD_PICKLE = re.compile(rb"\(|c[\w.]+\n[\w.]+\n")  # containers and arrays of protocol 0, which is text
 _INSIDE = {  # first part of a module's name -> what to do with its objects before they are pickled
     "torch": "call .numpy() on every tensor before pickling",
@@ -73,7 +74,7 @@ def of_start(path: Path, start: bytes) -> Foreign | None:
         return Foreign("a tar archive", _UNPACK)
     if start[512:520] == b"\x89HDF\r\n\x1a\n":
         return _HDF5
-    if b"/.git/annex/objects/" in start or start.startswith(b".git/annex/objects/"):
+    if _ANNEX_LINK.match(start):
         return _ANNEX
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype html", b"<html", b"<head")):
         return _HTML

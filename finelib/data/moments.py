@@ -23,11 +23,14 @@ def spaced(values: Float[np.ndarray, "S d"], count: int = FRAMES) -> Float[np.nd
 
 
 def moments(values: Float[np.ndarray, "S d"]) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d"]]:
-    """Mean and standard deviation per feature (1 of a constant one), float32, over 200,000 evenly spaced frames.
+    """Mean and standard deviation per feature, float32, over 200,000 evenly spaced frames.
 
+    The standard deviation of a constant feature is given as 1, and so is that of no frames, whose mean is 0.
     Where wild values would more than double a standard deviation, both are those of the values clipped at one span
     outside the usual range; all others are those of the values as they are.
     """
+    if not len(values):
+        return np.zeros(values.shape[1], np.float32), np.ones(values.shape[1], np.float32)
     sample = np.ascontiguousarray(spaced(values))
     mean, sd = plain(sample)
     for j in far_out(sample.min(0), sample.max(0), mean, sd):

@@ -22,13 +22,26 @@ def compare(
     of their own.
     """
     predicted = {name: [run.predictions() for run in group] for name, group in runs.items()}
-    label = as_scored(predicted[whole][0]["test_label"], kind)
-    tests = {name: [as_scored(arrays["test"], kind) for arrays in group] for name, group in predicted.items()}
-    other = tests.pop(whole)
-    fixed = {name: [as_scored(prediction, kind)] * len(other) for name, prediction in (references or {}).items()}
-    out: dict[str, dict[str, dict]] = {name: {} for name in (*tests, *fixed)}
+    tests = {name: [arrays["test"] for arrays in group] for name, group in predicted.items()}
+    other, label = tests.pop(whole), predicted[whole][0]["test_label"]
+    fixed = {name: [prediction] * len(other) for name, prediction in (references or {}).items()}
+    return of_predictions([tests, fixed], other, label, kind)
+
+
+def of_predictions(
+    families: list[dict[str, list[np.ndarray]]], other: list[np.ndarray], label: np.ndarray, kind: str
+) -> dict[str, dict[str, dict]]:
+    """``compare`` of predictions themselves.
+
+    Args:
+        families: each row name -> test predictions (N,), as many as ``other`` has; p values are corrected within one.
+        label: (N,).
+    """
+    label, other = as_scored(label, kind), [as_scored(prediction, kind) for prediction in other]
+    scored = [{name: [as_scored(x, kind) for x in group] for name, group in family.items()} for family in families]
+    out: dict[str, dict[str, dict]] = {name: {} for family in scored for name in family}
     for metric in METRICS[kind]:
-        for family in (tests, fixed):
+        for family in scored:
             for name, found in significance.differences(metric, family, other, label).items():
                 out[name][metric] = asdict(found)
     return out

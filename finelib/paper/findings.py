@@ -3,6 +3,7 @@
 Every sentence is put together by rule from the files of a figures folder, so that other results give other sentences.
 """
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from finelib.paper.verdict import DOES_NOT, HOLDS
 
 FINE, VARIANT = "FINE", "FINE with subset codes"
 SCORES = {"shared_in_str": "shared in STR", "unique_in_utr": "unique in UTR", "noise_in_neither": "noise in neither"}
+PUBLIC = "public_table"  # what tables made by --source public are called where they are published
 NO_RIVALS = ("floor", "oracle")  # references that are bounds, not models
 FOUND = 0.5  # a score above it is called found
 SURE = 1.96  # standard errors on either side of a printed gap
@@ -53,38 +55,41 @@ def findings(folder: Path, finetuned: Path | None = None) -> list[Finding]:
 
 def _real(folder: Path, finetuned: Path | None) -> Finding | None:
     """FINE beside the best linear model, in the first block of each corpus that was measured on real recordings."""
-    sides, told = [], []
+    told: dict[str, list[str]] = {}
     for title, rows in _first_blocks(folder):
         fine = next((row for row in rows if row.name == FINE), None)
         if rows[0].data == "public" and fine and (linear := _linear(rows)):
             best = max(linear, key=_corr)
-            sides.append(_side(fine.measured["corr"], _corr(best)))
             numbers = f"{_span(fine.measured['corr'])}, {best.name} {_corr(best):.3f}"
-            told.append(f"{title} ({fine.modalities}, public features): {numbers}")
+            told.setdefault(_side(best), []).append(f"{title} ({fine.modalities}): {numbers}")
     if not told:
         return None
-    said = f"Test Corr on {told[0]}{'; other corpora in the table below' if told[1:] else ''}."
+    shown = [corpora[0] for corpora in told.values()]
+    others = len(shown) < sum(map(len, told.values()))
+    said = f"Test Corr, public features, {'; '.join(shown)}{'; other corpora in the table below' if others else ''}."
     if finetuned and finetuned.exists():
         difference = json.loads(finetuned.read_text())["difference"]["corr"]
-        said += f" To a fine-tuned text encoder FINE adds {_span(difference, sign='+')}."
-    return Finding("real", _beside_linear(sides), said, "06_real_mosi", "")
+        said += f" To a text encoder fine-tuned on CMU-MOSI FINE adds {_span(difference, sign='+')}."
+    return Finding("real", _beside_linear(told), said, "06_real_mosi", "")
 
 
 ABOVE, BELOW, OPEN = "above", "below", "not told apart from"
 
 
-def _side(interval: dict, value: float) -> str:
-    """Where an interval lies beside a value; an unknown interval tells nothing."""
-    if interval["low"] is None:
+def _side(linear: Row) -> str:
+    """Where FINE lies, by the interval of the paired difference to a linear model; an unknown one tells nothing."""
+    difference = (linear.differences or {}).get("corr")
+    if difference is None or difference["low"] is None:
         return OPEN
-    return ABOVE if interval["low"] > value else BELOW if interval["high"] < value else OPEN
+    return ABOVE if difference["high"] < 0 else BELOW if difference["low"] > 0 else OPEN
 
 
-def _beside_linear(sides: list[str]) -> str:
-    if len(set(sides)) == 1:
-        return f"On real recordings FINE is {sides[0]} a linear model"
-    counts = ", ".join(f"{side} it on {sides.count(side)}" for side in dict.fromkeys(sides))
-    return f"Beside a linear model on {len(sides)} real corpora, FINE is {counts}"
+def _beside_linear(told: dict[str, list[str]]) -> str:
+    """The title, from the corpora on each side."""
+    if len(told) == 1:
+        return f"On real recordings FINE is {next(iter(told))} a linear model"
+    counts = ", ".join(f"{side} it on {len(told[side])}" for side in (ABOVE, BELOW, OPEN) if side in told)
+    return f"Beside a linear model on {sum(map(len, told.values()))} real corpora, FINE is {counts}"
 
 
 def _factorised(folder: Path) -> Finding | None:
@@ -203,15 +208,19 @@ def in_short(folder: Path) -> list[list[str]]:
 
 
 def _first_blocks(folder: Path) -> list[tuple[str, list[Row]]]:
-    """Title of a corpus, and its first measured block with FINE on each kind of data, in Tables 1 to 4."""
+    """Title of a corpus, and its first measured block with FINE on each kind of data, in Tables 1 to 4.
+
+    Where a table of real corpora alone (``PUBLIC``) was published beside the demo's, its blocks count.
+    """
     found: dict[tuple[str, str], list[Row]] = {}
-    for number in range(1, 5):
-        path = folder / f"table{number}.json"
+    for number, start in itertools.product(range(1, 5), ("table", PUBLIC)):
+        path, first = folder / f"{start}{number}.json", {}
         for rows in read(path).measured if path.exists() else []:
             corpus = rows[0].corpus
             title = ALL_CORPORA[corpus].title if corpus else _corpus(number)
             if _fine(rows):
-                found.setdefault((title, rows[0].data), rows)
+                first.setdefault((title, rows[0].data), rows)
+        found |= first
     return [(title, rows) for (title, _), rows in found.items()]
 
 

@@ -1,6 +1,7 @@
 """What a table is, and its forms: JSON, CSV, Markdown, LaTeX, HTML."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -66,12 +67,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper with what was measured beside it, or measured rows alone under a subject of their own."""
+    """A table of the paper with what was measured beside it, or measured rows alone under a subject of their own.
+
+    ``columns``: metric -> title of its column, where they are not those of the paper's table.
+    """
 
     number: int
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     subject: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
 
     @property
     def head(self) -> str:
@@ -104,6 +109,11 @@ class Table:
     def text_columns(self) -> int:
         """How many of the first columns are text: the model, in Table 3 also context and target."""
         return 3 if self.number == 3 else 1
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """metric -> title of its column."""
+        return (self.columns or COLUMNS[self.number]) | BEYOND_THE_PAPER
 
     @property
     def extra(self) -> list[str]:
@@ -143,7 +153,7 @@ def read(path: Path) -> Table:
 def render(table: Table, form: str) -> str:
     """The table as "md", "tex" or "html"."""
     environment = templates(html=form == "html")
-    environment.filters["tex"] = _tex
+    environment.filters |= {"tex": _tex, "md": _md}
     shown = {name: getattr(table, name) for name in ("head", "title", "notes", "text_columns")}
     blocks = [{"title": title, "rows": cells(table, title)} for title in table.blocks]
     return environment.get_template(f"table.{form}").render(shown, heads=heads(table), blocks=blocks)
@@ -157,12 +167,12 @@ def templates(html: bool) -> Environment:
 def heads(table: Table) -> list[str]:
     """Column titles; those of text come first."""
     text = ["Model", *(["Context", "Target"] if table.number == 3 else [])]
-    return text + list((COLUMNS[table.number] | BEYOND_THE_PAPER).values()) + table.extra
+    return text + list(table.metrics.values()) + table.extra
 
 
 def cells(table: Table, block: str) -> list[dict]:
     """The rows of a block as they are shown: texts, and cells with text, mark, value (or None) and a title."""
-    rows, metrics = table.blocks[block], COLUMNS[table.number] | BEYOND_THE_PAPER
+    rows, metrics = table.blocks[block], table.metrics
     marks = {metric: _marks(rows, metric) for metric in metrics}
     shown = []
     for i, row in enumerate(rows):
@@ -213,7 +223,7 @@ def _json_row(row: Row) -> dict:
 
 
 def _csv(table: Table) -> str:
-    metrics = COLUMNS[table.number] | BEYOND_THE_PAPER
+    metrics = table.metrics
     told, parts = ("name", "kind", "data", "encoder", "modalities", "block"), ("sd", "low", "high")
     of_metrics = [column for metric in metrics for column in (metric, *(f"{metric}_{part}" for part in parts))]
     lines = []
@@ -230,5 +240,11 @@ def _csv(table: Table) -> str:
 
 
 def _tex(text: str) -> str:
-    escaped = {"\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "✓": r"\checkmark"}
-    return text.translate(str.maketrans(escaped | {sign: "\\" + sign for sign in "%&_#"}))
+    escaped = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
+    escaped |= {"±": r"$\pm$", "–": "--", "✓": r"\checkmark", "Δ": r"$\Delta$", "<": "$<$", ">": "$>$"}
+    return text.translate(str.maketrans(escaped | {sign: "\\" + sign for sign in "%&_#${}"}))
+
+
+def _md(text: str) -> str:
+    """A name as plain text in a cell of Markdown."""
+    return re.sub(r"([\\`*|<>\[\]])", r"\\\1", text)

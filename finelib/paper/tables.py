@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from finelib import metrics
-from finelib.baselines import references
+from finelib.baselines import SYSTEMS, references
 from finelib.config import DataConfig, RunSpec
 from finelib.data import planted, sources
 from finelib.data.card import said
@@ -53,6 +53,9 @@ def build_table(number: int, options: Options) -> Table:
         of_data += data_notes(runs)
     told = notes(number, rows) + tuple(dict.fromkeys(of_data))
     told += tuple(f"Nothing measured from {options.source}: {sentence}" for sentence in missing(number, options))
+    if number in CORPUS_OF and options.systems:
+        left_out = [name for name in SYSTEMS if name not in presets.compared_systems(options)]
+        told += (f"Compared systems that were not run, since --systems left them out: {', '.join(left_out)}.",)
     table = Table(number, tuple(rows), told)
     write(table, options.figures)
     return table
@@ -230,7 +233,7 @@ def subset_oracles(corpus: Corpus, design: str) -> dict[tuple[str, ...], float]:
 def system_row(name: str, runs: list[RunRecord], corpus: Corpus, block: str, **more) -> Row:
     """The row of one system: mean over its seeds."""
     first, ids = runs[0], tuple(run.id for run in runs)
-    scores = _intervals([run.test for run in runs])
+    scores = intervals([run.test for run in runs])
     told = {"encoder": first.encoder, "modalities": " + ".join(first.modalities), "block": block}
     told["corpus"] = corpus.info.name
     return Row(name, "system", corpus.kind, **told, measured=scores, runs=ids, **more)
@@ -254,11 +257,11 @@ def reference_rows(
     for name, found in scores.items():
         difference = compared.get(name)
         shown = {"differences": difference, "extra": comparisons.columns(difference)}
-        rows.append(Row(name, "reference", corpus.kind, **told, measured=_intervals(found), **shown, **more))
+        rows.append(Row(name, "reference", corpus.kind, **told, measured=intervals(found), **shown, **more))
     return rows
 
 
-def _intervals(scores: list[dict[str, float]]) -> dict[str, dict]:
+def intervals(scores: list[dict[str, float]]) -> dict[str, dict]:
     """metric -> ``significance.Interval`` over runs, as a dict."""
     return {metric: asdict(significance.interval([run[metric] for run in scores])) for metric in scores[0]}
 

@@ -44,6 +44,8 @@ OUT_HELP = "where everything is written: DIR/figures, DIR/runs (default: the che
 ENCODER_HELP = """for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or files (the source's own
 text features)"""
 TUNE_HELP = "Tables 1-4: try N settings of every system, FINE too, and take the best on the dev split"
+SYSTEMS_HELP = """Tables 1-4: of the compared systems only these, separated by commas (MulT,MISA); none: FINE and the
+references alone"""
 ONLY_HELP = "one table, figure, notebook or study: table1, figure5, 03_corpus, objective, claims"
 SITE_HELP = """build DIR/site, static pages, from the notebooks, tables and figures that lie in DIR of --out; nothing is
 trained"""
@@ -69,6 +71,7 @@ class Options:
     text_encoder: str | None = _option(None, ENCODER_HELP, metavar="NAME")
     finetune_text: bool = _option(False, "train the text encoder with the model")
     tune: int | None = _option(None, TUNE_HELP, metavar="N")
+    systems: str | None = _option(None, SYSTEMS_HELP, metavar="NAMES")
 
     def __post_init__(self):
         """Raises: ValueError: a value that does not fit its option, with what was expected."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from finelib.baselines import SYSTEMS
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
-from finelib.data.corpora import CORPORA
+from finelib.data.corpora import CORPORA, nearest
 from finelib.data.features import MODALITIES
 from finelib.runs import real
 from finelib.runs.options import Options
@@ -90,8 +90,8 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
     public, small = data.source.startswith("public"), is_small(data, options)
     own = real.modalities(data) if public else MODALITIES
     found = []
-    for name, system in SYSTEMS.items():
-        features = data
+    for name in compared_systems(options):
+        system, features = SYSTEMS[name], data
         if data.finetune_text and not system.FINETUNED:
             if public:
                 continue
@@ -112,6 +112,24 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
             train = replace(train, epochs=2)
         found += [RunSpec(name, features, model, train, seed) for seed in options.seed_list]
     return found
+
+
+def compared_systems(options: Options) -> list[str]:
+    """Names of the compared systems that the options ask for, in their usual order; all if they say nothing.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if options.systems is None:
+        return list(SYSTEMS)
+    wanted = [name.strip() for name in options.systems.split(",")]
+    if wanted == ["none"]:
+        return []
+    for name in wanted:
+        if name not in SYSTEMS:
+            expected = f"none, or some of {', '.join(SYSTEMS)}"
+            raise ValueError(f"systems: found {name!r}, expected {expected}{nearest(name, SYSTEMS)}")
+    return [name for name in SYSTEMS if name in wanted]
 
 
 def is_small(data: DataConfig, options: Options) -> bool:

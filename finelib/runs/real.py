@@ -125,7 +125,8 @@ RECIPES = {
         TrainConfig(epochs=5, patience=5, lr=5e-4),
     ),
     "ch_sims": SQUARED,
-    "ch_sims_v2": SQUARED,
+    "ch_sims_v2": (FineConfig(dropout=0.4), TrainConfig(epochs=12, patience=5, lr=2e-4)),
+    "ict_mmmo": (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=1e-3)),
     "public-predictions": (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=1e-3)),
 }
 HEAD_TRAIN = TrainConfig(epochs=30, patience=8, lr=3e-3)  # the encoder alone

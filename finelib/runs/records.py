@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from finelib.data.features import Corpus
 from finelib.data.own_labels import info_from
 from finelib.models import model_class
 from finelib.runs.code import code_hash
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RECORD, PREDICTIONS, WEIGHTS = "record.json", "predictions.npz", "weights.safetensors"
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "transformers")
@@ -131,6 +135,41 @@ def read_record(folder: Path) -> RunRecord:
         raise ValueError(f"{path}: not a run record: found {error}; delete its folder to train it again") from error
 
 
+def all_records(runs: Path, folders: str = "*") -> list[RunRecord]:
+    """Every finished run in the folder ``runs``, by name of its folder, which fits the pattern ``folders``.
+
+    Raises:
+        ValueError: a record is not what was written.
+    """
+    return [read_record(path.parent) for path in sorted(Path(runs).glob(f"{folders}/{RECORD}"))]
+
+
+def frame(out: Path | str) -> "pd.DataFrame":
+    """Every finished run below ``out``/runs, one row each, for analyses of one's own.
+
+    Columns: what ``RunRecord`` calls by name ("name" is "system" here), the scores as fractions ("test.corr",
+    "valid.mae", computed anew), "epochs" trained, timing (seconds), every setting ("data.scale", "train.lr",
+    "model.dropout"), versions ("versions.torch"). A run that diverged has no scores; it says why in "failed".
+
+    Raises:
+        ValueError: a record or its predictions are not what was written.
+    """
+    import pandas as pd  # imported when used: processes that train import this module
+
+    told = ("id", "corpus", "data", "encoder", "seed", "parameters", "selected_epoch", "failed")
+    code = ("git_revision", "config_hash", "data_hash", "code_hash")
+    rows = []
+    for record in all_records(Path(out) / "runs"):
+        row = {"system": record.name} | {name: getattr(record, name) for name in told}
+        row |= {"modalities": " + ".join(record.modalities), "epochs": len(record.curves)}
+        if not record.failed:
+            row |= {f"{split}.{m}": v for split in ("test", "valid") for m, v in getattr(record, split).items()}
+        row |= record.timing | {name: getattr(record, name) for name in code}
+        nested = record.config | {"versions": record.versions}
+        rows.append(row | {f"{part}.{key}": value for part, held in nested.items() for key, value in held.items()})
+    return pd.DataFrame(rows)
+
+
 def write_record(record: RunRecord) -> None:
     """Write record.json in one move, with the checksum of its content.
 
@@ -195,7 +234,8 @@ def run_code(spec: RunSpec) -> str:
 def _run_code(model: str, train: str, reader: str) -> str:
     read = [] if reader.endswith("planted") else [f"finelib.data.{name}" for name in ("text", "raw_text", "outliers")]
     read += ["finelib.data.public_sources"] if ".public" in reader else []
-    return code_hash(model, train, "finelib.training", reader, *read, *LEAVES, without=LEAVES)
+    every = ("finelib.training", "finelib.data.moments")
+    return code_hash(model, train, *every, reader, *read, *LEAVES, without=LEAVES)
 
 
 @cache

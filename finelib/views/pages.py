@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finelib.paper import objective
-from finelib.paper.findings import IN_SHORT, findings, in_short
+from finelib.paper.findings import IN_SHORT, PUBLIC, findings, in_short
 from finelib.paper.verdict import VERDICTS
 from finelib.runs.records import write_atomically
 from finelib.views import style
@@ -42,6 +42,14 @@ class Part:
 
 PARTS = (
     Part("Tables 1 to 4: FINE and other systems", ("table1", "table2", "table3", "table4")),
+    Part(
+        "Real corpora: text, labels and splits that anybody may download",
+        tuple(f"{PUBLIC}{number}" for number in range(1, 6)),
+        "FINE, its frozen text encoder alone with a linear head, and linear models, with more seeds than in the tables "
+        "above. The compared systems have *not been run* here, nor a fine-tuned encoder, nor the rows of Table 6. The "
+        "printed rows have another text encoder (BERT-base, fine-tuned) and three modalities, so no sentence compares "
+        "the two. Made by `./run_all.sh --source public --systems none --seeds N --only tableK`, N as each cell says.",
+    ),
     Part("Real CMU-MOSI", ("real_mosi", "real_mosi_cost", "real_mosi_modalities")),
     Part("Table 5: which modalities", ("table5", "table5_forest")),
     Part("Table 6: which components", ("table6_forest", "table6_components", "table6")),
@@ -60,6 +68,12 @@ PARTS = (
         "(`finelib/baselines/subset_codes.py`): it has one number for every set of modalities. Both systems have the "
         "same epochs and rates, and of each the better of two starts. Made by `./run_all.sh --only subset_codes`.",
     ),
+    Part(
+        "When data are missing",
+        ("missing", "missing_subsets", "missing_trained"),
+        "Planted data: every system of Table 1 when frames, or whole modalities, are taken out of the test utterances. "
+        "A triangle marks a system that is shown to predict better without a modality.",
+    ),
     Part("Figure 3: where the information lies", ("figure3",)),
     Part("Figure 5: the features in three dimensions", ("figure5",)),
 )
@@ -71,6 +85,8 @@ ALT = {
     "identifiability": "Three scores of several models on planted data",
     "identifiability_factors": "Which group of features holds which planted factor",
     "subset_codes": "The three scores of FINE and of FINE with subset codes over planted worlds",
+    "missing": "Test Corr of every system against the share of frames that is lost",
+    "missing_subsets": "Test Corr of every system with what is left when whole modalities are missing",
     "figure3": "Where the information about the label lies, in nats",
     "figure5": "STR and UTR features in three dimensions, and the planted factors in each group",
 }

@@ -30,6 +30,8 @@ TITLES = {
     "estimators_conditional": "Conditional estimators",
     "identifiability": "Does the factorisation find the factors?",
     "identifiability_factors": "Which group holds which factor, of FINE and of FINE with subset codes (ours)",
+    "missing": "Frames missing at test",
+    "missing_subsets": "Whole modalities missing at test",
     "audit": "The printed numbers, audited",
 }
 SAID = {  # what a picture without a caption of its own shows
@@ -42,6 +44,8 @@ SAID = {  # what a picture without a caption of its own shows
     "identifiability": "Probes for the factors of planted data, in the features of several models; "
     "notebook 11_identifiability.",
     "identifiability_factors": "R2 of a linear probe on planted data, means over seeds; notebook 11_identifiability.",
+    "missing": "Corr against the share of frames that is taken out; notebook 14_missing_data.",
+    "missing_subsets": "Corr with the modalities that are left; a triangle: shown to be better than with all.",
     "audit": "Which printed accuracies can be counts of utterances, and gaps in standard errors; notebook 12_audit.",
 }
 THUMBNAILS = ("identifiability_factors", "table6_forest", "estimators", "audit", "figure5", "figure2")

@@ -58,6 +58,10 @@ def _dead(made):
     made["valid"]["vision"][:] = 0
 
 
+def _gaps(made):
+    made["train"]["audio"][:, 1::3] = 0
+
+
 def _wrong_lengths(made):
     for fields in made.values():
         fields["audio_lengths"] = np.full(len(fields["id"]), 3)
@@ -84,6 +88,7 @@ def _foreign_words(made):
         (_missing, "NaN 1, infinite 0, outliers 0", None),
         (_wild, "NaN 0, infinite 0, outliers 1", "test, audio: 1 values are far outside"),
         (_dead, "all zero throughout", "valid, video: it is all zero"),
+        (_gaps, "all zero", "frames are all zero"),
         (_wrong_lengths, "real frames found by looking", "train, audio: its lengths or masks contradict its frames"),
         (_squeezed, "labels, train", "CMU-MOSI's run from -3 to 3"),
         (_same_videos, "train/test 5", "train/test: 5 videos are in both"),

@@ -206,6 +206,15 @@ def test_another_kind_of_file_is_named_with_the_way_out(tmp_path, name):
     assert "\n" not in sentence and len(sentence) < 400 + len(str(tmp_path))
 
 
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_pickle_that_holds_the_beginning_of_another_kind_of_file_is_a_pickle(tmp_path, name, protocol):
+    held = [FOREIGN[name][0], FOREIGN[name][0].decode("latin1")]
+    assert load_pickle(dump(held, tmp_path / "x.pkl", protocol=protocol)) == pickle.loads(
+        (tmp_path / "x.pkl").read_bytes(), encoding="latin1"
+    )
+
+
 INSIDE = {
     "a tensor": (torch.zeros(2), r"torch\._utils", r"\.numpy\(\)"),
     "a parameter": (torch.nn.Parameter(torch.zeros(2)), "torch", r"\.numpy\(\)"),

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -376,8 +377,10 @@ def test_forms_and_what_an_earlier_run_found(tmp_path):
     assert "http" not in page and "src=" not in page
 
 
-def test_claims_of_a_smoke_run(results):
-    content = json.loads((claims.write_claims(results).with_suffix(".json")).read_text())["claims"]
+def test_claims_of_a_smoke_run(results, tmp_path):
+    shutil.copytree(results.out, tmp_path / "results")
+    written = claims.write_claims(replace(results, out=tmp_path / "results"))
+    content = json.loads(written.with_suffix(".json").read_text())["claims"]
     decided = [c for c in content if c["verdicts"]["printed"] in (HOLDS, DOES_NOT)]
     assert len(content) >= 20 and len(decided) >= 8
     figure5 = next(c for c in content if c["id"] == "sentiment_in_features")

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from finelib.paper.findings import VARIANT, findings, in_short
+from finelib.paper.findings import PUBLIC, VARIANT, findings, in_short
 from finelib.runs.options import ROOT
 
 PUBLISHED = ROOT / "figures" / "published"
@@ -18,7 +18,8 @@ INTERVAL = re.compile(r"[-+]?\d\.\d+ \[[-+]?\d\.\d+, [-+]?\d\.\d+\]")
 def folder(tmp_path):
     """A copy of what is published, to be changed; of real corpora only CMU-MOSI is in it."""
     for path in PUBLISHED.glob("*.json"):
-        shutil.copy(path, tmp_path)
+        if not path.name.startswith(PUBLIC):
+            shutil.copy(path, tmp_path)
     for number in (2, 3, 4):
         change(tmp_path, f"table{number}", without_public)
     return tmp_path
@@ -44,9 +45,13 @@ def public(content, name):
 
 
 def set_public_corr(**corr):
+    """FINE's Corr with its interval; ridge's lies at .66, and the difference to it has the same interval."""
+    ends = [None if corr[end] is None else 0.66 - corr[end] for end in ("high", "low")]
+
     def how(content):
         public(content, "FINE")["measured"]["corr"] = {"mean": 0.7, "sd": 0.01, "n": 3} | corr
         public(content, "ridge (T)")["measured"]["corr"]["mean"] = 0.66
+        public(content, "ridge (T)")["differences"]["corr"] |= dict(zip(("low", "high"), ends, strict=True))
         public(content, "ridge (T + A)")["measured"]["corr"]["mean"] = 0.65
 
     return how
@@ -74,23 +79,26 @@ def test_fine_beside_the_better_of_two_linear_models(folder, corr, side):
     finding = found(folder, "real")
     assert finding.title == f"On real recordings FINE is {side} a linear model"
     spread = "" if corr["low"] is None else f" [{corr['low']:.3f}, {corr['high']:.3f}]"
-    assert finding.says == f"Test Corr on CMU-MOSI (T + A, public features): 0.700{spread}, ridge (T) 0.660."
+    assert finding.says == f"Test Corr, public features, CMU-MOSI (T + A): 0.700{spread}, ridge (T) 0.660."
 
 
 def test_real_corpora_are_counted(folder):
     change(folder, "table1", set_public_corr(low=0.67, high=0.73))
     rows = [row for row in json.loads((folder / "table1.json").read_text())["rows"] if row["data"] == "public"]
     for row in rows:
-        if row["name"] == "FINE":
-            row["measured"]["corr"] |= {"low": 0.6, "high": 0.8}
+        if row["name"] == "ridge (T)":
+            row["differences"]["corr"] |= {"low": -0.1, "high": 0.1}
         row["corpus"] = "mosei"
     change(folder, "table2", lambda content: content["rows"].extend(rows))
     beside = [row | {"corpus": "ch_sims_v2", "block": "of another corpus"} for row in rows]
     again = json.loads(json.dumps([row | {"block": "a second block"} for row in rows]))  # does not count
-    again[0]["measured"]["corr"]["low"] = 0.69
+    for row in again:
+        if row["name"] == "ridge (T)":
+            row["differences"]["corr"] |= {"low": 0.1, "high": 0.2}
     change(folder, "table2", lambda content: content["rows"].extend(again + beside))
     title = "Beside a linear model on 3 real corpora, FINE is above it on 1, not told apart from it on 2"
     assert found(folder, "real").title == title
+    assert found(folder, "real").says.endswith("; other corpora in the table below.")
     assert [line[0] for line in in_short(folder)][:2] == ["CMU-MOSI, planted data", "CMU-MOSI, public data (T + A)"]
     assert [line[0] for line in in_short(folder)][3:5] == [
         f"{c}, public data (T + A)" for c in ("CMU-MOSEI", "CH-SIMS v2")
@@ -100,7 +108,7 @@ def test_real_corpora_are_counted(folder):
 def test_the_fine_tuned_encoder_is_told_where_it_was_measured(tmp_path, folder):
     path = tmp_path / "finetuned.json"
     path.write_text('{"difference": {"corr": {"mean": 0.0125, "low": -0.01, "high": 0.035}}}')
-    said = "To a fine-tuned text encoder FINE adds +0.013 [-0.010, +0.035]."
+    said = "To a text encoder fine-tuned on CMU-MOSI FINE adds +0.013 [-0.010, +0.035]."
     assert found(folder, "real", finetuned=path).says.endswith(said)
     assert "fine-tuned" not in found(folder, "real", finetuned=tmp_path / "none.json").says
 
@@ -182,6 +190,28 @@ def test_the_printed_leads_by_hand(tmp_path):
     assert finding.title == "The printed lead is within sampling error on 3 of 4 corpora"  # not 1.10 on 4,643
     within = [0.94, 0.74, 0.91, 0.72, 0.94, 0.85]  # gaps of Table 6 below 1.96 x 0.524
     assert finding.says.endswith(f"So are {len(within)} of 17 ablations.")
+
+
+def test_a_table_of_real_corpora_alone_counts_in_place_of_the_demos_block_and_adds_corpora(folder):
+    before = in_short(folder)
+    shutil.copy(folder / "table1.json", folder / f"{PUBLIC}1.json")
+    change(
+        folder, f"{PUBLIC}1", lambda content: content.update(rows=[r for r in content["rows"] if r["data"] == "public"])
+    )
+    assert in_short(folder) == before
+    change(folder, f"{PUBLIC}1", set_public_corr(low=0.68, high=0.72))
+    lines = in_short(folder)
+    assert [line[0] for line in lines] == [line[0] for line in before]
+    assert [line[1] for line in lines if "public" in line[0]] == ["0.700 [0.680, 0.720]"]
+    assert "0.700 [0.680, 0.720], ridge (T) 0.660" in found(folder, "real").says
+    shutil.move(folder / f"{PUBLIC}1.json", folder / f"{PUBLIC}4.json")
+    change(folder, f"{PUBLIC}4", lambda content: [row.update(corpus="ch_sims") for row in content["rows"]])
+    assert "CH-SIMS, public data (T + A)" in [line[0] for line in in_short(folder)]
+    finding = found(folder, "real")
+    assert (
+        finding.title == "Beside a linear model on 2 real corpora, FINE is above it on 1, not told apart from it on 1"
+    )
+    assert "CH-SIMS (T + A): 0.700 [0.680, 0.720], ridge (T) 0.660." in finding.says
 
 
 def test_a_line_for_each_block_by_hand(folder):

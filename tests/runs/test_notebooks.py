@@ -23,7 +23,7 @@ RESULTS = {name: result for name, result in main.results(Options()).items() if r
 EVERY, TABLES = set(RESULTS), "05_tables_1_to_4"
 CORPUS = {f"03_corpus_{name}" for name in CORPORA}
 SEEDS = CORPUS | {"04_terms", TABLES, "06_real_mosi", "07_table_5_modalities", "08_table_6_ablations"}
-SEEDS |= {"09_figure_5", "11_identifiability", "13_compare"}
+SEEDS |= {"09_figure_5", "11_identifiability", "13_compare", "14_missing_data"}
 # a file, and the notebooks that a changed line of it makes stale
 STALE = {
     "finelib/data/corpora.py": EVERY,
@@ -37,6 +37,7 @@ STALE = {
     "finelib/views/forest.py": {"07_table_5_modalities", "08_table_6_ablations", "13_compare"},
     "finelib/views/compare.py": {"00_start_here", "02_data", "06_real_mosi", "13_compare"},
     "finelib/paper/power.py": {"07_table_5_modalities", "08_table_6_ablations"},
+    "finelib/views/missing.py": {"14_missing_data"},
     "finelib/study/leak.py": {"06_real_mosi"},
     "finelib/study/estimators.py": {"10_mutual_information"},
     "finelib/plain.py": {"01_method_walkthrough"},
@@ -123,7 +124,7 @@ def test_printed_numbers_and_templates_count_for_whoever_imports_from_their_room
     [
         ({"n_seeds": 7}, SEEDS),
         ({"preset": "smoke"}, EVERY - {"01_method_walkthrough"}),
-        ({"tune": 2}, {TABLES, "13_compare"}),
+        ({"tune": 2}, {TABLES, "13_compare", "14_missing_data"}),
     ],
 )
 def test_an_option_makes_stale_the_notebooks_that_take_it(change, expected):

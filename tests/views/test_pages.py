@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from finelib.paper.findings import SCORES, VARIANT
+from finelib.paper.findings import PUBLIC, SCORES, VARIANT
 from finelib.runs.options import ROOT
 from finelib.views import pages
 from finelib.views.banner import NARROW, WIDE, banner
@@ -38,7 +38,7 @@ def test_another_number_gives_another_readme_and_results(checkout):
         row = next(r for r in content["rows"] if r["name"] == "FINE" and r["data"] == "public")
         row["measured"]["corr"]["mean"] = 0.1234
 
-    change(checkout, "table1", how)
+    change(checkout, f"{PUBLIC}1", how)
     changed = pages.filled(readme, checkout)
     assert changed.count("0.123 [") == 2 and pages.results(checkout).count("0.123 [") == 1
     assert "0.123 [" not in readme + results
