@@ -100,6 +100,17 @@ def own_path(corpus: str | Path, source: str | Path = "planted") -> Path | None:
     return path
 
 
+def is_source(source: str | Path) -> bool:
+    """Whether a source of ``run_all.sh`` is an own corpus: recordings, or features in .npz, .csv or .h5.
+
+    A pickle is none: it is read as one of the four corpora.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return recordings.is_folder(path) or bool(own_files.mfn_files(path))
+    return path.is_file() and path.suffix.lower() in own_files.SUFFIXES and path.suffix.lower() not in own_files.PICKLES
+
+
 def files(path: Path) -> list[Path]:
     """The files of an own corpus of features.
 

@@ -20,7 +20,8 @@ from finelib.data.own_labels import LARGEST, NAME, Range, Scale, as_json, info_o
 from finelib.data.public_mfn import MOST_COMPRESSED
 from finelib.data.safe_pickle import DataError, load_pickle
 
-SUFFIXES = (".npz", ".csv", ".h5", ".hdf5", ".pkl", ".pickle")
+PICKLES = (".pkl", ".pickle")
+SUFFIXES = (".npz", ".csv", ".h5", ".hdf5", *PICKLES)
 FEATURES = ("text", "audio", "vision")
 SAME = {"label": "regression_labels", "labels": "regression_labels", "y": "regression_labels", "ids": "id"}
 SAME |= {"video": "vision", "video_lengths": "vision_lengths", "texts": "raw_text"}
@@ -88,7 +89,7 @@ def corpus_of(
     files = [{"name": n, "sha256": digest, "compared": "your own"} for n, digest in sha256.items()]
     says += [f"{what} {sentence}" for what, sentence in unusual.items()]
     card = describe(info, splits, files, notes) | {"identity": {"kind": "own", "says": says}}
-    card |= {"text": "as given", "own": as_json(info, scale)}
+    card |= {"text": "as spoken", "own": as_json(info, scale)}
     encoder = "own features" if "T" in splits["train"].frames else ""
     return Corpus(info, "own", splits, name, encoder, card)
 
