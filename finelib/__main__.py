@@ -45,7 +45,8 @@ class Result:
         parameters: what the notebook is given beside the options.
         pictures: names of what it writes into figures/ beside the tables.
         reads: what else decides its outcome, as a JSON value, beside its text, the options, the runs and the code.
-        build: what makes a study that is neither; it has a command of its own and is made only when asked for.
+        build: what makes a study, which has a command of its own and is made only when asked for, or an own corpus's
+            table.
     """
 
     corpora: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from finelib.baselines import SYSTEMS
 from finelib.config import DataConfig, RunSpec
 from finelib.data import own
+from finelib.data.card import said
 from finelib.data.encoders import MINILM
 from finelib.data.features import Corpus
 from finelib.data.own_labels import NAME
@@ -24,9 +25,9 @@ DIFFERENCE = (
     "after Holm's correction over the rows."
 )
 SETTINGS = (
-    "Systems have their published settings, as finelib.fit takes them, and are selected on dev; nothing was tuned for "
-    "these data unless --tune was given. The ridge and TF-IDF rows are linear: where FINE is not shown to be better "
-    "than they are, they are the models to use."
+    "Systems are trained as finelib.fit trains them, the compared ones with their published settings, and selected on "
+    "dev; nothing was tuned for these data unless --tune was given. Ridge and TF-IDF are linear: where FINE is not "
+    "shown to be better than they are, they are the models to use."
 )
 
 
@@ -98,7 +99,9 @@ def build(name: str, options: Options) -> Table:
         lacking = [system for system in SYSTEMS if system not in found]
         if lacking:
             told.append(f"Not run, because they need other modalities or were not asked for: {', '.join(lacking)}.")
-    told += tables.data_notes(found)
+    if options.preset == "smoke":
+        told.append("The smoke preset trains for two epochs: these rows show that the path works, and nothing else.")
+    told += [f"Of the data: {sentence}." for sentence in said(corpus.card)[1:]]
     table = Table(0, tuple(rows), tuple(told), f"{corpus.info.title}: {SUBJECTS[name]}", score.COLUMNS[kind])
     write(table, options.figures, name)
     return table

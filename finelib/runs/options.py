@@ -24,7 +24,7 @@ PARAMETERS = "# Parameters\n"  # first line of papermill's cell of parameters, a
 
 DESCRIPTION = """\
 Rebuilds the paper's tables and figures and runs every notebook. The first call installs the pinned packages of
-requirements.txt into .venv (about a minute, 2.3 GB on disk with a CPU build of PyTorch). Nothing is installed
+requirements.txt into .venv (about a minute, 2.4 GB on disk with a CPU build of PyTorch). Nothing is installed
 elsewhere."""
 ENVIRONMENT = """\
 environment variables:
