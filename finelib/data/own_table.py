@@ -26,23 +26,24 @@ class Table:
     Attributes:
         columns: their names in small letters.
         rows: line of the file -> column -> cell, without blanks at its ends.
-        wrong: a sentence for each wrong row so far.
+        wrong: line and sentence of each wrong row so far.
     """
 
     path: Path
     columns: list[str]
     rows: dict[int, dict[str, str]]
-    wrong: list[str] = field(default_factory=list)
+    wrong: list[tuple[int, str]] = field(default_factory=list)
 
     def refuse(self, line: int, found: str, expected: str) -> None:
         """Note a wrong row."""
-        self.wrong.append(f"{self.path}, line {line}: found {found}, expected {expected}")
+        self.wrong.append((line, f"{self.path}, line {line}: found {found}, expected {expected}"))
 
     def check(self) -> None:
         """Raises: DataError: there are wrong rows, each a line of the message; 20 of them are said."""
         if self.wrong:
             more = len(self.wrong) - SHOWN
-            raise DataError("\n".join(self.wrong[:SHOWN] + [f"{self.path}: {more} more such rows"] * (more > 0)))
+            said = [sentence for _, sentence in sorted(self.wrong)[:SHOWN]]
+            raise DataError("\n".join(said + [f"{self.path}: {more} more such rows"] * (more > 0)))
 
     def number(self, line: int, column: str, otherwise: str = "") -> float | None:
         """A cell as a finite number; None, and noted, where it is none."""
@@ -90,7 +91,7 @@ def read(path: Path, needed: tuple[str, ...] = ()) -> Table:
                     rows[lines.line_num] = dict(zip(columns, map(str.strip, cells), strict=True))
                 elif cells:
                     found = f"found {len(cells)} cells, expected {len(columns)} as in the header"
-                    wrong.append(f"{path}, line {lines.line_num}: {found}")
+                    wrong.append((lines.line_num, f"{path}, line {lines.line_num}: {found}"))
     except UnicodeDecodeError as error:
         found = f"bytes that are not UTF-8 (byte {error.object[error.start]:#x})"
         raise DataError(f"{path}: found {found}, expected a CSV file in UTF-8") from None

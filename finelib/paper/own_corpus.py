@@ -2,6 +2,7 @@
 subset of its modalities. They stand apart from the paper's tables: nothing printed can be compared with them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from finelib.baselines import SYSTEMS
 from finelib.config import DataConfig, RunSpec
@@ -18,7 +19,7 @@ from finelib.runs import experiment, presets, tuning
 from finelib.runs.options import Options
 
 SYSTEMS_TABLE, SUBSETS_TABLE = "own_systems", "own_modalities"
-SUBJECTS = {SYSTEMS_TABLE: "every system that can read it", SUBSETS_TABLE: "FINE on subsets of its modalities"}
+SUBJECTS = {SYSTEMS_TABLE: "systems", SUBSETS_TABLE: "subsets of its modalities"}
 LIKE = {SYSTEMS_TABLE: 1, SUBSETS_TABLE: 5}  # the table of the paper whose rows are of this kind
 DIFFERENCE = (
     "Δ: the row minus FINE{}, same seeds, with a 95 % interval over seeds and test utterances; p of that difference "
@@ -102,6 +103,7 @@ def build(name: str, options: Options) -> Table:
     if options.preset == "smoke":
         told.append("The smoke preset trains for two epochs: these rows show that the path works, and nothing else.")
     told += [f"Of the data: {sentence}." for sentence in said(corpus.card)[1:]]
-    table = Table(0, tuple(rows), tuple(told), f"{corpus.info.title}: {SUBJECTS[name]}", score.COLUMNS[kind])
+    subject = f"Own corpus {Path(options.source).name}: {SUBJECTS[name]}"
+    table = Table(0, tuple(rows), tuple(told), subject, score.COLUMNS[kind])
     write(table, options.figures, name)
     return table

@@ -118,7 +118,8 @@ def write_report(options: Options) -> Path:
 
 def _label(table: Table) -> str:
     """What a table is called in short."""
-    return f"Table {table.number}" if table.number else table.subject.rpartition(": ")[2]
+    subject = table.subject.rpartition(": ")[2]
+    return f"Table {table.number}" if table.number else subject[0].upper() + subject[1:]
 
 
 def _records(tables: Iterable[Table], options: Options) -> dict[str, RunRecord]:
