@@ -259,12 +259,12 @@ def test_a_wrong_row_is_named(case, tmp_path):
 
 
 def test_every_wrong_row_has_its_line_and_nothing_is_kept(tmp_path):
-    rows = [TABLE[0], *(f"u{i},train,{'x' if i % 2 else i},1,2" for i in range(60))]
+    rows = [TABLE[0], *(f"u{i},train,{'x' if i % 2 else i},1,2" for i in range(60)), "v,train,1,y,2"]
     (tmp_path / "a.csv").write_text("\n".join(rows))
     with pytest.raises(DataError) as raised:
         finelib.load(tmp_path / "a.csv", cache=tmp_path / "cache")
     said = str(raised.value).splitlines()
-    assert len(said) == 21 and "line 3" in said[0] and said[-1].endswith("10 more such rows")
+    assert len(said) == 21 and "line 3:" in said[0] and said[-1].endswith("11 more such rows")  # in their order
     assert not [p for p in (tmp_path / "cache" / "corpora").iterdir() if p.is_dir()]
 
 
