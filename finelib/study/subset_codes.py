@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from finelib.baselines.subset_codes import NAME as VARIANT
@@ -26,6 +27,7 @@ from finelib.runs.code import code_hash
 from finelib.runs.kept import kept
 from finelib.runs.options import ROOT, Options
 from finelib.runs.records import digest, write_atomically
+from finelib.scale.execute import jobs_that_fit
 from finelib.study.identifiability import SCORES, probe_run
 from finelib.study.starts import Run, begun, best_start, with_subset_codes
 
@@ -129,8 +131,9 @@ def places(options: Options) -> tuple[Path, Path]:
 
 def _content(runs: dict[tuple, list[Run]], options: Options) -> dict:
     rows = defaultdict(list)
-    for (case, system, world, seed), group in tqdm(runs.items(), desc="probing", unit="run"):
-        rows[case].append({"system": system, "world": world, "seed": seed} | _row(group))
+    probing = Parallel(options.jobs or jobs_that_fit(1), return_as="generator")(map(delayed(_row), runs.values()))
+    for (case, system, world, seed), row in zip(runs, tqdm(probing, "probing", len(runs), unit="run"), strict=True):
+        rows[case].append({"system": system, "world": world, "seed": seed} | row)
     about = {name: case.about for name, case in cases(options).items()}
     found = {name: {"about": about[name], "systems": summary(each), "runs": each} for name, each in rows.items()}
     return {"data": "planted", "cases": found, "findings": judge_worlds(rows["worlds"]) if "worlds" in rows else {}}
