@@ -59,7 +59,8 @@ def _of_own(path: Path, cache: Path | None) -> tuple[list[str], list[str]]:
     except (DataError, ImportError) as error:
         return [str(path)], str(error).splitlines()
     decided = [row("decided", sentence) for sentence in loaded.card["identity"]["says"][1:]]
-    return [str(path), *_described(loaded), *decided], [*_doubts(loaded), *_shared(loaded)]
+    words, doubt = _words(loaded)
+    return [str(path), *_described(loaded), *words, *decided], [*_doubts(loaded), *_shared(loaded), *doubt]
 
 
 def _guessed(path: Path, cache: Path | None) -> Corpus:
@@ -92,7 +93,7 @@ def _described(corpus: Corpus) -> Iterator[str]:
     for s, split in splits.items():
         low, middle, high = np.min(split.label), np.median(split.label), np.max(split.label)
         yield row(f"labels, {s}", f"{low:.3g} to {high:.3g}, median {middle:.3g}")
-    for m in corpus.modalities:
+    for m in card["splits"]["train"]["modalities"]:  # as read: text that is encoded later is not among them
         for s in splits:
             yield row(f"{NAMES[m]}, {s}", _of_modality(card, s, m))
     for what in ("ids", "texts"):
@@ -123,7 +124,7 @@ def _doubts(corpus: Corpus) -> list[str]:
     """What is strange in the frames."""
     card, found = corpus.card, []
     for s in SPLITS:
-        for m in corpus.modalities:
+        for m in card["splits"][s]["modalities"]:
             notes, kept = card["notes"].get(s, {}).get(m, {}), card["splits"][s]["modalities"][m]["frames"]
             where = f"{s}, {NAMES[m]}"
             found += [f"{where}: {sentence}" for kind, sentence in DOUBTFUL.items() if notes.get(kind)]

@@ -12,7 +12,7 @@ import pytest
 
 import finelib
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
-from finelib.data import download, own, own_files, own_labels, sources
+from finelib.data import doctor, download, own, own_files, own_labels, sources
 from finelib.data.features import Corpus
 from finelib.data.own_labels import Scale, scale_of
 from finelib.data.safe_pickle import DataError
@@ -337,6 +337,21 @@ def test_arrays_that_cannot_be_meant_are_refused(change, tmp_path):
     np.savez(tmp_path / "a.npz", **made)
     with pytest.raises(DataError, match=r"a\.npz.*: found .*expected"):
         read(tmp_path / "a.npz")
+
+
+def test_check_tells_what_was_decided_and_names_every_wrong_row(tmp_path, capsys):
+    rows = [f"good film {i},{i % 5},{i}" for i in range(20)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label,audio_0", *rows]))
+    assert doctor.main([str(tmp_path / "a.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "utterances            train 14, valid 3, test 3" in said and "width 1; 14 frames" in said
+    assert "decided               label range 0 to 4, from the training labels" in said and "tokens unknown" in said
+    (tmp_path / "a.csv").write_text("\n".join(["text,label,audio_0", "a,x,1", "b,1,2", "c,y,3"]))
+    assert doctor.main([str(tmp_path / "a.csv")]) == 1
+    assert [line.partition("a.csv, ")[2][:7] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "line 2:",
+        "line 4:",
+    ]
 
 
 def test_a_folder_without_anything_known_lists_what_is_there(tmp_path):
