@@ -20,6 +20,7 @@ from finelib.data.tokens import NOTICEABLE, token_ids
 # notes of a reader that contradict what the file states, or make a modality useless
 DOUBTFUL = {"stated_drops": "its lengths or masks contradict its frames", "all_zero": "it is all zero"}
 
+SHOWN = 10  # files that are listed, of a folder of recordings
 COUNTS = {"NaN": "nan", "infinite": "inf", "outliers": "clipped"}
 
 
@@ -87,8 +88,10 @@ def _guessed(path: Path, cache: Path | None) -> Corpus:
 def _described(corpus: Corpus) -> Iterator[str]:
     card, splits = corpus.card, corpus.splits
     yield row("what it is", corpus.called)
-    for file in card["files"]:
+    for file in card["files"][:SHOWN]:
         yield row("file", f"{file['name']}, SHA-256 {file['sha256'][:12]}..., {file['compared']}")
+    if more := len(card["files"][SHOWN:]):
+        yield row("file", f"and {more} more")
     yield row("utterances", ", ".join(f"{s} {len(split):,}" for s, split in splits.items()))
     for s, split in splits.items():
         low, middle, high = np.min(split.label), np.median(split.label), np.max(split.label)
