@@ -46,13 +46,14 @@ class World:
         about: what the label is made of, for tables.
         draw: (rng, n) -> Drawn.
         homes: the systems whose idea it needs.
-        sizes: utterances in train, valid, test.
+        train: utterances to train on.
+        width: features a frame.
     """
 
     about: str
     draw: Callable[[Generator, int], Drawn]
     homes: tuple[str, ...]
-    sizes: tuple[int, int, int] = (1200, 300, 600)
+    train: int
     width: int = 8
 
 
@@ -69,7 +70,7 @@ def signs(rng: Generator, *shape: int) -> np.ndarray:
     return rng.choice([-1.0, 1.0], shape)
 
 
-def held(values: np.ndarray, steps: int = 6) -> np.ndarray:
+def held(values: np.ndarray, steps: int = 4) -> np.ndarray:
     """(n, k) -> (n, steps, k): the same at every step."""
     return np.repeat(values[:, None], steps, 1)
 
@@ -91,35 +92,33 @@ def products(rng: Generator, n: int) -> Drawn:
     return Drawn({m: held(f) for m, f in x.items()}, np.prod(list(x.values()), 0).sum(1) / np.sqrt(2))
 
 
-def steps(rng: Generator, n: int, count: int = 8) -> Drawn:
-    """Text marks one step, with a sign; the label is that sign times all that audio and video said before it."""
+def steps(rng: Generator, n: int, count: int = 6) -> Drawn:
+    """Text marks one step, with a sign; the label is that sign times what audio said one step before."""
     at, sign = rng.integers(1, count, n), signs(rng, n)
     mark = 3.0 * sign[:, None] * (np.arange(count) == at[:, None])
-    said = {m: uniform(rng, n, count, 1) for m in "AV"}
-    before = sum((x[..., 0] * (np.arange(count) < at[:, None])).sum(1) for x in said.values())
-    return Drawn({"T": mark[..., None], **said}, sign * before / np.sqrt(count))
+    said = uniform(rng, n, count)
+    codes = {"T": mark[..., None], "A": said[..., None], "V": rng.standard_normal((n, count, 1))}
+    return Drawn(codes, sign * said[np.arange(n), at - 1])
 
 
-def order(rng: Generator, n: int, kinds: int = 2, count: int = 6) -> Drawn:
-    """Two kinds of event, each once in text, with a sign, and once in audio: a sign counts as it is if audio's event
-    comes later, reversed if it comes earlier."""
-    sign = signs(rng, n, kinds)
-    at = {m: places(rng, n, count, kinds) for m in "TA"}
-    codes = {m: np.zeros((n, count, 2 * kinds)) for m in MODALITIES}
-    rows = np.arange(n)[:, None]
+def order(rng: Generator, n: int, count: int = 6) -> Drawn:
+    """Text and audio mark one step each, text with a sign; it counts as it is if audio's mark is later, reversed if it
+    is earlier, not at all if the two meet."""
+    sign, at = signs(rng, n), {m: rng.integers(0, count, n) for m in "TA"}
+    codes = {m: np.zeros((n, count, 2)) for m in MODALITIES}
     for m, where in at.items():
-        codes[m][rows, where, np.arange(kinds)] = 2.0
-    codes["T"][rows, at["T"], kinds + np.arange(kinds)] = 2.0 * sign
-    later = np.where(at["A"] > at["T"], 1.0, np.where(at["A"] < at["T"], -1.0, 0.0))
-    response = (sign * later).sum(1)
-    return Drawn(codes, response / np.sqrt(kinds * (1 - 1 / count)))
+        codes[m][np.arange(n), where, 0] = 2.0
+    codes["T"][np.arange(n), at["T"], 1] = 2.0 * sign
+    return Drawn(codes, sign * np.sign(at["A"] - at["T"]) / np.sqrt(1 - 1 / count))
 
 
 def commons(rng: Generator, n: int) -> Drawn:
-    """A factor that all modalities see turns the sign of what each has to itself."""
-    common = signs(rng, n, 1)
-    own = {m: uniform(rng, n, 1) for m in MODALITIES}
-    codes = {m: held(np.concatenate([common + 0.5 * rng.standard_normal((n, 1)), x], 1)) for m, x in own.items()}
+    """A factor that all modalities see, none of them clearly, turns the sign of what each has to itself; much else in
+    each is loud and says nothing."""
+    common, own, codes = signs(rng, n, 1), {m: uniform(rng, n, 1) for m in MODALITIES}, {}
+    for m, x in own.items():
+        seen = common + 0.7 * rng.standard_normal((n, 1))
+        codes[m] = held(np.concatenate([seen, x, 1.5 * rng.standard_normal((n, 4))], 1))
     return Drawn(codes, (common * sum(own.values()))[:, 0] / np.sqrt(3))
 
 
@@ -209,21 +208,22 @@ def cues(rng: Generator, n: int) -> Drawn:
 
 
 WORLDS = {
-    "means": World("the sum of two factors a modality", means, ("LF-DNN",)),
-    "products": World("products of three factors, one of each modality", products, ("TFN", "LMF")),
-    "steps": World("what audio and video say one step before a mark of the text", steps, ("MFN", "Coupled Mamba")),
-    "order": World("whether an event of audio follows that of the text", order, ("MulT",)),
-    "commons": World("a common factor turns what is private", commons, ("MISA", "ConFEDE", "DMD")),
-    "disagreeing": World("each modality has a label of its own", disagreeing, ("Self-MM",)),
-    "ignored": World("audio or video is broken", ignored, ("BBFN", "EUAR")),
-    "nuisance": World("products among loud nuisance", nuisance, ("C-MIB",), width=16),
-    "graph": World("products of pairs and of all three", graph, ("GFN",)),
-    "grid": World("a weight for each step of each modality", grid, ("CubeMLP",)),
-    "shifts": World("audio turns the word at its step", shifts, ("MAG-BERT", "MSG")),
-    "matching": World("products of paired frames in unknown orders", matching, ("MuLOT",)),
-    "context": World("the context turns the punchline", context, ("C-MFN",)),
-    "cues": World("one marked frame of each modality", cues, ("FINE",)),
+    "means": World("the sum of two factors a modality", means, ("LF-DNN",), 400),
+    "products": World("products of three factors, one of each modality", products, ("TFN", "LMF"), 1200),
+    "steps": World("what audio says one step before a mark of the text", steps, ("MFN", "Coupled Mamba"), 1200),
+    "order": World("whether a mark of audio follows that of the text", order, ("MulT",), 800),
+    "commons": World("a common factor turns what is private", commons, ("MISA", "ConFEDE", "DMD"), 500),
+    "disagreeing": World("each modality has a label of its own", disagreeing, ("Self-MM",), 400),
+    "ignored": World("which signal of a modality counts, if any", ignored, ("BBFN", "EUAR"), 500),
+    "nuisance": World("products among loud nuisance", nuisance, ("C-MIB",), 500, width=16),
+    "graph": World("products of pairs and of all three", graph, ("GFN",), 600),
+    "grid": World("a weight for each step of each modality", grid, ("CubeMLP",), 800),
+    "shifts": World("audio turns the word at its step", shifts, ("MAG-BERT", "MSG"), 600),
+    "matching": World("products of paired frames in unknown orders", matching, ("MuLOT",), 1000),
+    "context": World("the context turns the punchline", context, ("C-MFN",), 600),
+    "cues": World("one marked frame of each modality", cues, ("FINE",), 800),
 }
+HELD_OUT = (200, 500)  # utterances in valid and test
 
 
 def generate(name: str, seed: int = 0) -> Corpus:
@@ -231,15 +231,15 @@ def generate(name: str, seed: int = 0) -> Corpus:
     world = WORLDS[name]
     rng = np.random.default_rng([seed, *name.encode()])
     basis = {m: np.linalg.qr(rng.standard_normal((world.width, world.width)))[0] for m in MODALITIES}
-    splits, digest = {}, hashlib.sha256(f"world {name} {seed}".encode())
-    for split, size in zip(SPLITS, world.sizes, strict=True):
+    splits, digest, sizes = {}, hashlib.sha256(f"world {name} {seed}".encode()), (world.train, *HELD_OUT)
+    for split, size in zip(SPLITS, sizes, strict=True):
         splits[split] = make_split(world.draw(rng, size), basis, rng, split)
         for array in (splits[split].label, *(f.values for f in splits[split].frames.values())):
             digest.update(array.tobytes())
     longest = tuple(int(splits["train"].frames[m].length.max()) for m in MODALITIES)
     edges = (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)
     info = CorpusInfo(
-        name, f"world {name!r}", None, "mosi", -LIMIT, LIMIT, 0.0, edges, world.sizes, (world.width,) * 3, longest, {}
+        name, f"world {name!r}", None, "mosi", -LIMIT, LIMIT, 0.0, edges, sizes, (world.width,) * 3, longest, {}
     )
     return Corpus(info, "planted", splits, digest.hexdigest(), "planted")
 

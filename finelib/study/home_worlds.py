@@ -29,15 +29,23 @@ from finelib.study.home_runs import FINE, NAME, RIDGE, Cell, score, score_and_ad
 from finelib.study.taken_out import TAKEN_OUT
 
 REACHES, RIDGE_BELOW, LOSES = 0.7, 0.4, 0.2
+AWAY = 3  # most seeds of a system that is not at home
 DIAGONAL = f"{NAME}_diagonal"
 ROWS = (RIDGE, *SYSTEMS, FINE)
 HOME = {system: world for world, made in WORLDS.items() for system in made.homes}
 
 
 def matrix_cells(seeds: tuple[int, ...]) -> list[Cell]:
-    """Every system and ridge in every world, and every system without its part at home."""
-    whole = [Cell(world, system, seed) for world in WORLDS for system in ROWS for seed in seeds]
-    return whole + [Cell(HOME[system], system, seed, without=True) for system in TAKEN_OUT for seed in seeds]
+    """At home every system, ridge, and every system without its part, with all seeds; elsewhere with ``AWAY``.
+
+    What the verdicts read comes first, so that an interrupted call has most of it.
+    """
+    found = [Cell(world, RIDGE, seed) for seed in seeds for world in WORLDS]
+    for seed in seeds:
+        found += [Cell(world, system, seed) for system, world in HOME.items()]
+        found += [Cell(HOME[system], system, seed, without=True) for system in TAKEN_OUT]
+    found += [Cell(world, system, seed) for seed in seeds[:AWAY] for system in (FINE, *SYSTEMS) for world in WORLDS]
+    return list(dict.fromkeys(found))
 
 
 def diagonal_cells(seed: int) -> list[Cell]:
@@ -90,7 +98,7 @@ def summarise(scores: dict[Cell, dict]) -> dict:
     seconds = [found["seconds"] for found in scores.values() if "seconds" in found]
     return {
         "data": "planted",
-        "worlds": {w: {"about": made.about, "homes": made.homes, "sizes": made.sizes} for w, made in WORLDS.items()},
+        "worlds": {w: {"about": made.about, "homes": made.homes, "train": made.train} for w, made in WORLDS.items()},
         "matrix": {system: matrix[system] for system in ROWS if system in matrix},
         "verdicts": {s: judge(s, shares) for s in HOME if (HOME[s], s, True) in shares or s not in TAKEN_OUT},
         "parameters": {c.system: f["parameters"] for c, f in scores.items() if "parameters" in f and not c.without},

@@ -27,8 +27,9 @@ def drawn(name, n=60, seed=3):
 @pytest.fixture
 def small(monkeypatch):
     """Worlds of few utterances."""
+    monkeypatch.setattr(worlds, "HELD_OUT", SMALL[1:])
     for name, world in WORLDS.items():
-        monkeypatch.setitem(WORLDS, name, replace(world, sizes=SMALL))
+        monkeypatch.setitem(WORLDS, name, replace(world, train=SMALL[0]))
 
 
 # ------------------------------------------------------------------------------------------------- worlds
@@ -85,12 +86,42 @@ def formula_cues(c, i):
     return sum(c[m][i, np.argmax(c[m][i, :, 1]), 0] for m in MODALITIES) / np.sqrt(3)
 
 
+def formula_steps(c, i):
+    (at,) = np.flatnonzero(c["T"][i, :, 0])
+    return np.sign(c["T"][i, at, 0]) * c["A"][i, at - 1, 0]
+
+
+def formula_order(c, i):
+    at = {m: int(np.flatnonzero(c[m][i, :, 0])[0]) for m in "TA"}
+    sign = np.sign(c["T"][i, at["T"], 1])
+    return sign * {True: 1, False: -1}[at["A"] > at["T"]] * (at["A"] != at["T"]) / np.sqrt(5 / 6)
+
+
+def formula_ignored(c, i):
+    total = 0.0
+    for m in MODALITIES:
+        first, second = c[m][i, 0, :2]
+        total += (first, -first, second, -second, 0)[int(np.argmax(c[m][i, 0, 2:]))]
+    return total / np.sqrt(3 * 4 / 5)
+
+
+def formula_grid(c, i):
+    signs = {"T": "+--++-+-", "A": "++--+--+", "V": "+-+--+-+"}
+    return sum((1 if s == "+" else -1) * c[m][i, t, 0] for m in MODALITIES for t, s in enumerate(signs[m])) / np.sqrt(
+        24
+    )
+
+
 FORMULAS = {name.removeprefix("formula_"): f for name, f in list(globals().items()) if name.startswith("formula_")}
 
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_response_is_what_the_world_says(name):
     found = drawn(name)
+    if name == "commons":  # the common factor itself is in no modality
+        private = np.sqrt(1 / 3) * sum(at_every_step(found.codes[m])[:, 1] for m in MODALITIES)
+        np.testing.assert_allclose(abs(found.response), abs(private))
+        return
     expected = [FORMULAS[name](found.codes, i) for i in range(len(found.response))]
     np.testing.assert_allclose(found.response, expected, atol=1e-9)
 
@@ -145,7 +176,8 @@ def pair(system, corpora, change=None):
     """A batch of the system's home, the whole system and the one without its part, both in evaluation mode."""
     world = home_worlds.HOME[system]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(WORLDS, world, replace(WORLDS[world], sizes=SMALL))
+        patch.setattr(worlds, "HELD_OUT", SMALL[1:])
+        patch.setitem(WORLDS, world, replace(WORLDS[world], train=SMALL[0]))
         corpus = corpora.setdefault(world, worlds.generate(world))
     built = [home_runs.build(Cell(world, system, 0, without), corpus).eval() for without in (False, True)]
     return corpus.batch(range(20)), *built
@@ -284,7 +316,8 @@ def test_every_system_has_one_home_and_one_part():
 
 def test_the_matrix_is_whole():
     cells = home_worlds.matrix_cells((0, 1, 2))
-    assert len(cells) == len(set(cells)) == 3 * (21 * len(WORLDS) + 19)
+    at_home, elsewhere = 3 * (len(WORLDS) + 20 + 19), home_worlds.AWAY * 20 * (len(WORLDS) - 1)
+    assert len(cells) == len(set(cells)) == at_home + elsewhere
 
 
 @pytest.fixture
