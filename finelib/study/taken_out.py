@@ -3,7 +3,7 @@
 ``TAKEN_OUT`` names the part of each. What stands around it stays: the same readers in front, the same head behind.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -234,7 +234,7 @@ class Part:
 
     name: str
     model: type[nn.Module] | None = None
-    change: dict[str, Any] | None = None
+    change: dict[str, Any] = field(default_factory=dict)
 
 
 TAKEN_OUT = {

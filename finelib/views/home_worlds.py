@@ -17,7 +17,7 @@ def matrix(content: dict) -> Figure:
     homes = [s for made in content["worlds"].values() for s in made["homes"]]
     rows = [s for s in content["matrix"] if s not in homes] + [s for s in homes if s in content["matrix"]]
     means = pd.DataFrame({s: {w: found["mean"] for w, found in content["matrix"][s].items()} for s in rows}).T
-    means = 100 * means.reindex(index=rows, columns=worlds)
+    means = (100 * means.reindex(index=rows, columns=worlds)).round() + 0.0  # no -0
     figure, axis = plt.subplots(figsize=(2.2 + 0.52 * len(worlds), 1.4 + 0.27 * len(rows)), layout="constrained")
     look = {"vmin": 0, "vmax": 100, "cmap": "Blues", "annot": True, "fmt": ".0f", "annot_kws": {"fontsize": 8}}
     sns.heatmap(means, ax=axis, linewidths=0.4, cbar_kws={"label": "% of the way to the oracle (test Corr)"}, **look)
@@ -47,7 +47,7 @@ def at_home(content: dict) -> Figure:
         axis.plot(found["ridge"], place, "|", color=ORANGE, markersize=10, markeredgewidth=2)
     axis.axvline(REACHES, color="0.6", linestyle=":", linewidth=1)
     axis.axvline(RIDGE_BELOW, color=ORANGE, linestyle=":", linewidth=1)
-    named = [f"{s} ({v['world']}){'' if v['holds'] else ' *'}" for s, v in verdicts.items()]
+    named = [f"{s} ({v['world']}){' *' if v['holds'] is False else ''}" for s, v in verdicts.items()]
     axis.set_yticks(range(len(named)), named, fontsize="small")
     axis.invert_yaxis()
     axis.set(xlim=(-0.15, 1.05), xlabel="share of the way from a constant to the oracle (test Corr)")
@@ -59,6 +59,6 @@ def at_home(content: dict) -> Figure:
         f"* less than {REACHES:.0%}, or ridge not below {RIDGE_BELOW:.0%}, or a loss below {LOSES:.0%} or not shown"
     )
     axis.set_title(
-        "At home" + (f"\n{missed}" if any(not v["holds"] for v in verdicts.values()) else ""), fontsize="small"
+        "At home" + (f"\n{missed}" if any(v["holds"] is False for v in verdicts.values()) else ""), fontsize="small"
     )
     return finish(figure)
