@@ -42,7 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ConFEDE": dict(contrast=0.5),
     "DMD": dict(steps=6, width=16),
 }
-LR = {"LMF": 4e-3, "MulT": 2e-3}
+TRAINED = {"LMF": dict(lr=4e-3), "MulT": dict(lr=2e-3), "Coupled Mamba": dict(lr=2e-3, batch_size=16)}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def settings(system: str, without: bool = False) -> Any:
 
 def train_settings(system: str, preset: str) -> TrainConfig:
     """How a system is trained in every world."""
-    return replace(TRAIN, epochs=EPOCHS[preset], lr=LR.get(system, RATES[system]))
+    return replace(TRAIN, **{"epochs": EPOCHS[preset], "lr": RATES[system]} | TRAINED.get(system, {}))
 
 
 def build(cell: Cell, corpus: Corpus) -> nn.Module:
