@@ -33,7 +33,7 @@ WAYS = {
     "tf32": (TrainConfig(), True),
     "bfloat16": (TrainConfig(precision="bfloat16"), False),
 }
-REPEATS = 50
+REPEATS = 20
 
 
 def paper_steps(info: CorpusInfo) -> int:

@@ -19,7 +19,7 @@ from finelib.runs import experiment, notebooks, presets, rerun
 from finelib.runs.options import ROOT, SITE, Options, parse
 from finelib.runs.records import RunRecord
 from finelib.scale import cluster, processes
-from finelib.study import home_worlds, identifiability, missing_trained, subset_codes, terms
+from finelib.study import home_worlds, identifiability, missing_trained, subset_codes, subset_codes_real, terms
 from finelib.views import closing
 
 COMMANDS = {"check": doctor.main, "score": score.main, "rerun": rerun.main, "checklist": checklist.main}
@@ -124,6 +124,9 @@ def results(options: Options) -> dict[str, Result]:
     for name in subset_codes.STUDIES:
         runs, build = (partial(do, options, name) for do in (subset_codes.specs, subset_codes.measure_subset_codes))
         studies[name] = Result((), runs, build=build)
+    studies[subset_codes_real.NAME] = Result(
+        (), lambda: subset_codes_real.specs(options), build=lambda: subset_codes_real.measure_on_real(options)
+    )
     return (
         {f"table{number}": built(number) for number in corpus_of}
         | studies

@@ -117,7 +117,7 @@ class DynamicContrastiveQueue(nn.Module):
         winner = torch.zeros_like(self.slot_class).scatter_reduce(0, slot, winner, "amax")[slot]
         self.features[slot] = z.detach()[winner].to(self.features.dtype)
         self.label[slot] = label[winner].to(self.label.dtype)
-        self.filled[slot] = True
+        self.filled.index_fill_(0, slot, True)  # a scalar that is assigned makes a GPU wait
         self.next_slot.copy_((self.next_slot + arriving) % self.capacity)
 
 

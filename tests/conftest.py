@@ -1,5 +1,6 @@
 """What several tests look at: a small finished output folder, a small corpus, a model."""
 
+import gc
 import os
 
 import pytest
@@ -21,6 +22,19 @@ settings.register_profile("same", derandomize=True, deadline=None, database=None
 settings.load_profile("same")
 
 
+def pytest_collection_finish():
+    """Nothing looks for garbage in what is imported by now; statsmodels does at every correction of p values."""
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """A test leaves PyTorch as many threads as it found: two processes of two on two CPUs take thirty times as long."""
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before
+
+
 @pytest.fixture(scope="session")
 def results(tmp_path_factory):
     """Options of a folder with Table 2, Figures 3 and 5 and the report, planted data of the smoke preset.
@@ -30,7 +44,7 @@ def results(tmp_path_factory):
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # each worker's own folder lies in it
-    options = Options(preset="smoke", out=shared / "results")
+    options = Options(preset="smoke", out=shared / "results", jobs=1)  # a worker takes five seconds to start
     with FileLock(shared / "results.lock"):
         if not (options.figures / "report.html").exists():
             make_results(options)
@@ -41,7 +55,7 @@ def make_results(options: Options) -> None:
     tables.build_table(2, options)
     make_figure5(options)
     specs = presets.figure5_specs(options)
-    values = factors.information_values(specs, experiment.run(specs, options.out))
+    values = factors.information_values(specs, experiment.run(specs, options.out, options.jobs))
     figure, caption = diagrams.factorisation(values, "planted data")
     style.save(figure, "figure3", options.figures, caption)
     report.write_report(options)

@@ -12,10 +12,23 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from finelib.data import conversion
 from finelib.data.corpora import CORPORA, CorpusInfo
 
 SMALL = (12, 6, 6)
 WORDS = "this film was really good but the end made no sense to me at all".split()
+
+
+def read_here(patch) -> None:
+    """Have files read in this process, by pytest's MonkeyPatch: one of their own takes two seconds to start.
+
+    That one is held by ``data/test_hostile.py`` and ``data/test_readers.py``.
+    """
+
+    def convert(info, paths, sha256, name, context, folder):
+        conversion._read(info.name, [str(path.resolve()) for path in paths], sha256, name, context, str(folder))
+
+    patch.setattr(conversion, "convert", convert)
 
 
 class _NumPy1Pickler(pickle._Pickler):

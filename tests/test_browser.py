@@ -70,7 +70,7 @@ def coloured(png: bytes) -> float:
 
 
 def serious(page) -> list[str]:
-    found = axe_playwright.Axe().run(page).response["violations"]
+    found = axe_playwright.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in found if v["impact"] in ("serious", "critical")]
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from finelib import training
 from finelib.baselines import SYSTEMS, subset_codes
@@ -52,9 +53,25 @@ def on_meta(config, corpus, **train):
     for group in run.optimiser.param_groups:
         group.update(fused=False, foreach=True)  # there is no fused kernel for it
     updates = run.updates()
-    for _ in range(2):
-        next(updates)
+    with FromTheHost():
+        for _ in range(2):
+            next(updates)
     return run
+
+
+class FromTheHost(TorchFunctionMode):
+    """Refuses what the meta device takes and a GPU waits for: ``x[i] = 1``, ``x[:, [0, 2]]``, a checked solution."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in (Tensor.__getitem__, Tensor.__setitem__) and args[0].device.type != "cpu":
+            places = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if any(isinstance(place, list) for place in places):
+                raise RuntimeError("an index is made on the host; a buffer is on the device")
+            if any(isinstance(place, Tensor) for place in places) and not all(isinstance(x, Tensor) for x in args[2:]):
+                raise RuntimeError("a number is assigned to indexed places; index_fill_ does not wait")
+        if func is torch.linalg.solve:
+            raise RuntimeError("a solution is checked; solve_ex does not wait")
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -79,6 +96,9 @@ HABITS = {
     "masked_select": lambda x: x.masked_select(x > 0),
     "list": lambda x: x + torch.tensor([1.0] * x.shape[-1]),
     "cpu": lambda x: x.cpu(),
+    "assign": lambda x: x.clone().__setitem__(torch.arange(1, device=x.device), 0),
+    "host index": lambda x: x[[0, 1]],
+    "solve": lambda x: torch.linalg.solve(torch.eye(2, device=x.device), torch.eye(2, device=x.device)),
 }
 
 

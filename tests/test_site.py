@@ -34,10 +34,7 @@ if CHROMIUM is None and os.environ.get("CI"):
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
 
 SENTENCE = "nobody asked whether this was said aloud"
-PIXEL = base64.b64encode(bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
-    "53de0000000c4944415408d763f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
-)).decode()  # fmt: skip
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVQI12P4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 WIDE = (
     "<table><caption>a wide one</caption><thead><tr>"
     + "".join(f"<th>column {i}</th>" for i in range(40))
@@ -78,9 +75,9 @@ def finished_run(out: Path) -> Options:
         "[Source](../finelib/plain.py), [front](../README.md), [nothing](../none/here.txt), [data](../data/README.md)."
     )
     links += " ![badge](https://example.org/b.svg)"
+    formulas = "Inline $I_{uni}$, and alone:\n\n$$I = \\mathbb{E}\\Big[\\frac{a}{b}\\Big] \\tag{7}$$"
     cells = [
-        new_markdown_cell(f"# A small notebook\n\nOf the bound NCE-CLUB. {links}\n\nInline $I_{{uni}}$, and alone:\n\n"
-             "$$I = \\mathbb{E}\\Big[\\frac{a}{b}\\Big] \\tag{7}$$"),
+        new_markdown_cell(f"# A small notebook\n\nOf the bound NCE-CLUB. {links}\n\n{formulas}"),
         code("import hidden_away", tags=["setup", "hide-input"]),
         code("# Parameters\nout = None", tags=["parameters"]),
         code(f"# Parameters\nout = {str(out)!r}", tags=["injected-parameters"]),
@@ -92,7 +89,7 @@ def finished_run(out: Path) -> Options:
         code("warn()", new_output("stream", name="stderr", text="a warning from below")),
         code("page_a", shown({"text/html": frame(), "text/plain": "Page()"})),
         code("page_b", shown({"text/html": frame(), "text/plain": "Page()"})),
-    ]  # fmt: skip
+    ]
     write(notebooks, "01_small", cells, out=str(out), source="planted")
     worst = f"<table><thead><tr><th>id</th><th>text</th></tr></thead><tr><td>a1</td><td>{SENTENCE}</td></tr></table>"
     scores = "<table><thead><tr><th>metric</th></tr></thead><tr><td>corr of people 0.125</td></tr></table>"
@@ -285,7 +282,8 @@ def opened(browser, address: str, page: str, width: int = 1280, dark: bool = Fal
 
 
 def serious(page) -> list[str]:
-    options = {"preload": False}  # of style sheets, by an address that axe takes to be the page's
+    # preload: of style sheets, by an address that axe takes to be the page's; what is well need not be listed
+    options = {"preload": False, "resultTypes": ["violations"]}
     found = axe_playwright.Axe().run(page, options=options).response["violations"]
     return [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in found if v["impact"] in ("serious", "critical")]
 

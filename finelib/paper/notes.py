@@ -53,7 +53,7 @@ def _of_corpora(number: int, rows: list[Row]) -> tuple[str, ...]:
             "All systems share one protocol: data, seeds, most epochs, selection. In the smoke and demo presets each "
             "has the best of the same three learning rates on dev (benchmarks/demo_rates.json), and all are small; "
             f"some get audio and video averaged over stretches: {', '.join(averaging)}; some every modality: "
-            f"{', '.join(stepped)}. CubeMLP's demo size was chosen with test scores of seeds 0 and 1 in sight. "
+            f"{', '.join(stepped)}. CubeMLP's demo size is the best of four on dev, with a seed that no table reports. "
             f"They train {', '.join(presets.WHERE_PRINTED)} only for the tables that print them. "
             "Planted data hide the factors in few frames, which attention can find; a system that averages frames or "
             "reads the last one cannot."

@@ -12,7 +12,7 @@ from finelib.runs.options import Options
 # share of each corpus's split sizes that is generated: the smoke preset is for code, the demo for a newcomer's patience
 PLANTED_SCALE = {
     "smoke": {"mosi": 0.08, "mosei": 0.006, "ur_funny": 0.012, "ch_sims": 0.06},
-    "demo": {"mosi": 0.5, "mosei": 0.05, "ur_funny": 0.1, "ch_sims": 0.5},
+    "demo": {"mosi": 0.4, "mosei": 0.035, "ur_funny": 0.08, "ch_sims": 0.35},
     "paper": {"mosi": 1.0, "mosei": 1.0, "ur_funny": 1.0, "ch_sims": 1.0},
 }
 

@@ -69,7 +69,7 @@ PREDICTIONS = RealBlock("ch_sims_v2", "public-predictions", demo=2, about="one p
 ENCODED = replace(PREDICTIONS, encoded=True, demo=0, about="one published number for audio, one for video")
 # table -> its blocks; of the blocks of one corpus the first is the one that claims are judged by
 BLOCKS = {
-    1: [RealBlock("mosi", compared=True, demo=3), RealBlock("mosi", "public-mfn", demo=3)],
+    1: [RealBlock("mosi", compared=True, demo=2), RealBlock("mosi", "public-mfn", demo=2)],
     2: [RealBlock("mosei", compared=True)],
     3: [
         RealBlock("ur_funny", compared=True, about="the punchline alone"),

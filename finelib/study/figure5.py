@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
@@ -22,6 +23,7 @@ from finelib.paper import significance
 from finelib.runs.records import RunRecord, git_revision, versions
 from finelib.study import factors, representations
 from finelib.study.representations import SAMPLE, Representations
+from finelib.training import cpu_threads
 
 SEED = 0  # of thinning and of the projections
 NEIGHBOURS = 15
@@ -73,7 +75,8 @@ def umap(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 3"]:
     count = min(NEIGHBOURS, len(points) - 1)
     distances, neighbours = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points).kneighbors(points)
     exact = {"precomputed_knn": (neighbours, distances), "force_approximation_algorithm": True}
-    with warnings.catch_warnings():
+    # UMAP's threads are OpenMP's, as PyTorch's are: it would leave all that follows as many as there are CPUs
+    with cpu_threads(torch.get_num_threads()), warnings.catch_warnings():
         # that a fixed seed asks for one thread, and that new points cannot be added
         warnings.filterwarnings("ignore", message="n_jobs value|precomputed_knn")
         return package.UMAP(n_neighbors=count, n_components=3, random_state=SEED, **exact).fit_transform(points)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from make_files import write_ur_funny
+from make_files import read_here, write_ur_funny
 from systems import batch_of, demo, fill
 from torch import nn
 
@@ -18,6 +18,7 @@ from finelib.data.features import Batch
 def told(tmp_path, monkeypatch):
     """UR-FUNNY with its context."""
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
     return sources.load("ur_funny", write_ur_funny(tmp_path, n=(12, 4, 4)).parent, context=True)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from make_files import dump, mmsa_content
+from make_files import dump, mmsa_content, read_here
 
 from finelib.data import mmsa, sources
 from finelib.data.between_splits import columns_apart, sampled
@@ -17,6 +17,7 @@ MOSI = CORPORA["mosi"]
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
 
 
 def content():

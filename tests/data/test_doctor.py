@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-from make_files import dump, mmsa_content, write_mmsa, write_ur_funny
+from make_files import dump, mmsa_content, read_here, write_mmsa, write_ur_funny
 
+from finelib.__main__ import main
 from finelib.data import doctor
 from finelib.data.corpora import CORPORA
 
@@ -17,6 +18,7 @@ SIZES = (40, 10, 10)
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
 
 
 def content(**options):
@@ -123,15 +125,11 @@ def test_a_folder_with_files_of_two_corpora(tmp_path):
     assert "read as UR-FUNNY" in said and "read as CH-SIMS" in said
 
 
-def test_as_a_command(tmp_path):
-    def check(*arguments):
-        command = [sys.executable, "-m", "finelib", "check", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-    assert check(dump(content(), tmp_path / "clean.pkl")).returncode == 0
+def test_as_a_command(tmp_path, capsys):
+    assert main(["check", str(dump(content(), tmp_path / "clean.pkl"))]) == 0
+    assert main(["check", str(tmp_path / "none.pkl")]) == 1 and "found no such file" in capsys.readouterr().out
     made = content()
     _wild(made)
-    done = check(dump(made, tmp_path / "wild.pkl"))
+    command = [sys.executable, "-m", "finelib", "check", str(dump(made, tmp_path / "wild.pkl"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "TO DECIDE" in done.stdout
-    missing = check(tmp_path / "none.pkl")
-    assert missing.returncode == 1 and "found no such file" in missing.stdout

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from make_files import dump, mmsa_content, pad_in_front
+from make_files import dump, mmsa_content, pad_in_front, read_here
 
 from finelib.config import FineConfig, TrainConfig
 from finelib.data import mmsa, sources
@@ -23,6 +23,7 @@ SMALL = FineConfig(width=(16, 8, 16), task_width=16, heads=2, critic_width=16, l
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
 
 
 def content(info=MOSI, aligned=False):

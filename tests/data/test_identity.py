@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from make_files import dump, mmsa_content, write_mmsa
+from make_files import dump, mmsa_content, read_here, write_mmsa
 
 from finelib.data import conversion, sources, store
 from finelib.data.corpora import CORPORA
@@ -26,6 +26,7 @@ MOSI = CORPORA["mosi"]
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
 
 
 def splits(sizes, widths, ends):
@@ -169,7 +170,7 @@ def test_another_corpus_s_published_file_is_refused_before_it_is_read(tmp_path, 
     with pytest.raises(DataError, match="name it"):
         sources.load(path)
     monkeypatch.setitem(CORPORA["mosei"].files, "MOSEI/Processed/unaligned_50.pkl", store.file_sha256(path))
-    monkeypatch.setattr(conversion.subprocess, "run", None)
+    monkeypatch.setattr(conversion, "_read", None)
     for said in (sources.available("mosi", path), sources.available("ch_sims", path)):
         assert "found the published file of CMU-MOSEI (by its checksum), expected one of " in said
     with pytest.raises(DataError, match="of CMU-MOSEI .*expected one of CMU-MOSI; load it as 'mosei'"):

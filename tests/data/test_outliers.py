@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_files import dump, mmsa_content
+from make_files import dump, mmsa_content, read_here
 
 from finelib.data import mmsa, outliers, sources
 from finelib.data.corpora import CORPORA
@@ -157,8 +157,9 @@ def test_planted_data_have_the_plain_moments():
 
 
 @pytest.mark.parametrize("value", [1e300, 1e30, 1e6])
-def test_from_the_file_to_the_card(tmp_path, value):
+def test_from_the_file_to_the_card(tmp_path, monkeypatch, value):
     """Frames in which COVAREP went wrong, in float64: beyond float32 or not, they are counted and nothing is lost."""
+    read_here(monkeypatch)
     content = mmsa_content(MOSI, (40, 10, 10))
     for fields in content.values():
         audio = np.nan_to_num(fields["audio"].astype(np.float64), neginf=0.0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from make_files import dump, mmsa_content, write_mmsa, write_ur_funny
+from make_files import dump, mmsa_content, read_here, write_mmsa, write_ur_funny
 
 from finelib.data import checks, mmsa, sources, ur_funny
 from finelib.data.corpora import CORPORA
@@ -257,7 +257,8 @@ def test_ur_funny_missing_and_mixed_versions(tmp_path):
         (["covarep_features_sdk", "openface_features_sdk"], "T"),
     ],
 )
-def test_ur_funny_reads_the_modalities_that_are_there(tmp_path, files, modalities):
+def test_ur_funny_reads_the_modalities_that_are_there(tmp_path, monkeypatch, files, modalities):
+    read_here(monkeypatch)
     folder = write_ur_funny(tmp_path)
     whole, _ = ur_funny.read(folder, CORPORA["ur_funny"])
     for name in files:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_files import SMALL, write_mmsa, write_ur_funny
+from make_files import SMALL, read_here, write_mmsa, write_ur_funny
 
 from finelib.data import conversion, mmsa, sources, store, ur_funny
 from finelib.data.card import compared, describe
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
 
 
 # The store
@@ -30,7 +31,7 @@ def test_store_round_trip_reads_the_source_once(tmp_path, monkeypatch):
     path = write_mmsa(tmp_path, "ch_sims")
     direct, _ = mmsa.read(path, CORPORA["ch_sims"])
     first = sources.load("ch_sims", tmp_path)
-    monkeypatch.setattr(conversion.subprocess, "run", None)
+    monkeypatch.setattr(conversion, "_read", None)
     second = sources.load("ch_sims", tmp_path)
     assert (first.sha256, first.card, first.encoder) == (second.sha256, second.card, "bert-base-chinese")
     for s in SPLITS:

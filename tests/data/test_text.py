@@ -39,15 +39,21 @@ def minilm():
 
 
 @pytest.fixture
-def small(tmp_path) -> str:
-    """A folder with a random two-layer encoder, 16 wide, 24 positions, and MiniLM's tokenizer."""
+def random_encoder(tmp_path) -> str:
+    """A folder with a random two-layer encoder, 16 wide, 24 positions."""
     folder = tmp_path / "small encoder"
     config = BertConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_position_embeddings=24
     )
     BertModel(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(encoder_folder(MINILM)[1]).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture
+def small(random_encoder) -> str:
+    """The random encoder with MiniLM's tokenizer."""
+    AutoTokenizer.from_pretrained(encoder_folder(MINILM)[1]).save_pretrained(random_encoder)
+    return random_encoder
 
 
 def corpus(sentences=SENTENCES) -> Corpus:
@@ -292,9 +298,9 @@ def test_hidden_states_are_changed_in_front_of_a_layer(small, at):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @torch.inference_mode()
-def test_no_synchronisation_on_cuda():
-    on_host, on_device = TextEncoder(MINILM).eval(), TextEncoder(MINILM).eval().cuda()
-    ids, mask = padded([5, 30, 2, 9, 11])
+def test_no_synchronisation_on_cuda(random_encoder):
+    on_host, on_device = TextEncoder(random_encoder).eval(), TextEncoder(random_encoder).eval().cuda()
+    ids, mask = padded([5, 24, 2, 9, 11])
     ids_there, mask_there = ids.cuda(), mask.cuda()
     on_device(ids_there, mask_there)
     torch.cuda.set_sync_debug_mode("error")

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from make_files import dump, mmsa_content, write_mmsa
+from make_files import dump, mmsa_content, read_here, write_mmsa
 
 from finelib import __main__ as main
 from finelib.config import FineConfig
@@ -25,6 +25,7 @@ def built(tmp_path_factory):
     """Table 2 of a small file in CMU-MOSI's form with labels in 0..1, FINE alone; its claims and its report."""
     out, patch = tmp_path_factory.mktemp("own"), pytest.MonkeyPatch()
     patch.setenv("FINE_CACHE", str(out / "cache"))
+    read_here(patch)
     patch.setattr(tables.presets, "FineConfig", lambda: SMALL)
     patch.setattr(tables.presets, "compared_specs", lambda *_: [])
     content = mmsa_content(replace(CORPORA["mosi"], max_frames=(4, 4, 4), label_low=0.0, label_high=1.0))
@@ -101,6 +102,7 @@ def test_a_file_gives_the_results_of_one_corpus_and_the_rest_is_said(
     tmp_path, monkeypatch, capsys, made_as, only, table, left_out
 ):
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
     path = small(tmp_path / "features.pkl", made_as)
     chosen = main.select(Options(source=str(path)), only)
     assert [name for name in chosen if name in ("table1", "table2", "table3", "table4")] == [table]
@@ -112,9 +114,10 @@ def test_a_file_gives_the_results_of_one_corpus_and_the_rest_is_said(
 
 def test_a_file_that_is_another_corpus_s_gives_nothing_for_this_one(tmp_path, monkeypatch):
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
     path = small(tmp_path / "features.pkl", "mosi")
     monkeypatch.setitem(CORPORA["mosi"].files, "MOSI/Processed/unaligned_50.pkl", store.file_sha256(path))
-    monkeypatch.setattr(conversion.subprocess, "run", None)  # refused by its checksum, unread
+    monkeypatch.setattr(conversion, "_read", None)  # refused by its checksum, unread
     with pytest.raises(
         main.Usage, match="table2: its data cannot be had from .*published file of CMU-MOSI .*CMU-MOSEI"
     ):
@@ -123,6 +126,7 @@ def test_a_file_that_is_another_corpus_s_gives_nothing_for_this_one(tmp_path, mo
 
 def test_in_a_folder_each_file_is_judged_by_itself(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
     path = write_mmsa(tmp_path, "mosi")
     wrong = write_mmsa(tmp_path, "mosei")
     wrong.write_bytes(path.read_bytes())

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from make_files import dump, mmsa_content, write_mfn, write_mmsa, write_ur_funny
+from make_files import dump, mmsa_content, read_here, write_mfn, write_mmsa, write_ur_funny
 from safetensors.torch import load_file, save_file
 
 from finelib import models, training
@@ -25,6 +25,7 @@ MOSI = replace(CORPORA["mosi"], max_frames=(6, 6, 6))
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
 
 
 def write(path, seed=0, widths=(5, 4, 3)):

@@ -25,3 +25,14 @@ def test_factorcl_design():
     assert min(relevant) > 0.05 and abs(metrics.correlation(split.factors["rt"], split.label)) < 0.06
     assert make_factorcl((3000, 40, 50)).sha256 == corpus.sha256
     assert make_factorcl((3000, 40, 50), seed=1).sha256 != corpus.sha256
+
+
+def test_halves_of_blocks_stand_for_what_the_label_needs_of_the_same_utterances():
+    entries, halves = (make_factorcl((4000, 40, 50), halves=value) for value in (False, True))
+    assert entries.sha256 == halves.sha256
+    one, mean, label = (entries.splits["train"].factors, halves.splits["train"].factors, halves.splits["train"].label)
+    for name in one:  # an entry is one of three that the mean is made of, whose variance is 1/2 each
+        assert np.corrcoef(one[name], mean[name])[0, 1] ** 2 == pytest.approx(1 / 3, abs=0.04)
+        assert np.var(mean[name]) == pytest.approx(1 / 6, abs=0.01)
+    needed = [mean[name] for name in mean if not name.startswith("r")]
+    assert len(needed) == 7 and np.array_equal(np.sum(needed, 0) >= 0, label == 1)

@@ -18,9 +18,9 @@ from finelib.views import compare
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    options = Options(preset="smoke", out=tmp_path_factory.mktemp("systems"))
+    options = Options(preset="smoke", out=tmp_path_factory.mktemp("systems"), jobs=1)
     specs = [s for s in tables.own_specs(4, options) if s.name in ("FINE", "LF-DNN", "Self-MM")]
-    return options, specs, experiment.run(specs, options.out, progress=False)
+    return options, specs, experiment.run(specs, options.out, options.jobs, progress=False)
 
 
 def test_table_has_a_row_for_every_system():
