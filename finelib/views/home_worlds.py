@@ -51,7 +51,9 @@ def at_home(content: dict) -> Figure:
     axis.set_yticks(range(len(named)), named, fontsize="small")
     axis.invert_yaxis()
     axis.set(xlim=(-0.15, 1.05), xlabel="share of the way from a constant to the oracle (test Corr)")
-    marks = ((BLUE, "o", "whole"), (GREY, "s", "without its part"), (ORANGE, "|", "ridge on averaged frames"))
+    marks = [(BLUE, "o", "whole"), (GREY, "s", "without its part"), (ORANGE, "|", "ridge on averaged frames")]
+    if not any("without" in found for found in verdicts.values()):
+        del marks[1]
     for colour, mark, label in marks:
         axis.plot([], [], mark, color=colour, label=label)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")

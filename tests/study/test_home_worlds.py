@@ -252,7 +252,9 @@ def test_without_transport_every_frame_gets_the_same(corpora):
     for model, differs in ((whole, True), (without, False)):
         sent = model.transported(states, mask)[0]["T"][0]
         assert bool((sent - sent[:, :1]).abs().max() > 1e-3) is differs
-        np.testing.assert_allclose(sent.mean(1), states["A"].mean(1), atol=0.1)  # all mass arrives, as ten iterations leave it
+        np.testing.assert_allclose(
+            sent.mean(1), states["A"].mean(1), atol=0.1
+        )  # all mass arrives, as ten iterations leave it
 
 
 def test_without_context_the_context_changes_nothing(corpora):
