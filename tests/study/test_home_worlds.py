@@ -16,6 +16,7 @@ from finelib.runs.options import Options
 from finelib.study import home_runs, home_worlds
 from finelib.study.home_runs import FINE, RIDGE, Cell
 from finelib.study.taken_out import TAKEN_OUT, AloneBlock
+from finelib.views import home_worlds as drawn_worlds
 
 SMALL = (40, 20, 20)
 
@@ -252,9 +253,8 @@ def test_without_transport_every_frame_gets_the_same(corpora):
     for model, differs in ((whole, True), (without, False)):
         sent = model.transported(states, mask)[0]["T"][0]
         assert bool((sent - sent[:, :1]).abs().max() > 1e-3) is differs
-        np.testing.assert_allclose(
-            sent.mean(1), states["A"].mean(1), atol=0.1
-        )  # all mass arrives, as ten iterations leave it
+        # all mass arrives, as exactly as ten iterations leave it
+        np.testing.assert_allclose(sent.mean(1), states["A"].mean(1), atol=0.1)
 
 
 def test_without_context_the_context_changes_nothing(corpora):
@@ -353,3 +353,15 @@ def test_an_interruption_leaves_no_half_run(three_cells):
 def test_the_text_names_who_is_at_home_and_what_was_taken_out():
     text = home_worlds.as_text(home_worlds.summarise(scores("products", **GOOD)))
     assert "**82**" in text and TAKEN_OUT["TFN"].name in text
+
+
+def test_the_picture_frames_each_home_in_its_row_and_column():
+    found = {}
+    for system, world in home_worlds.HOME.items():
+        found[Cell(world, system, 0)] = {"corr": 0.8, "oracle": 1.0}
+        found[Cell(world, RIDGE, 0)] = {"corr": 0.1, "oracle": 1.0}
+    axis = drawn_worlds.matrix(home_worlds.summarise(found)).axes[0]
+    rows = [label.get_text() for label in axis.get_yticklabels()]
+    columns = [label.get_text() for label in axis.get_xticklabels()]
+    framed = {(rows[patch.get_y()], columns[patch.get_x()]) for patch in axis.patches}
+    assert framed == set(home_worlds.HOME.items()) and rows[0] == RIDGE
