@@ -42,7 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ConFEDE": dict(contrast=0.5),
     "DMD": dict(steps=6, width=16),
 }
-TRAINED = {"LMF": dict(lr=4e-3), "MulT": dict(lr=2e-3), "Coupled Mamba": dict(lr=2e-3, batch_size=16)}
+TRAINED = {"MulT": dict(lr=2e-3), "Coupled Mamba": dict(lr=2e-3, batch_size=16)}
 
 
 @dataclass(frozen=True)
