@@ -1,11 +1,11 @@
 """All systems by all home worlds: how far each comes from a constant (Corr 0) to the oracle (``data.worlds``).
 
 A cell is the share of that way, a system's test Corr over the oracle's, of each of the seeds, which draw the data too;
-intervals are Student's over seeds. A system is at home in a world made for its idea. Its diagonal holds (``judge``) if
-it comes at least ``REACHES`` of the way there, ridge on averaged frames stays below ``RIDGE_BELOW``, and without its
-part (``taken_out``) it loses at least ``LOSES``, with an interval above 0. LF-DNN, whose idea ridge shares, need only
-come so far. The worlds, their sizes and their noise were drawn up with seed 10, then left alone; rates and settings
-were chosen on dev with that seed too. ``run_all.sh --only home_worlds`` makes the matrix.
+intervals are Student's over seeds. A system is at home in a world made for its idea; elsewhere it has ``AWAY`` of the
+seeds. Its diagonal holds (``judge``) if it comes at least ``REACHES`` of the way, ridge on averaged frames stays below
+``RIDGE_BELOW``, and without its part (``taken_out``) it loses at least ``LOSES``, with an interval above 0. LF-DNN, whose
+idea ridge shares, need only come so far. Worlds and settings were drawn up with seed 10, which is not reported
+(docs/home_worlds.md). ``run_all.sh --only home_worlds`` makes the matrix.
 """
 
 import json
@@ -158,7 +158,8 @@ def as_text(content: dict) -> str:
             part = [v["part"], f"{100 * v['without']['mean']:.0f}", _span(v["loss"])]
         numbers = [f"{100 * v[name]:.0f}" for name in ("reached", "ridge")]
         lines.append("| " + " | ".join([system, v["world"], *numbers, *part, HOLDS[v["holds"]]]) + " |")
-    return "\n".join([*lines, ""])
+    taken = f"{content['runs']} runs, {content['hours']:.1f} hours of one core. Away from home: {AWAY} of the seeds."
+    return "\n".join([*lines, "", taken, ""])
 
 
 def _cell(found: dict, home: bool) -> str:
