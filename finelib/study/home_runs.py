@@ -1,7 +1,7 @@
 """One cell of the matrix of home worlds: a system, whole or without its part, trained in a world with one seed.
 
-The seed is that of the world's data too. Every system has one setting for all worlds, chosen at home with seed 10, which
-is not reported; docs/home_worlds.md says how.
+The seed is that of the world's data too. Every system has one setting for all worlds, chosen at home with seed 10,
+which is not reported; docs/home_worlds.md says how.
 """
 
 from dataclasses import asdict, dataclass, replace

@@ -3,8 +3,8 @@
 A cell is the share of that way, a system's test Corr over the oracle's, of each of the seeds, which draw the data too;
 intervals are Student's over seeds. A system is at home in a world made for its idea; elsewhere it has ``AWAY`` of the
 seeds. Its diagonal holds (``judge``) if it comes at least ``REACHES`` of the way, ridge on averaged frames stays below
-``RIDGE_BELOW``, and without its part (``taken_out``) it loses at least ``LOSES``, with an interval above 0. LF-DNN, whose
-idea ridge shares, need only come so far. Worlds and settings were drawn up with seed 10, which is not reported
+``RIDGE_BELOW``, and without its part (``taken_out``) it loses at least ``LOSES``, with an interval above 0. LF-DNN,
+whose idea ridge shares, need only come so far. Worlds and settings were drawn up with seed 10, which is not reported
 (docs/home_worlds.md). ``run_all.sh --only home_worlds`` makes the matrix.
 """
 
