@@ -37,12 +37,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "LMF": dict(dropout=0.0, rank=8, loss="mse"),
     "MFN": dict(hidden=(16, 16, 16), memory=32),
     "MulT": dict(kernel=1),
-    "CubeMLP": dict(steps=8, width=32, blocks=((8, 32),)),
+    "CubeMLP": dict(steps=8, width=32, blocks=((4, 16),)),
     "MISA": dict(width=32, lstm=8),
     "ConFEDE": dict(contrast=0.5),
     "DMD": dict(steps=6, width=16),
 }
-TRAINED = {"MulT": dict(lr=2e-3), "Coupled Mamba": dict(lr=2e-3, batch_size=16)}
+TRAINED = {"MulT": dict(lr=2e-3)}
 
 
 @dataclass(frozen=True)
