@@ -123,7 +123,7 @@ def judge(system: str, shares: dict[tuple[str, str, bool], list[float]]) -> dict
         return found | {"holds": None}
     without = shares[world, system, True]
     loss, p = significance.paired(own, without)
-    loses = loss.mean >= LOSES and loss.low is not None and loss.low > 0
+    loses = bool(loss.mean >= LOSES and loss.low is not None and loss.low > 0)
     part = {"part": TAKEN_OUT[system].name, "without": asdict(significance.interval(without)) | {"values": without}}
     holds = {"reaches": reached >= REACHES, "ridge_below": linear < RIDGE_BELOW, "loses": loses}
     return found | part | {"loss": asdict(loss), "p": p, **holds, "holds": all(holds.values())}

@@ -304,7 +304,7 @@ RULES = {
 @pytest.mark.parametrize("change, holds", RULES.values(), ids=RULES)
 def test_the_rule(change, holds):
     verdict = home_worlds.summarise(scores("products", **GOOD | change))["verdicts"]["TFN"]
-    assert verdict["holds"] is holds
+    assert verdict["holds"] is holds and json.dumps(verdict)
     assert verdict["loss"]["mean"] == pytest.approx(
         np.mean((GOOD | change)["TFN"]) - np.mean((GOOD | change)["TFN_without"])
     )
