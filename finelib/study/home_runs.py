@@ -36,7 +36,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "TFN": dict(dropout=0.0, post_dropout=0.1),
     "LMF": dict(dropout=0.0, rank=8, loss="mse"),
     "MFN": dict(hidden=(16, 16, 16), memory=32),
-    "MulT": dict(kernel=1),
     "CubeMLP": dict(steps=8, width=32, blocks=((4, 16),)),
     "MISA": dict(width=32, lstm=8),
     "ConFEDE": dict(contrast=0.5),
