@@ -68,6 +68,7 @@ def publish(out: Path, folder: Path = FOLDER) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     finelib.save_model(experiment.load_model(record, spec), corpus, partial)
+    Path(f"{partial}.md").unlink()  # ``CARD`` says more
     if (size := partial.stat().st_size) > LARGEST:
         partial.unlink()
         raise ValueError(f"{NAME}: found {size / 1e6:.1f} MB, expected at most {LARGEST / 1e6:.0f} MB")

@@ -8,19 +8,31 @@
     model = finelib.build(finelib.FineConfig(experts=2), corpus)    # a torch.nn.Module of your own settings
     finelib.fit(model, corpus, finelib.TrainConfig(epochs=5), seed=1)
 
-``load`` takes a corpus's name (mosi, mosei, ur_funny, ch_sims) with a source, or the path of its files. ``fit`` takes a
-model, or the name of a system ("FINE", "MulT", ...). Begin reading at ``finelib/plain.py``: the whole method with one
-layer a line. ``python -m finelib`` rebuilds the paper's tables.
+``load`` takes a corpus's name (mosi, mosei, ur_funny, ch_sims) with a source, or the path of its files, or of your own
+recordings or features. ``fit`` takes a model, or the name of a system ("FINE", "MulT", ...). Begin reading at
+``finelib/plain.py``: the whole method with one layer a line. ``python -m finelib`` rebuilds the paper's tables.
 """
 
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["FINE", "FineConfig", "TrainConfig", "build", "fit", "load", "load_model", "predict", "save_model"]
+__all__ = [
+    "DataError",
+    "FINE",
+    "FineConfig",
+    "TrainConfig",
+    "build",
+    "fit",
+    "load",
+    "load_model",
+    "predict",
+    "save_model",
+]
 
 # where each name lies; imported when it is first asked for, since most of them need PyTorch
 PLACES = {
-    "load": "finelib.data.sources",
+    "load": "finelib.data.own",
+    "DataError": "finelib.data.safe_pickle",
     "build": "finelib.models",
     "fit": "finelib.models",
     "predict": "finelib.training",

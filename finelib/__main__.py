@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from finelib.config import RunSpec
 from finelib.data import doctor, sources, store
 from finelib.data.corpora import CORPORA, nearest
-from finelib.paper import checklist, objective, score, tables
+from finelib.paper import checklist, objective, own_corpus, score, tables
 from finelib.runs import experiment, notebooks, presets, rerun
 from finelib.runs.options import ROOT, SITE, Options, parse
 from finelib.runs.records import RunRecord
@@ -45,7 +45,8 @@ class Result:
         parameters: what the notebook is given beside the options.
         pictures: names of what it writes into figures/ beside the tables.
         reads: what else decides its outcome, as a JSON value, beside its text, the options, the runs and the code.
-        build: what makes a study that is neither; it has a command of its own and is made only when asked for.
+        build: what makes a study, which has a command of its own and is made only when asked for, or an own corpus's
+            table.
     """
 
     corpora: tuple[str, ...] = ()
@@ -59,7 +60,9 @@ class Result:
 
 
 def results(options: Options) -> dict[str, Result]:
-    """Everything that can be made."""
+    """Everything that can be made; of somebody's own corpus its tables alone."""
+    if own_corpus.is_asked_for(options):
+        return {name: _of_own_corpus(name, options) for name in own_corpus.names(options)}
     ablated = presets.figure5_corpus(options)  # the corpus of Tables 5, 6 and of Figure 5
     corpus_of = {info.table: name for name, info in CORPORA.items()} | {5: ablated, 6: ablated}
 
@@ -109,6 +112,7 @@ def results(options: Options) -> dict[str, Result]:
             pictures=("missing", "missing_subsets"),
             reads=lambda: next((store.checksum(p) for p in missing_trained.places(options) if p.exists()), None),
         ),
+        "15_your_own_data": Result(),
         "16_home_worlds": Result(
             pictures=("home_worlds", "home_worlds_at_home"),
             reads=lambda: next((store.checksum(p) for p in home_worlds.places(options) if p.exists()), None),
@@ -138,6 +142,11 @@ def results(options: Options) -> dict[str, Result]:
     )
 
 
+def _of_own_corpus(name: str, options: Options) -> Result:
+    runs, build = partial(own_corpus.runs, name, options), partial(own_corpus.build, name, options)
+    return Result((), lambda: [spec for specs in runs().values() for spec in specs], build=build)
+
+
 def asked_for(only: str, found: dict[str, Result]) -> list[str]:
     """The results that one name means.
 
@@ -145,8 +154,10 @@ def asked_for(only: str, found: dict[str, Result]) -> list[str]:
         Usage: an unknown name, with the most similar one.
     """
     names = {name: [name] for name in found}
-    names["figure5"] = ["09_figure_5"]
-    names["03_corpus"] = [name for name, result in found.items() if result.notebook == "03_corpus"]
+    if "09_figure_5" in found:
+        names["figure5"] = ["09_figure_5"]
+    if several := [name for name, result in found.items() if result.notebook == "03_corpus"]:
+        names["03_corpus"] = several
     names[CLAIMS] = []
     if only not in names:
         raise Usage(f"--only {only}: unknown, expected one of {', '.join(names)}{nearest(only, names)}")
@@ -162,6 +173,8 @@ def select(options: Options, only: str | None) -> dict[str, Result]:
         Usage: an unknown name, or nothing is left.
     """
     found = results(options)
+    if own_corpus.is_asked_for(options):
+        return {name: found[name] for name in (found if only is None else asked_for(only, found))}
     wanted = [name for name in found if not found[name].build] if only is None else asked_for(only, found)
     if only is None and options.source.startswith("public"):
         wanted = [name for name in wanted if 6 not in found[name].tables]  # a hundred runs: only when asked for

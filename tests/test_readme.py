@@ -141,7 +141,7 @@ def test_speeds_beside_mmsa_are_the_measured_ones():
 
 def test_the_file_that_your_files_shows_is_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    example = re.search(r"```python\n(.*?)```", (DOCS / "your_files.md").read_text(), re.DOTALL)[1]
+    example = re.search(r"```python\n(import pickle.*?)```", (DOCS / "your_files.md").read_text(), re.DOTALL)[1]
     exec(example, {})
     said, doubts = doctor.examine(Path("mine.pkl"), cache=tmp_path)
     text = "\n".join(said)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from finelib.data import mmsa, outliers, raw_text, store, ur_funny
+from finelib.data import mmsa, outliers, own_files, raw_text, store, ur_funny
 from finelib.data.card import compared, describe
 from finelib.data.corpora import CORPORA, CorpusInfo
 from finelib.data.features import Corpus
@@ -41,7 +41,28 @@ def convert(
         DataError: a file is not what it should be, or cannot be read within the bounds.
         OSError: a file cannot be opened, or the folder cannot be written.
     """
-    request = [info.name, [str(path.resolve()) for path in paths], sha256, name, context, str(folder.resolve())]
+    _bounded("licensed", [info.name, _resolved(paths), sha256, name, context, str(folder.resolve())], paths)
+
+
+def convert_own(
+    paths: list[Path],
+    sha256: dict[str, str],
+    name: str,
+    label_range: tuple[float, float] | None,
+    seed: int,
+    folder: Path,
+) -> None:
+    """``convert`` for somebody's own feature file, or the files of a folder (``own_files.write_store``)."""
+    _bounded("own", [_resolved(paths), sha256, name, label_range, seed, str(folder.resolve())], paths)
+
+
+def _resolved(paths: list[Path]) -> list[str]:
+    return [str(path.resolve()) for path in paths]
+
+
+def _bounded(reader: str, arguments: list, paths: list[Path]) -> None:
+    """Run a reader in a process that is bounded by the sizes of ``paths``."""
+    request = {"reader": reader, "arguments": arguments, "paths": _resolved(paths)}
     path = filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")))
     command = [sys.executable, "-c", "import sys; from finelib.data.conversion import main; sys.exit(main())"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
@@ -90,14 +111,14 @@ def _bound(size: int) -> None:
 def main() -> int:
     """The reading process: a request from standard input; exit status 0, or another with one sentence said."""
     request = json.loads(sys.stdin.read())
-    _bound(sum(os.path.getsize(path) for path in request[1]))
+    _bound(sum(os.path.getsize(path) for path in request["paths"]))
     try:
-        _read(*request)
+        {"licensed": _read, "own": own_files.write_store}[request["reader"]](*request["arguments"])
         return 0
     except (DataError, OSError) as error:
         said = ["DataError" if isinstance(error, DataError) else "OSError", str(error)]
     except MemoryError:
         found = "found more memory asked for than a file of this size takes"
-        said = ["DataError", f"{request[1][0]}: {found}, expected a feature file"]
+        said = ["DataError", f"{request['paths'][0]}: {found}, expected a feature file"]
     print(json.dumps(said))
     return 1

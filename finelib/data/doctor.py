@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finelib.data import sources
+from finelib.data import own, sources
 from finelib.data.card import NAMES, changes
 from finelib.data.corpora import CORPORA
 from finelib.data.encoders import MINILM, encoder_folder
@@ -20,11 +20,12 @@ from finelib.data.tokens import NOTICEABLE, token_ids
 # notes of a reader that contradict what the file states, or make a modality useless
 DOUBTFUL = {"stated_drops": "its lengths or masks contradict its frames", "all_zero": "it is all zero"}
 
+SHOWN = 10  # files that are listed, of a folder of recordings
 COUNTS = {"NaN": "nan", "infinite": "inf", "outliers": "clipped"}
 
 
 def examine(path: Path, corpus: str | None = None, cache: Path | None = None) -> tuple[list[str], list[str]]:
-    """Read a file, or a folder of a corpus's files, and say what it is.
+    """Read a file, a folder of a corpus's files, or an own corpus (``own.is_source``), and say what it is.
 
     Args:
         corpus: what to read it as; default: what its checksum, its path or its labels tell, and of a folder each corpus
@@ -38,6 +39,8 @@ def examine(path: Path, corpus: str | None = None, cache: Path | None = None) ->
         ValueError: an unknown corpus.
         OSError: a file cannot be opened, or the cache cannot be written.
     """
+    if corpus is None and own.is_source(path):
+        return _of_own(path, cache)
     there = [name for name, info in CORPORA.items() if any((path / file).exists() for file in info.files)]
     if corpus is None and len(there) > 1:
         each = [examine(path, name, cache) for name in there]
@@ -48,6 +51,17 @@ def examine(path: Path, corpus: str | None = None, cache: Path | None = None) ->
         return [str(path)], [str(error)]
     words, doubt = _words(loaded)
     return [str(path), *_described(loaded), *words], [*_decisions(loaded), *doubt]
+
+
+def _of_own(path: Path, cache: Path | None) -> tuple[list[str], list[str]]:
+    """What an own corpus is; a row that is wrong is a decision."""
+    try:
+        loaded = own.load(path, cache=cache)
+    except (DataError, ImportError) as error:
+        return [str(path)], str(error).splitlines()
+    decided = [row("decided", sentence) for sentence in loaded.card["identity"]["says"][1:]]
+    words, doubt = _words(loaded)
+    return [str(path), *_described(loaded), *words, *decided], [*_doubts(loaded), *_shared(loaded), *doubt]
 
 
 def _guessed(path: Path, cache: Path | None) -> Corpus:
@@ -74,13 +88,15 @@ def _guessed(path: Path, cache: Path | None) -> Corpus:
 def _described(corpus: Corpus) -> Iterator[str]:
     card, splits = corpus.card, corpus.splits
     yield row("what it is", corpus.called)
-    for file in card["files"]:
+    for file in card["files"][:SHOWN]:
         yield row("file", f"{file['name']}, SHA-256 {file['sha256'][:12]}..., {file['compared']}")
+    if more := len(card["files"][SHOWN:]):
+        yield row("file", f"and {more} more")
     yield row("utterances", ", ".join(f"{s} {len(split):,}" for s, split in splits.items()))
     for s, split in splits.items():
         low, middle, high = np.min(split.label), np.median(split.label), np.max(split.label)
         yield row(f"labels, {s}", f"{low:.3g} to {high:.3g}, median {middle:.3g}")
-    for m in corpus.modalities:
+    for m in card["splits"]["train"]["modalities"]:  # as read: text that is encoded later is not among them
         for s in splits:
             yield row(f"{NAMES[m]}, {s}", _of_modality(card, s, m))
     for what in ("ids", "texts"):
@@ -102,10 +118,16 @@ def _of_modality(card: dict, s: str, m: str) -> str:
 
 
 def _decisions(corpus: Corpus) -> list[str]:
-    card = corpus.card
-    found = [] if corpus.kind == "files" else list(card["identity"]["says"][1:])
+    found = [] if corpus.kind == "files" else list(corpus.card["identity"]["says"][1:])
+    found += _doubts(corpus)
+    return found if corpus.kind == "files" else found + _shared(corpus)
+
+
+def _doubts(corpus: Corpus) -> list[str]:
+    """What is strange in the frames."""
+    card, found = corpus.card, []
     for s in SPLITS:
-        for m in corpus.modalities:
+        for m in card["splits"][s]["modalities"]:
             notes, kept = card["notes"].get(s, {}).get(m, {}), card["splits"][s]["modalities"][m]["frames"]
             where = f"{s}, {NAMES[m]}"
             found += [f"{where}: {sentence}" for kind, sentence in DOUBTFUL.items() if notes.get(kind)]
@@ -113,10 +135,13 @@ def _decisions(corpus: Corpus) -> list[str]:
                 found.append(f"{where}: {notes['zero_frames_kept']:,} of {kept:,} frames are all zero")
             if notes.get("clipped"):
                 found.append(f"{where}: {notes['clipped']:,} values are far outside what is usual in their columns")
-    if corpus.kind != "files":
-        shared = {pair: count for pair, count in card["shared_videos"].items() if count}
-        found += [f"{pair}: {count:,} videos are in both" for pair, count in shared.items()]
     return found
+
+
+def _shared(corpus: Corpus) -> list[str]:
+    """Recordings that are in two splits."""
+    shared = {pair: count for pair, count in corpus.card["shared_videos"].items() if count}
+    return [f"{pair}: {count:,} videos are in both" for pair, count in shared.items()]
 
 
 def _words(corpus: Corpus) -> tuple[list[str], list[str]]:
@@ -146,7 +171,7 @@ def _listed(counts: dict[str, int]) -> str:
 def main(arguments: list[str]) -> int:
     """Exit status: 0; 1 if something needs a decision; 2 for wrong arguments."""
     parser = argparse.ArgumentParser("python -m finelib check", description=__doc__.split(":")[0])
-    parser.add_argument("path", type=Path, help="a feature file, or the folder of a corpus's files")
+    parser.add_argument("path", type=Path, help="a feature file, the folder of a corpus's files, or your own corpus")
     parser.add_argument("--corpus", choices=CORPORA, help="read it as this corpus (default: as what it tells)")
     given = parser.parse_args(arguments)
     try:

@@ -34,17 +34,26 @@ def read(path: Path, info: CorpusInfo) -> tuple[dict[str, Split], dict]:
             modalities, are missing; an id occurs twice in a split or in both train and test; splits disagree.
         OSError: the file cannot be opened.
     """
-    content, key, unusual = forms.splits(load_pickle(path), str(path))
+    return of_content(load_pickle(path), info, str(path))
+
+
+def of_content(
+    content: object, info: CorpusInfo, where: str, raw_text_alone: bool = False
+) -> tuple[dict[str, Split], dict]:
+    """``read`` of what a file holds; ``where`` names it; ``raw_text_alone``: it may have no features at all."""
+    content, key, unusual = forms.splits(content, where)
     splits, notes = {}, {"file": unusual} if unusual else {}
     for s in SPLITS:
-        splits[s], notes[s] = _split(content[key[s]], info, s, f"{path}, {s}")
+        splits[s], notes[s] = read_split(content[key[s]], info, s, f"{where}, {s}")
         content[key[s]] = None  # a large corpus would otherwise be held twice
-    checks.disjoint(splits["train"].ids, splits["test"].ids, f"{path}, id")
-    between_splits.complete(splits, notes, FIELD, str(path))
+    checks.disjoint(splits["train"].ids, splits["test"].ids, f"{where}, id")
+    if any(split.frames for split in splits.values()) or not raw_text_alone:
+        between_splits.complete(splits, notes, FIELD, where)
     return splits, notes
 
 
-def _split(fields: object, info: CorpusInfo, s: str, where: str) -> tuple[Split, dict]:
+def read_split(fields: object, info: CorpusInfo, s: str, where: str) -> tuple[Split, dict]:
+    """One split ``s`` from its fields, and its notes; raises as ``read``."""
     fields, _ = forms.unwrapped(fields, {"regression_labels"})
     if isinstance(fields, dict):
         fields = {name: fields[key] for name, key in forms.by_name(fields, where).items()}

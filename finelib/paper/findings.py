@@ -110,6 +110,9 @@ def _factorised(folder: Path) -> Finding | None:
         f"Of three probe scores (1 is perfect) on {over}, FINE's highest is {_span(highest, 2)} "
         f"and the variant's lowest {_span(lowest, 2)}."
     )
+    if real := _json(folder / "subset_codes_real.json"):
+        lost = [each["minus_fine"]["high"] is not None and each["minus_fine"]["high"] < 0 for each in real["compared"]]
+        said += f" On real recordings it is shown to lose Corr against FINE on {sum(lost)} of {len(lost)} corpora."
     return Finding("factors", title, said, "11_identifiability", "identifiability_factors")
 
 

@@ -138,7 +138,7 @@ def _of_records(groups: list[list[RunRecord]]) -> Target:
             found = f"found other test utterances or labels than in {first.folder}"
             raise ValueError(f"{run.folder}: {found}, expected the same data for all rows")
     origin = f"source {_name(source_of(first))}, as run {first.id} had it"
-    return Target(ALL_CORPORA[first.corpus], first.data, origin, held["test_ids"].tolist(), held["test_label"])
+    return Target(first.info, first.data, origin, held["test_ids"].tolist(), held["test_label"])
 
 
 def _of_source(corpus: str, source: str) -> Target:

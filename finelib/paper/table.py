@@ -129,6 +129,8 @@ def write(table: Table, folder: Path, name: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     made_by = {"git_revision": git_revision(), "versions": versions()}
     content = {"table": table.number, "title": table.title, "notes": table.notes, "provenance": made_by}
+    if table.subject:
+        content |= {"subject": table.subject, "columns": table.columns}
     content["rows"] = [_json_row(row) for row in table.rows]
     texts = {"json": json.dumps(content, indent=1), "csv": _csv(table)}
     texts |= {form: render(table, form) for form in ("md", "tex", "html")}
@@ -145,7 +147,8 @@ def read(path: Path) -> Table:
     try:
         content = json.loads(path.read_text())
         found = tuple(Row(**row | {"runs": tuple(row["runs"])}) for row in content["rows"])
-        return Table(content["table"], found, tuple(content["notes"]))
+        own = content.get("subject", ""), content.get("columns", {})
+        return Table(content["table"], found, tuple(content["notes"]), *own)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a table ({error}); delete it and build it again") from error
 

@@ -15,6 +15,7 @@ from finelib.config import DataConfig, RunSpec
 from finelib.data import planted, sources
 from finelib.data.card import said
 from finelib.data.features import Corpus
+from finelib.data.own_labels import NAME
 from finelib.metrics import correlation
 from finelib.paper import ablations, comparisons, printed, significance
 from finelib.paper.notes import notes
@@ -163,7 +164,7 @@ def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about
     known = [references.references(fold) for fold in corpora]
     compared = {}
     if len(folds) == 1:
-        fixed = known[0] if corpus.kind == "public" else {}
+        fixed = known[0] if _is_real(corpus) else {}
         compared = comparisons.compare(records, whole, corpus.info.metrics, fixed)
     extra = _extra_columns(number, records, corpus, data)
     rows = []
@@ -211,13 +212,18 @@ def _extra_columns(
             best = oracle[tuple(sorted(name.split(" + ")))]
             reached = sum(run.test["corr"] for run in runs) / len(runs)
             columns[name] = {"oracle Corr": f"{best:.3f}", "of the way": f"{100 * reached / best:.0f} %"}
-    if number == 5 and corpus.kind == "public":
+    if number == 5 and _is_real(corpus):
         label, pooled = corpus.splits["test"].label, references.pooled_modalities(corpus)
         for name, (run, *_) in records.items():
             if set(run.modalities) <= set(pooled):
                 ridge = references.ridge(corpus, tuple(run.modalities))
                 columns[name] = {"ridge Corr": f"{correlation(ridge, label):.3f}"}
     return columns
+
+
+def _is_real(corpus: Corpus) -> bool:
+    """Whether rows are compared with references too: of public corpora and of somebody's own."""
+    return corpus.kind == "public" or corpus.info.name == NAME
 
 
 def subset_oracles(corpus: Corpus, design: str) -> dict[tuple[str, ...], float]:
@@ -274,6 +280,7 @@ def block_title(corpus: Corpus) -> str:
         language = corpus.card.get("text", AS_SPOKEN)
         encoder = f", text by {corpus.encoder}" + ("" if language == AS_SPOKEN else f" ({language})")
     data = corpus.called if corpus.kind == "public" else DATA_NAMES[corpus.kind]
+    data = corpus.info.title if corpus.info.name == NAME else data
     return f"measured on {data}{encoder}, {' + '.join(corpus.modalities)}, {sizes} utterances"
 
 

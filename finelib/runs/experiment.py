@@ -12,7 +12,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from finelib.config import DataConfig, RunSpec
-from finelib.data import sources, store
+from finelib.data import own, store
 from finelib.data.features import Corpus
 from finelib.models import build, load_weights
 from finelib.runs import one
@@ -34,13 +34,13 @@ def load_corpus(config: DataConfig) -> Corpus:
 
 
 def _stamp(config: DataConfig) -> tuple[str, ...]:
-    return sources.stamp(**dataclasses.asdict(config))
+    return own.stamp(**dataclasses.asdict(config))
 
 
 @lru_cache(maxsize=2)
 def _load_corpus(config: DataConfig, _stamp: tuple[str, ...]) -> Corpus:
     options = dataclasses.asdict(config)
-    return sources.load(options.pop("corpus"), **options)
+    return own.load(options.pop("corpus"), **options)
 
 
 def run(

@@ -24,7 +24,7 @@ PARAMETERS = "# Parameters\n"  # first line of papermill's cell of parameters, a
 
 DESCRIPTION = """\
 Rebuilds the paper's tables and figures and runs every notebook. The first call installs the pinned packages of
-requirements.txt into .venv (about a minute, 2.3 GB on disk with a CPU build of PyTorch). Nothing is installed
+requirements.txt into .venv (about a minute, 2.4 GB on disk with a CPU build of PyTorch). Nothing is installed
 elsewhere."""
 ENVIRONMENT = """\
 environment variables:
@@ -39,7 +39,8 @@ PRESET_HELP = """smoke: every path in minutes; demo (default): what a newcomer w
 paper's sizes and hyper-parameters, 5 seeds, for --source DIR"""
 SOURCE_HELP = """planted (default): generated data with known answers; public: the real corpora as far as anybody may
 download them (text, and of CMU-MOSI audio); public-mfn: real CMU-MOSI, three modalities, downloaded; or the folder that
-holds the licensed feature files, or one file of their form (data/README.md)"""
+holds the licensed feature files, or one file of their form (data/README.md); or your own corpus, a folder of recordings
+or a file of features, of which tables of its own are made (docs/your_files.md)"""
 OUT_HELP = "where everything is written: DIR/figures, DIR/runs (default: the checkout; without one, the working folder)"
 ENCODER_HELP = """for raw text: all-MiniLM-L6-v2, a folder, a name on the Hugging Face hub, or files (the source's own
 text features)"""

@@ -16,10 +16,11 @@ import numpy as np
 
 from finelib import metrics
 from finelib.config import RunSpec
-from finelib.data import sources, store
+from finelib.data import own, store
 from finelib.data.card import said
-from finelib.data.corpora import ALL_CORPORA
+from finelib.data.corpora import ALL_CORPORA, CorpusInfo
 from finelib.data.features import Corpus
+from finelib.data.own_labels import info_from
 from finelib.models import model_class
 from finelib.runs.code import code_hash
 
@@ -47,6 +48,7 @@ class RunRecord:
         files: checksums.
         timing: seconds, speed, peak memory, device, when it ended.
         notes: what must be known of the data beside any score (``data.card.said``).
+        own: of an own corpus what it is (``own_labels.as_json``), since no name tells.
         scores_as_written: the scores of valid and test when the run ended; ``test`` and ``valid`` are computed anew.
     """
 
@@ -72,6 +74,7 @@ class RunRecord:
     timing: dict = field(default_factory=dict)
     scores_as_written: dict = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    own: dict = field(default_factory=dict)
     failed: str | None = None
 
     @cached_property
@@ -107,7 +110,12 @@ class RunRecord:
 
     def _scores(self, split: str) -> dict[str, float]:
         arrays = self.predictions()
-        return metrics.score(ALL_CORPORA[self.corpus].metrics, arrays[split], arrays[f"{split}_label"])
+        return metrics.score(self.info.metrics, arrays[split], arrays[f"{split}_label"])
+
+    @property
+    def info(self) -> CorpusInfo:
+        """What the corpus is; of an own corpus the record says it."""
+        return info_from(self.own["info"]) if self.own else ALL_CORPORA[self.corpus]
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -192,7 +200,7 @@ def identity(spec: RunSpec, folder: Path, corpus: Corpus) -> RunRecord:
     told = {"name": spec.name, "seed": spec.seed, "config": spec_config(spec), "config_hash": config_hash(spec)}
     told |= {"corpus": corpus.info.name, "data": corpus.kind, "data_hash": corpus.sha256, "encoder": corpus.encoder}
     told["modalities"] = [m for m in corpus.modalities if m in spec.model_config.modalities]
-    told["notes"] = said(corpus.card)
+    told |= {"notes": said(corpus.card), "own": corpus.card.get("own", {})}
     told["sizes"] = {name: len(split) for name, split in corpus.splits.items()}
     code = {"code_hash": run_code(spec), "git_revision": git_revision(), "versions": versions()}
     return RunRecord(folder, folder.name, **told, **code)
@@ -219,7 +227,7 @@ def run_code(spec: RunSpec) -> str:
     """
     # a StreamedConfig is trained by its own module's Trainer
     model, train = model_class(spec.model_config).__module__, type(spec.train).__module__
-    return _run_code(model, train, sources.reader(spec.data.corpus, str(spec.data.source)))
+    return _run_code(model, train, own.reader(spec.data.corpus, str(spec.data.source)))
 
 
 @cache

@@ -3,7 +3,7 @@
 FINE and the variant are trained with equal epochs, rates and numbers of starts (``study.starts``); what is reported
 are means over the seeds of a world, and intervals over worlds. ``run_all.sh --only subset_codes`` measures the worlds
 that decide, ``run_all.sh --only subset_codes_further`` the variant without each of its parts, and other data. An
-interval over four worlds with one seed is a quarter as wide as one over two worlds with two, at the same cost.
+interval over four worlds with one seed is a sixth as wide as one over two worlds with two, at the same cost.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Of each corpus FINE has the recipe of the tables of real corpora (``runs.real``), and the variant the same model, rate
 and batches with the settings that it has everywhere (``study.starts``): nothing of it was chosen on these corpora. One
 start each. CH-SIMS and its second version have a label of every modality: UTR_T is meant to hold what text alone has,
-so it should tell label_T minus the label better than a ridge does on the encoding that it is made of.
+so it should tell label_T minus the label better than a ridge does on the encoding that it is made of; L_UP has taught
+[STR_T; UTR_T] label_T there.
 ``run_all.sh --only subset_codes_real`` makes it, for the corpora that can be had.
 """
 
@@ -30,11 +31,11 @@ from finelib.runs.records import RunRecord, digest, write_atomically
 from finelib.study.missing_said import span
 from finelib.study.representations import features_of, model_of
 from finelib.study.starts import Run, with_subset_codes
+from finelib.study.subset_codes_said import FINE, LOST, goals_table
 
-NAME, FINE = "subset_codes_real", "FINE"
+NAME = "subset_codes_real"
 COMPARED = (RealBlock("mosi"), RealBlock("ict_mmmo"), ENCODED)
 TEXT_ALONE = (RealBlock("ch_sims"), RealBlock("ch_sims_v2"))  # which the variant cannot do with
-LOST = -0.01  # of Corr
 ENCODING, BOTH = "encoding", "encoding and UTR_T"
 READERS = ("UTR_T", "STR_T", BOTH)
 NO_EVIDENCE = (
@@ -96,14 +97,16 @@ def _content(runs: dict[tuple[str, str, str], list[Run]]) -> dict:
 
 
 def beside_fine(records: dict[str, list[RunRecord]]) -> dict:
-    """Test and dev Corr, seconds and parameters of both systems, and the variant's Corr minus FINE's: over seeds and
-    utterances ("minus_fine", ``significance.differences``), and over seeds of this test split alone."""
+    """Test and dev Corr, the best dev Corr of all epochs, seconds and size of both systems, and the variant's Corr
+    minus FINE's: over seeds and utterances ("minus_fine", ``significance.differences``), and over seeds of this test
+    split alone."""
     kind = ALL_CORPORA[records[FINE][0].corpus].metrics
     systems = {}
     for name, group in records.items():
         corr = {split: [getattr(record, split)["corr"] for record in group] for split in ("test", "valid")}
         systems[name] = {split: asdict(significance.interval(values)) for split, values in corr.items()}
         systems[name] |= {
+            "best_dev": float(np.mean([max(curve["dev_corr"] for curve in record.curves) for record in group])),
             "seconds": float(np.mean([record.timing["seconds"] for record in group])),
             "parameters": group[0].parameters,
             "runs": [record.id for record in group],
@@ -185,12 +188,15 @@ def judge(compared: list[dict], own: list[dict]) -> dict[str, dict]:
     found = {}
     for each in compared:
         says = f"{each['corpus']} ({each['modalities']}): Corr of {VARIANT} minus FINE's"
-        found[f"real_corr_{len(found)}"] = _finding(each["minus_fine"], LOST, _ids(each), says)
+        judged = _finding(each["minus_fine"], LOST, _ids(each), says)
+        found[f"real_corr_{len(found)}"] = judged | {"why": epochs_said(each["systems"])}
     for each in own:
         says = (
             f"{each['corpus']} ({each['modalities']}), label_T minus the label: R2 that UTR_T of {each['system']} adds"
         )
-        found[f"real_own_{len(found)}"] = _finding(each["minus_encoding"][BOTH], 0.0, each["runs"], says)
+        judged = _finding(each["minus_encoding"][BOTH], 0.0, each["runs"], says)
+        why = f"the encoding itself tells {each['r2'][ENCODING]:.2f} of it, though L_UP has label_T to learn"
+        found[f"real_own_{len(found)}"] = judged | {"why": why}
     return found
 
 
@@ -203,11 +209,12 @@ def _finding(found: dict, above: float, runs: list[str], says: str) -> dict:
     if low is not None:
         holds = True if low > above else False if high < above else None
     says = f"{says}: {span(found)}"
-    return {"value": found["mean"], "low": low, "high": high, "holds": holds, "runs": runs, "says": says}
+    value = {"value": found["mean"], "low": low, "high": high, "goal": above}
+    return value | {"holds": holds, "runs": runs, "says": says}
 
 
 def as_text(content: dict) -> str:
-    """Both tables, in Markdown."""
+    """What was measured of Corr, what was to be reached and is, and what was measured of label_T, in Markdown."""
     lines = [
         "| corpus | modalities | system | test Corr | dev Corr | minus FINE | seconds | parameters |",
         "|---" * 8 + "|",
@@ -224,18 +231,23 @@ def as_text(content: dict) -> str:
                 difference,
             ]
             lines.append(f"| {' | '.join(cells)} | {system['seconds']:.0f} | {system['parameters']:,} |")
+    lines += ["", *goals_table(content["findings"])]
     if content["own_label"]:
-        lines += [
-            "",
-            f"R2 on test of label_T minus the label, each with what is more than the encoding's. {NO_EVIDENCE}",
-            "",
-        ]
+        about = "R2 on test of label_T minus the label, each with what is more than the encoding's"
+        lines += [f"{about}. {NO_EVIDENCE}", ""]
         lines += [f"| corpus | modalities | features of | {ENCODING} | {' | '.join(READERS)} |", "|---" * 7 + "|"]
         for each in content["own_label"]:
             cells = [each["corpus"], each["modalities"], each["system"], f"{each['r2'][ENCODING]:.3f}"]
             cells += [f"{each['r2'][r]:.3f}; {span(each['minus_encoding'][r])}" for r in READERS]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def epochs_said(systems: dict[str, dict]) -> str:
+    """Dev Corr at the variant's last epoch, which it keeps, and at the best one of each system."""
+    fine, mine = (systems[name] for name in (FINE, VARIANT))
+    said = f"{mine['valid']['mean']:.3f} at the last epoch, which is kept, and {mine['best_dev']:.3f} at its best one"
+    return f"dev Corr of {VARIANT} is {said}; FINE's best one has {fine['best_dev']:.3f}"
 
 
 def _span(found: dict) -> str:

@@ -26,7 +26,8 @@ REASONS = {
     "optimum that keeps it (`study/subset_optima.py`)",
     "two modalities": "every set holds two factors of the label, and of two uncorrelated factors one number tells half "
     "on average; the label names the direction of one number alone, so a second one need not be a factor of the label",
-    "FactorCL": "the mean of three entries, all that the label needs of a block, tells each of them a third at most",
+    "FactorCL": "a code tells a part of what the label needs of its block, the mean of three entries (*FactorCL, "
+    "halves*, where 1 is perfect), and of a single entry a third of that",
 }
 
 
@@ -133,10 +134,12 @@ REACHED, OPEN = {True: "yes", False: "no", None: "open"}, "the goal lies within 
 
 
 def goals_table(findings: dict[str, dict]) -> list[str]:
-    """Lines of a table: each goal, whether it is reached, and what stands in the way where it is not."""
+    """Lines of a table: each goal, whether it is reached, and what stands in the way where it is not: the finding's own
+    "why" or the case's reason."""
     lines = ["| found | to be above | reached | why not |", "|---|---|---|---|"]
     for name, found in findings.items():
-        why = "" if found["holds"] else REASONS.get(name.partition(":")[0], "" if found["holds"] is False else OPEN)
+        known = found.get("why") or REASONS.get(name.partition(":")[0], "" if found["holds"] is False else OPEN)
+        why = "" if found["holds"] else known
         lines.append(f"| {found['says']} | {found['goal']:.2f} | {REACHED[found['holds']]} | {why} |")
     return [*lines, ""]
 

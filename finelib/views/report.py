@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from finelib.data.corpora import ALL_CORPORA, called
+from finelib.data.corpora import called
+from finelib.paper import own_corpus
 from finelib.paper.findings import IN_SHORT, findings, in_short
 from finelib.paper.table import COLUMNS, Table, cells, heads, read
 from finelib.runs.options import Options
@@ -86,8 +88,9 @@ def write_report(options: Options) -> Path:
         ValueError: a table or a run record that cannot be read.
     """
     folder = options.figures
-    tables = [read(path) for n in COLUMNS if (path := folder / f"table{n}.json").exists()]
-    records = _records(tables, options)
+    stems = [*(f"table{n}" for n in COLUMNS), *own_corpus.SUBJECTS]
+    tables = {stem: read(path) for stem in stems if (path := folder / f"{stem}.json").exists()}
+    records = _records(tables.values(), options)
     claims, notebooks = folder / "claims.json", sorted((Path(options.out) / "runs" / "notebooks").glob("*.ipynb"))
     pictures, links = _pictures(folder), {path.stem: _link(path, folder) for path in notebooks}
     shown = {picture.anchor: picture.title for picture in pictures}
@@ -100,7 +103,9 @@ def write_report(options: Options) -> Path:
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         revision=git_revision(),
         versions=versions(),
-        tables=[(table, heads(table), _blocks_of(table, records)) for table in tables],
+        tables=[
+            (stem, table, _label(table), heads(table), _blocks_of(table, records)) for stem, table in tables.items()
+        ],
         pictures=pictures,
         curves=_curves(tables, records),
         notes=dict.fromkeys(f"{_data(record)}: {note}" for record in records.values() for note in record.notes),
@@ -115,7 +120,13 @@ def write_report(options: Options) -> Path:
     return path
 
 
-def _records(tables: list[Table], options: Options) -> dict[str, RunRecord]:
+def _label(table: Table) -> str:
+    """What a table is called in short."""
+    subject = table.subject.rpartition(": ")[2]
+    return f"Table {table.number}" if table.number else subject[0].upper() + subject[1:]
+
+
+def _records(tables: Iterable[Table], options: Options) -> dict[str, RunRecord]:
     """The records behind the tables, by id; those that have been deleted are left out."""
     wanted = dict.fromkeys(run for table in tables for row in table.rows for run in row.runs)
     folders = {run: Path(options.out) / "runs" / run for run in wanted}
@@ -152,31 +163,32 @@ def _run(record: RunRecord, folder: Path) -> dict:
 
 
 def _data(record: RunRecord) -> str:
-    return called(ALL_CORPORA[record.corpus], record.data)
+    return called(record.info, record.data)
 
 
-def _blocks(tables: list[Table]) -> list[dict]:
-    """What was measured: table, block, systems, seeds."""
+def _blocks(tables: dict[str, Table]) -> list[dict]:
+    """What was measured: table and its anchor, block, systems, seeds."""
     found = []
-    for table in tables:
+    for stem, table in tables.items():
         for block, rows in table.blocks.items():
             seeds = [len(row.runs) for row in rows if row.runs]
             if seeds:
-                found.append({"table": table.number, "block": block, "systems": len(seeds), "seeds": max(seeds)})
+                of = {"anchor": stem, "table": table.number or _label(table), "block": block}
+                found.append(of | {"systems": len(seeds), "seeds": max(seeds)})
     return found
 
 
-def _curves(tables: list[Table], records: dict[str, RunRecord]) -> list[Picture]:
-    """Training curves of FINE in each measured block of Tables 1 to 4."""
+def _curves(tables: dict[str, Table], records: dict[str, RunRecord]) -> list[Picture]:
+    """Training curves of FINE in each measured block of Tables 1 to 4, and of an own corpus."""
     found = []
-    for table in tables:
+    for stem, table in tables.items():
         for place, row in enumerate(row for row in table.rows if row.name.startswith("FINE")):
             runs = [records[run] for run in row.runs if run in records]
             if runs and table.number <= 4:
-                title = f"Table {table.number}, {row.block}"
+                title = f"{_label(table)}, {row.block}"
                 picture = style.png(figures.training_curves(runs))
                 alt = f"Loss terms on train, MAE and Corr on dev over epochs, one line for each of {len(runs)} seeds."
-                found.append(Picture(f"curves-{table.number}-{place}", title, picture, alt, "", {}))
+                found.append(Picture(f"curves-{stem.removeprefix('table')}-{place}", title, picture, alt, "", {}))
     return found
 
 

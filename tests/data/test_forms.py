@@ -241,8 +241,10 @@ def test_texts_that_are_missing_in_some_rows(tmp_path):
     changed = content()
     texts = list(changed["valid"]["raw_text"])
     changed["valid"]["raw_text"] = [None, texts[1], float("nan"), *texts[3:]]
+    changed["train"]["raw_text"] = [text.split() for text in changed["train"]["raw_text"]]
     splits, said = read(tmp_path, changed)
     assert splits["valid"].text == ["", texts[1], "", *texts[3:]] and "raw_text missing in 2 rows (valid)" in said
+    assert "raw_text words joined by spaces (train)" in said
 
 
 def test_a_ragged_utterance_without_frames(tmp_path):

@@ -140,7 +140,7 @@ def test_who_separates_is_read_off_the_intervals(folder, fine, ours, one, other)
     variant = f"our variant with subset codes {other}"
     assert finding.title == f"FINE {one} shared from unique information; {variant}"
     assert f"on 6 planted worlds, FINE's highest is {fine + 0.02:.2f} [" in finding.says
-    assert finding.says.endswith(f"the variant's lowest {ours:.2f} [{ours - 0.05:.2f}, {ours + 0.05:.2f}].")
+    assert f"the variant's lowest {ours:.2f} [{ours - 0.05:.2f}, {ours + 0.05:.2f}]." in finding.says
 
 
 def test_one_world_is_told_where_no_worlds_were_measured(folder):
@@ -225,3 +225,14 @@ def test_a_line_for_each_block_by_hand(folder):
     oracle = next(r for r in rows if r["name"].startswith("oracle"))
     assert lines["CH-SIMS, planted data"][3] == f"{oracle['measured']['corr']['mean']:.3f}"
     assert in_short(folder / "nothing here") == []
+
+
+@pytest.mark.parametrize(("high", "lost"), [(-0.01, 3), (0.01, 2), (None, 2)])
+def test_what_the_variant_loses_on_real_recordings_follows_the_intervals(folder, high, lost):
+    def how(content):
+        for each in content["compared"]:
+            each["minus_fine"] |= {"low": -0.2, "high": -0.1}
+        content["compared"][0]["minus_fine"]["high"] = high
+
+    change(folder, "subset_codes_real", how)
+    assert found(folder, "factors").says.endswith(f"shown to lose Corr against FINE on {lost} of 3 corpora.")

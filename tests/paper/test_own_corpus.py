@@ -1,0 +1,106 @@
+"""``run_all.sh --source`` of somebody's own corpus: its tables, and nothing of the paper's beside them."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import RidgeCV
+from sklearn.preprocessing import StandardScaler
+
+import finelib
+from finelib import __main__ as main
+from finelib import metrics
+from finelib.baselines import SYSTEMS
+from finelib.baselines.references import PENALTIES
+from finelib.data import own
+from finelib.paper import own_corpus
+from finelib.paper.table import read
+from finelib.runs.options import Options
+
+SPLIT = ["train"] * 24 + ["valid"] * 8 + ["test"] * 8
+
+
+def write(path, modalities=("audio", "vision")):
+    rng = np.random.default_rng(0)
+    label = rng.uniform(1, 5, len(SPLIT)).round(1)
+    frames = {m: rng.normal(size=(len(SPLIT), 3, 4)) + label[:, None, None] for m in modalities}
+    np.savez(path, label=label, split=SPLIT, **frames)
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Options after a whole call, two seeds of two epochs."""
+    folder = tmp_path_factory.mktemp("own")
+    path = write(folder / "mine.npz")
+    words = ["--source", str(path), "--preset", "smoke", "--jobs", "1", "--out", str(folder / "out")]
+    words += ["--systems", "LF-DNN,MAG-BERT"]
+    assert main.main(words) == 0
+    return words, main.parse(words)[0]
+
+
+def test_rows_are_what_fit_and_sklearn_give(made):
+    options = made[1]
+    table = read(options.figures / "own_systems.json")
+    rows = {row.name: row for row in table.rows}
+    assert list(rows) == ["FINE", "LF-DNN", "ridge (A + V)", "floor (constant)"]
+    assert table.subject == "Own corpus mine.npz: systems" and table.head == ""
+    assert table.metrics["acc2_has_zero"] == "ACC-2 (has-zero)"  # as labels from -2 to 2, which 1 to 5 are held as
+    assert [note for note in table.notes if note.endswith("were not asked for: " + others() + ".")]
+    corpus = finelib.load(options.source)
+    test = corpus.splits["test"]
+    each = []
+    for seed in (0, 1):
+        model = finelib.fit("FINE", corpus, finelib.TrainConfig(epochs=2), seed=seed)
+        each.append(metrics.score("mosi", finelib.predict(model, test), test.label))
+    for metric in ("mae", "corr", "acc7"):
+        assert rows["FINE"].value(metric) == pytest.approx(np.mean([scores[metric] for scores in each]), abs=1e-6)
+    pooled = {s: np.concatenate([f.mean() for f in split.frames.values()], 1) for s, split in corpus.splits.items()}
+    scaler = StandardScaler().fit(pooled["train"])
+    ridge = RidgeCV(PENALTIES).fit(scaler.transform(pooled["train"]), corpus.splits["train"].label)
+    error = np.abs(ridge.predict(scaler.transform(pooled["test"])) - test.label).mean()
+    assert rows["ridge (A + V)"].value("mae") == pytest.approx(error, abs=1e-5)
+    assert all(rows[name].differences for name in rows if name != "FINE")
+
+
+def others() -> str:
+    return ", ".join(name for name in SYSTEMS if name != "LF-DNN")
+
+
+def test_subsets_end_with_the_runs_of_all_modalities(made):
+    options = made[1]
+    systems, subsets = (read(options.figures / f"{name}.json") for name in own_corpus.SUBJECTS)
+    assert [row.name for row in subsets.rows if row.kind == "system"] == ["V", "A", "V + A"]
+    assert subsets.rows[2].runs == systems.rows[0].runs and set(subsets.rows[0].extra) >= {"ridge Corr"}
+
+
+def test_nothing_of_the_paper_stands_beside_them(made):
+    options = made[1]
+    assert not list(options.figures.glob("table*"))
+    claims = json.loads((options.figures / "claims.json").read_text())["claims"]
+    measured = {v for claim in claims for column, v in claim["verdicts"].items() if column != "printed"}
+    assert measured == {"not run"}
+    page = (options.figures / "report.html").read_text()
+    assert all(f'id="{name}"' in page and f'href="#{name}"' in page for name in own_corpus.SUBJECTS)
+    assert '<h2 id="own_systems">Own corpus mine.npz: systems' in page and "Table 0" not in page
+
+
+def test_a_second_call_trains_nothing(made, capsys):
+    assert main.main(made[0]) == 0
+    assert "8 of 8 training runs" in capsys.readouterr().out
+
+
+def test_one_modality_has_no_subsets_and_a_wrong_name_is_refused(tmp_path, capsys):
+    options = Options(source=str(write(tmp_path / "mine.npz", ("audio",))), preset="smoke", out=tmp_path)
+    assert list(main.results(options)) == ["own_systems"]
+    assert main.main(["--source", options.source, "--only", "table1", "--out", str(tmp_path)]) == 2
+    assert "--only table1: unknown, expected one of own_systems, claims" in capsys.readouterr().err
+
+
+def test_which_sources_are_own_corpora(tmp_path):
+    for name in ("a.npz", "a.csv", "a.h5", "a.pkl", "a.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [p.name for p in sorted(tmp_path.iterdir()) if own.is_source(p)] == ["a.csv", "a.h5", "a.npz"]
+    assert not own.is_source(tmp_path) and not own.is_source("planted")
+    (tmp_path / "clips.csv").write_text("file\n")
+    assert own.is_source(tmp_path)
