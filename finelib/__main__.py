@@ -19,7 +19,7 @@ from finelib.runs import experiment, notebooks, presets, rerun
 from finelib.runs.options import ROOT, SITE, Options, parse
 from finelib.runs.records import RunRecord
 from finelib.scale import cluster, processes
-from finelib.study import identifiability, missing_trained, subset_codes, subset_codes_real, terms
+from finelib.study import home_worlds, identifiability, missing_trained, subset_codes, subset_codes_real, terms
 from finelib.views import closing
 
 COMMANDS = {"check": doctor.main, "score": score.main, "rerun": rerun.main, "checklist": checklist.main}
@@ -113,6 +113,10 @@ def results(options: Options) -> dict[str, Result]:
             reads=lambda: next((store.checksum(p) for p in missing_trained.places(options) if p.exists()), None),
         ),
         "15_your_own_data": Result(),
+        "16_home_worlds": Result(
+            pictures=("home_worlds", "home_worlds_at_home"),
+            reads=lambda: next((store.checksum(p) for p in home_worlds.places(options) if p.exists()), None),
+        ),
     }
     studies = {
         objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options))
@@ -120,6 +124,7 @@ def results(options: Options) -> dict[str, Result]:
     studies[missing_trained.NAME] = Result(
         (), lambda: missing_trained.specs(options), build=lambda: missing_trained.measure_missing_trained(options)
     )
+    studies[home_worlds.NAME] = Result(build=lambda: home_worlds.measure_home_worlds(options))
     for name in subset_codes.STUDIES:
         runs, build = (partial(do, options, name) for do in (subset_codes.specs, subset_codes.measure_subset_codes))
         studies[name] = Result((), runs, build=build)

@@ -84,6 +84,13 @@ PARTS = (
         "Planted data: every system of Table 1 when frames, or whole modalities, are taken out of the test utterances. "
         "A triangle marks a system that is shown to predict better without a modality.",
     ),
+    Part(
+        "Home worlds",
+        ("home_worlds", "home_worlds_at_home"),
+        "Planted data: for each compared system a world in which its own idea is what is needed. Test Corr as a share "
+        "of the way from a constant to the oracle; a frame marks each system's home. Made by "
+        "`./run_all.sh --only home_worlds`.",
+    ),
     Part("Figure 3: where the information lies", ("figure3",)),
     Part("Figure 5: the features in three dimensions", ("figure5",)),
 )
@@ -97,6 +104,8 @@ ALT = {
     "subset_codes": "The three scores of FINE and of FINE with subset codes over planted worlds",
     "missing": "Test Corr of every system against the share of frames that is lost",
     "missing_subsets": "Test Corr of every system with what is left when whole modalities are missing",
+    "home_worlds": "How far every system comes towards the oracle in every home world",
+    "home_worlds_at_home": "Each system at home, without its defining part, and ridge",
     "figure3": "Where the information about the label lies, in nats",
     "figure5": "STR and UTR features in three dimensions, and the planted factors in each group",
 }

@@ -34,6 +34,8 @@ TITLES = {
     "identifiability_factors": "Which group holds which factor, of FINE and of FINE with subset codes (ours)",
     "missing": "Frames missing at test",
     "missing_subsets": "Whole modalities missing at test",
+    "home_worlds": "Home worlds: every system where its own idea is needed",
+    "home_worlds_at_home": "Home worlds: each system at home, and without its part",
     "audit": "The printed numbers, audited",
 }
 SAID = {  # what a picture without a caption of its own shows
@@ -48,6 +50,8 @@ SAID = {  # what a picture without a caption of its own shows
     "identifiability_factors": "R2 of a linear probe on planted data, means over seeds; notebook 11_identifiability.",
     "missing": "Corr against the share of frames that is taken out; notebook 14_missing_data.",
     "missing_subsets": "Corr with the modalities that are left; a triangle: shown to be better than with all.",
+    "home_worlds": "Share of the way from a constant to the oracle, planted data; notebook 16_home_worlds.",
+    "home_worlds_at_home": "A part that is taken out is named in notebook 16_home_worlds.",
     "audit": "Which printed accuracies can be counts of utterances, and gaps in standard errors; notebook 12_audit.",
 }
 THUMBNAILS = ("identifiability_factors", "table6_forest", "estimators", "audit", "figure5", "figure2")

@@ -23,7 +23,7 @@ RESULTS = {name: result for name, result in main.results(Options()).items() if r
 EVERY, TABLES = set(RESULTS), "05_tables_1_to_4"
 CORPUS = {f"03_corpus_{name}" for name in CORPORA}
 SEEDS = CORPUS | {"04_terms", TABLES, "06_real_mosi", "07_table_5_modalities", "08_table_6_ablations"}
-SEEDS |= {"09_figure_5", "11_identifiability", "13_compare", "14_missing_data"}
+SEEDS |= {"09_figure_5", "11_identifiability", "13_compare", "14_missing_data", "16_home_worlds"}
 # a file, and the notebooks that a changed line of it makes stale
 STALE = {
     "finelib/data/corpora.py": EVERY,
@@ -38,6 +38,7 @@ STALE = {
     "finelib/views/compare.py": {"00_start_here", "02_data", "06_real_mosi", "13_compare"},
     "finelib/paper/power.py": {"07_table_5_modalities", "08_table_6_ablations"},
     "finelib/views/missing.py": {"14_missing_data"},
+    "finelib/data/worlds.py": {"16_home_worlds"},
     "finelib/study/leak.py": {"06_real_mosi"},
     "finelib/study/estimators.py": {"10_mutual_information"},
     "finelib/plain.py": {"01_method_walkthrough"},
