@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from filelock import FileLock, Timeout
 
@@ -118,19 +119,17 @@ def results(options: Options) -> dict[str, Result]:
             reads=lambda: next((store.checksum(p) for p in home_worlds.places(options) if p.exists()), None),
         ),
     }
-    studies = {
-        objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options))
-    }
-    studies[missing_trained.NAME] = Result(
-        (), lambda: missing_trained.specs(options), build=lambda: missing_trained.measure_missing_trained(options)
-    )
+
+    def study(module: ModuleType, measure: Callable) -> Result:
+        return Result((), partial(module.specs, options), build=partial(measure, options))
+
+    studies = {objective.NAME: replace(study(objective, objective.build), corpora=(ablated,))}
+    studies[missing_trained.NAME] = study(missing_trained, missing_trained.measure_missing_trained)
     studies[home_worlds.NAME] = Result(build=lambda: home_worlds.measure_home_worlds(options))
     for name in subset_codes.STUDIES:
         runs, build = (partial(do, options, name) for do in (subset_codes.specs, subset_codes.measure_subset_codes))
         studies[name] = Result((), runs, build=build)
-    studies[subset_codes_real.NAME] = Result(
-        (), lambda: subset_codes_real.specs(options), build=lambda: subset_codes_real.measure_on_real(options)
-    )
+    studies[subset_codes_real.NAME] = study(subset_codes_real, subset_codes_real.measure_on_real)
     return (
         {f"table{number}": built(number) for number in corpus_of}
         | studies
