@@ -113,10 +113,7 @@ def results(options: Options) -> dict[str, Result]:
             reads=lambda: next((store.checksum(p) for p in missing_trained.places(options) if p.exists()), None),
         ),
         "15_your_own_data": Result(),
-        "16_home_worlds": Result(
-            pictures=("home_worlds", "home_worlds_at_home"),
-            reads=lambda: next((store.checksum(p) for p in home_worlds.places(options) if p.exists()), None),
-        ),
+        "16_home_worlds": Result(pictures=home_worlds.PICTURES, reads=partial(home_worlds.measured_before, options)),
     }
     studies = {
         objective.NAME: Result((ablated,), lambda: objective.specs(options), build=lambda: objective.build(options))
