@@ -114,10 +114,7 @@ def results(options: Options) -> dict[str, Result]:
             reads=lambda: next((store.checksum(p) for p in missing_trained.places(options) if p.exists()), None),
         ),
         "15_your_own_data": Result(),
-        "16_home_worlds": Result(
-            pictures=("home_worlds", "home_worlds_at_home"),
-            reads=lambda: next((store.checksum(p) for p in home_worlds.places(options) if p.exists()), None),
-        ),
+        "16_home_worlds": Result(pictures=home_worlds.PICTURES, reads=partial(home_worlds.measured_before, options)),
     }
 
     def study(module: ModuleType, measure: Callable) -> Result:

@@ -30,7 +30,7 @@ from finelib.study.taken_out import TAKEN_OUT
 
 REACHES, RIDGE_BELOW, LOSES = 0.7, 0.4, 0.2
 AWAY = 1  # seeds of a system that is not at home: a third of the hours
-DIAGONAL = f"{NAME}_diagonal"
+DIAGONAL, PICTURES = f"{NAME}_diagonal", (NAME, f"{NAME}_at_home")
 # what the demo trains, to keep within its time; FINE among them
 QUICK = ("LF-DNN", "TFN", "LMF", "GFN", "Self-MM", "C-MIB", "MSG", "C-MFN", "MAG-BERT", "MuLOT", FINE)
 HOLDS = {True: "yes", False: "no", None: "not measured"}
