@@ -207,18 +207,18 @@ def test_plan_names_each_run_once_and_the_controls(monkeypatch):
 
 
 def test_the_study_of_the_objective_is_made_when_asked_for_alone(monkeypatch):
+    monkeypatch.setattr(objective, "build", lambda options: options)
     assert "objective" not in main.select(Options(), None)
     chosen = main.select(Options(), "objective")
     assert main.planned_runs(chosen) == objective.specs(Options())
-    monkeypatch.setattr(objective, "build", lambda options: options)
     assert chosen["objective"].build() == Options()
 
 
 def test_losses_in_training_are_made_when_asked_for_alone(monkeypatch):
+    monkeypatch.setattr(missing_trained, "measure_missing_trained", lambda options: options)
     assert "missing_trained" not in main.select(Options(), None)
     chosen = main.select(Options(), "missing_trained")
     assert set(main.planned_runs(chosen)) == {s for n in (1, 2, 3, 4) for s in main.tables.own_specs(n, Options())}
-    monkeypatch.setattr(missing_trained, "measure_missing_trained", lambda options: options)
     assert chosen["missing_trained"].build() == Options()
 
 
