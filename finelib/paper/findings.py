@@ -66,7 +66,7 @@ def _real(folder: Path, finetuned: Path | None) -> Finding | None:
         return None
     shown = [corpora[0] for corpora in told.values()]
     others = len(shown) < sum(map(len, told.values()))
-    said = f"Test Corr, public features, {'; '.join(shown)}{'; other corpora in the table below' if others else ''}."
+    said = f"Test Corr, public features, {'; '.join(shown)}{'; others below' if others else ''}."
     if finetuned and finetuned.exists():
         difference = json.loads(finetuned.read_text())["difference"]["corr"]
         said += f" To a text encoder fine-tuned on CMU-MOSI FINE adds {_span(difference, sign='+')}."

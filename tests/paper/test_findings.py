@@ -98,7 +98,7 @@ def test_real_corpora_are_counted(folder):
     change(folder, "table2", lambda content: content["rows"].extend(again + beside))
     title = "Beside a linear model on 3 real corpora, FINE is above it on 1, not told apart from it on 2"
     assert found(folder, "real").title == title
-    assert found(folder, "real").says.endswith("; other corpora in the table below.")
+    assert found(folder, "real").says.endswith("; others below.")
     assert [line[0] for line in in_short(folder)][:2] == ["CMU-MOSI, planted data", "CMU-MOSI, public data (T + A)"]
     assert [line[0] for line in in_short(folder)][3:5] == [
         f"{c}, public data (T + A)" for c in ("CMU-MOSEI", "CH-SIMS v2")
