@@ -65,11 +65,10 @@ def _real(folder: Path, finetuned: Path | None) -> Finding | None:
     if not told:
         return None
     shown = [corpora[0] for corpora in told.values()]
-    others = len(shown) < sum(map(len, told.values()))
-    said = f"Test Corr, public features, {'; '.join(shown)}{'; others below' if others else ''}."
+    said = f"Test Corr: {'; '.join(shown)}."
     if finetuned and finetuned.exists():
         difference = json.loads(finetuned.read_text())["difference"]["corr"]
-        said += f" To a text encoder fine-tuned on CMU-MOSI FINE adds {_span(difference, sign='+')}."
+        said += f" Over a fine-tuned encoder (CMU-MOSI): {_span(difference, sign='+')}."
     return Finding("real", _beside_linear(told), said, "06_real_mosi", "")
 
 
@@ -106,13 +105,10 @@ def _factorised(folder: Path) -> Finding | None:
     title = f"FINE {_separates(fine)[0]} shared from unique information"
     title += f"; our variant with subset codes {_separates(ours)[1]}"
     highest, lowest = max(fine, key=lambda score: score["mean"]), min(ours, key=lambda score: score["mean"])
-    said = (
-        f"Of three probe scores (1 is perfect) on {over}, FINE's highest is {_span(highest, 2)} "
-        f"and the variant's lowest {_span(lowest, 2)}."
-    )
+    said = f"Scores (1: perfect) on {over}: FINE at most {_span(highest, 2)}, variant at least {_span(lowest, 2)}."
     if real := _json(folder / "subset_codes_real.json"):
         lost = [each["minus_fine"]["high"] is not None and each["minus_fine"]["high"] < 0 for each in real["compared"]]
-        said += f" On real recordings it is shown to lose Corr against FINE on {sum(lost)} of {len(lost)} corpora."
+        said += f" It loses Corr on {sum(lost)} of {len(lost)} real corpora."
     return Finding("factors", title, said, "11_identifiability", "identifiability_factors")
 
 
