@@ -336,6 +336,7 @@ def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch):
 @pytest.mark.long
 def test_made_clips_whose_pitch_and_words_carry_the_label_are_learned(tmp_path):
     """200 tones: half of the label is in the pitch, half in the words."""
+    models_folder()
     rng, rows = np.random.default_rng(0), ["file,text,label"]
     seconds = np.arange(media.RATE) / media.RATE
     for i in range(200):
