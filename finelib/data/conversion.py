@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -100,7 +101,8 @@ def _bound(size: int) -> None:
     """Bound this process's memory and CPU time, given the bytes of the files; does what the system can do."""
     if resource is None:
         return
-    seconds = int(CPU_SECONDS + CPU_SECONDS_PER_BYTE * size)
+    # counted from here: importing alone takes several seconds on a slow machine
+    seconds = int(time.process_time() + CPU_SECONDS + CPU_SECONDS_PER_BYTE * size) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # macOS does not enforce a bound on the address space

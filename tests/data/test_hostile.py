@@ -222,6 +222,12 @@ def test_lists_in_lists_are_one_sentence(tmp_path):
     ("limit", "task", "status", "said"),
     [
         ("CPU_SECONDS = 1", "while True: pass", -24, ""),  # SIGXCPU
+        (
+            "CPU_SECONDS = 1",
+            "import time, resource as r\nassert r.getrlimit(r.RLIMIT_CPU)[0] - time.process_time() > 1",
+            0,
+            "",
+        ),
         ("MEMORY = 1 << 30", "bytearray(4 << 30)", 1, "MemoryError"),
     ],
 )
