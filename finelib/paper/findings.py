@@ -15,7 +15,7 @@ from finelib.paper.verdict import DOES_NOT, HOLDS
 
 FINE, VARIANT = "FINE", "FINE with subset codes"
 CHOSEN = f"{VARIANT}, epoch chosen on dev"  # than which the row of the variant was stated first
-SCORES = {"shared_in_str": "shared in STR", "unique_in_utr": "unique in UTR", "noise_in_neither": "noise in neither"}
+SCORES = ("shared_in_str", "unique_in_utr", "noise_in_neither")
 PUBLIC = "public_table"  # what tables made by --source public are called where they are published
 NO_RIVALS = ("floor", "oracle")  # references that are bounds, not models
 FOUND = 0.5  # a score above it is called found
@@ -112,7 +112,7 @@ def _factorised(folder: Path) -> Finding | None:
             sum(_below_zero(each["minus_fine"][name]) for each in real["compared"]) for name in (VARIANT, CHOSEN)
         )
         said += f" It loses Corr on {lost} of {len(real['compared'])} real corpora"
-        said += f"; with its epoch chosen on dev, tried afterwards, a loss is shown on {chosen}."
+        said += f"; with its epoch chosen on dev, tried afterwards, a loss is shown on {chosen} of them."
     return Finding("factors", title, said, "11_identifiability", "identifiability_factors")
 
 

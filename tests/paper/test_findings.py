@@ -239,4 +239,4 @@ def test_what_the_variant_loses_on_real_recordings_follows_the_intervals_of_its_
     change(folder, "subset_codes_real", how)
     said = found(folder, "factors").says.partition(" It loses ")[2]
     assert said.startswith(f"Corr on {lost} of 3 real corpora;")
-    assert said.endswith(f"with its epoch chosen on dev, tried afterwards, a loss is shown on {chosen}.")
+    assert said.endswith(f"with its epoch chosen on dev, tried afterwards, a loss is shown on {chosen} of them.")
