@@ -22,8 +22,8 @@ THIRD = 1 / 3  # R2 with which the mean of three independent entries tells one o
 WANTED = {"redundancy": 0.3, "two modalities": GOAL, "FactorCL": 0.8 * THIRD}
 KEPT = ("many", "shape of CMU-MOSI", "shape of CH-SIMS", "two modalities")  # cases in which Corr should not be lost
 REASONS = {
-    "many": "why Corr should be lower is not known; the heads read twelve numbers where FINE's read wide features, which "
-    "may gain more from more utterances",
+    "many": "why Corr should be lower is not known; the heads read twelve numbers where FINE's read wide features, "
+    "which may gain more from more utterances",
     "redundancy": "three modalities agree on what is loud before the label speaks; with r this loud there is an "
     "optimum that keeps it (`study/subset_optima.py`)",
     "two modalities": "every set holds two factors of the label, and of two uncorrelated factors one number tells half "
