@@ -10,7 +10,6 @@ from sklearn.linear_model import LinearRegression
 from finelib.baselines.subset_codes import NAME as VARIANT
 from finelib.baselines.subset_codes import SubsetCodesConfig
 from finelib.config import DataConfig, FineConfig
-from finelib.paper.findings import CHOSEN
 from finelib.paper.significance import family_intervals
 from finelib.runs import experiment, real
 from finelib.runs.options import Options
@@ -52,7 +51,7 @@ def test_fine_has_the_recipe_of_its_table_and_the_variant_the_same_but_for_what_
 def test_the_row_tried_afterwards_is_the_same_training_with_another_epoch_kept(all_there):
     """Patience as long as the training: no early stop, so no epoch is another one than the first row's."""
     found, chosen = study.run_specs(Options(n_seeds=2)), study.CHOSEN
-    assert chosen == CHOSEN and sum(place[-1] == chosen for place in found) == 3
+    assert sum(place[-1] == chosen for place in found) == 3
     for place in [place for place in found if place[-1] == chosen]:
         for mine, first in zip(found[place], found[(*place[:2], VARIANT)], strict=True):
             assert first.train.keep_last and not mine.train.keep_last and mine.train.patience == mine.train.epochs
