@@ -120,7 +120,7 @@ def test_the_picture_shows_the_model_and_who_holds_what(model, corpus, size):
             for column, factor in enumerate(columns):
                 share = max(0.0, matrix[groups.index(group), FACTORS.index(factor)])
                 full = np.array(to_rgb(BLUE if factor in mine.split() else ORANGE))
-                assert image.get_array()[row, column] == pytest.approx(1 - share * (1 - full))
+                assert np.asarray(image.get_array())[row, column] == pytest.approx(1 - share * (1 - full))
     shown = [label.get_text() for label in panels[0].get_yticklabels()]
     assert shown == ["STR text", "STR audio", "STR video", "UTR text", "UTR audio", "UTR video"]
 
