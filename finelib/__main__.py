@@ -82,6 +82,7 @@ def results(options: Options) -> dict[str, Result]:
         files = [options.source] if options.source != "planted" else []
         return [sources.available(name, source) or sources.stamp(name, source) for source in files for name in CORPORA]
 
+    of_variant = (*subset_codes.STUDIES, subset_codes_real.NAME)
     named = {
         "00_start_here": Result(),
         "01_method_walkthrough": Result(
@@ -103,7 +104,7 @@ def results(options: Options) -> dict[str, Result]:
             (),
             lambda: identifiability.specs(options),
             pictures=("identifiability", "identifiability_factors"),
-            reads=lambda: next((store.checksum(p) for p in subset_codes.places(options) if p.exists()), None),
+            reads=lambda: [subset_codes.measured_before(options, name) for name in of_variant],
         ),
         "12_audit": Result(pictures=("audit",)),
         "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),

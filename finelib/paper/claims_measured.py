@@ -17,10 +17,11 @@ from finelib.paper.printed import COLUMNS
 from finelib.paper.table import Row, read
 from finelib.paper.tables import design_of
 from finelib.paper.verdict import DOES_NOT, HOLDS, NOT_RUN, OPEN, Verdict, all_must_hold
-from finelib.runs.options import Options
+from finelib.runs.options import ROOT, Options
 from finelib.runs.records import RECORD, read_record
 
 MARGIN = 0.02  # of Corr
+PUBLISHED = ROOT / "figures" / "published"
 MAIN_DESIGN = {5: "modalities", 6: "components"}  # planted block of the table's own rows
 
 
@@ -29,12 +30,14 @@ class Results:
     """What lies in an output folder, seen as results on one kind of data.
 
     "planted", "public" or "files", the licensed ones: by "own", somebody's own file, no claim of the paper is judged.
-    Of "public" data the results are those on one ``corpus``.
+    Of "public" data the results are those on one ``corpus``. ``published``: a study that this folder does not have is
+    read as it is published with the checkout, for it has a command of its own.
     """
 
     options: Options
     data: str
     corpus: str = ""
+    published: bool = False
 
     def rows(self, number: int, design: str | None = None, form: str = "") -> dict[str, Row]:
         """name -> measured row of a table; of planted tables those of one design, else of the table's own.
@@ -62,8 +65,9 @@ class Results:
 
     def read(self, name: str) -> dict | None:
         """The content of figures/NAME.json if it is of this kind of data."""
-        path = self.options.figures / f"{name}.json"
-        content = json.loads(path.read_text()) if path.exists() else {}
+        places = [self.options.figures, *[PUBLISHED] * self.published]
+        path = next((path for folder in places if (path := folder / f"{name}.json").exists()), None)
+        content = json.loads(path.read_text()) if path else {}
         if self.corpus and content.get("corpus") != ALL_CORPORA[self.corpus].title:
             return None
         return content if content.get("data") == self.data else None
@@ -173,12 +177,13 @@ def finding(results: Results, file: str, names: list[str]) -> Verdict:
     content = results.read(file)
     if content is None:
         return Verdict(NOT_RUN, f"{file}.json has not been made")
+    source = "" if (results.options.figures / f"{file}.json").exists() else " (as published)"
     parts = []
     for name in names:
         found = content["findings"][name]
         numbers = (found["value"], found["low"], found["high"])
         verdict = {True: HOLDS, False: DOES_NOT, None: OPEN}[found["holds"]]
-        parts.append(Verdict(verdict, found["says"], *numbers, tuple(found.get("runs", ()))))
+        parts.append(Verdict(verdict, found["says"] + source, *numbers, tuple(found.get("runs", ()))))
     return all_must_hold(parts)
 
 

@@ -2,7 +2,6 @@
 
 from finelib.baselines import SYSTEMS
 from finelib.paper.table import Row
-from finelib.runs import presets
 
 OWN = (
     "Your file is not the published one of the corpus it was read as: its rows are no result on that corpus and not "
@@ -54,7 +53,7 @@ def _of_corpora(number: int, rows: list[Row]) -> tuple[str, ...]:
             "has the best of the same three learning rates on dev (benchmarks/demo_rates.json), and all are small; "
             f"some get audio and video averaged over stretches: {', '.join(averaging)}; some every modality: "
             f"{', '.join(stepped)}. CubeMLP's demo size is the best of four on dev, with a seed that no table reports. "
-            f"They train {', '.join(presets.WHERE_PRINTED)} only for the tables that print them. "
+            "They train a system for the tables that print it. "
             "In planted data every frame carries four factors of the label, two products of them count as well, and a "
             "quarter of the frames, marked, carry three more factors: means, products and attention all help. This "
             "design was chosen on data of a seed that no table reports, so that most systems come above the linear "
