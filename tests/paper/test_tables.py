@@ -216,8 +216,7 @@ def test_the_budget_of_a_table_is_that_of_its_runs(results):
 
 @pytest.mark.parametrize(("tune", "tried"), [(None, 1), (7, 7)])
 def test_a_block_says_how_many_settings_were_tried(tune, tried, monkeypatch):
+    """A real block beside planted data is not tuned."""
     monkeypatch.setattr(tables.tuning, "tuned", lambda specs, options: specs)
     own, *real = tables.measured_blocks(4, Options(preset="smoke", tune=tune))
-    assert own.tried == tried and all(
-        block.tried == 1 for block in real
-    )  # beside planted data a real block is not tuned
+    assert own.tried == tried and all(block.tried == 1 for block in real)
