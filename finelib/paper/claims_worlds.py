@@ -43,8 +43,9 @@ def best_over_worlds(content: dict | None) -> Verdict:
         numbers.add(len(worlds))
         seeds |= {len(matrix[system][world]["values"]) for system in (FINE, other) for world in worlds}
     found = all_must_hold(parts)
-    about = f"share of the way over {_span(numbers)} home worlds, seeds in each: {_span(seeds)}"
-    return replace(found, says=f"{about}: {found.says} ({_sizes(content['parameters'])})", rule=RULE)
+    each = f"{_span(seeds)} seed{'s' if max(seeds) > 1 else ''} each"
+    says = f"share of the way over {_span(numbers)} home worlds, {each}; {found.says} ({_sizes(content['parameters'])})"
+    return replace(found, says=says, rule=RULE)
 
 
 def _lacking(content: dict) -> str:

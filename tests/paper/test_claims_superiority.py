@@ -61,7 +61,7 @@ def test_the_interval_is_students_over_the_worlds_that_are_home_to_neither():
     low, high = stats.t.interval(0.95, 5, kept.mean(), stats.sem(kept))
     assert len(kept) == 6 and f"least: FINE over {OTHER}" in found.says
     assert (found.value, found.low, found.high) == pytest.approx((kept.mean(), low, high))
-    assert found.says.startswith("share of the way over 6 home worlds, seeds in each: 1: ")
+    assert found.says.startswith("share of the way over 6 home worlds, 1 seed each; of 19: ")
 
 
 def without(content, system, worlds):
