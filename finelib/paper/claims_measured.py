@@ -107,8 +107,8 @@ def _beats_printed(results: Results, table: int, metrics: list[str] | None) -> l
 def _beats_compared(results: Results, table: int, metrics: list[str] | None) -> list[Verdict]:
     """Corr whatever the ``metrics``: the only one that all corpora share.
 
-    One system that is not behind is enough against the claim. For it, all must have been run that can do with the
-    modalities and that the paper prints for the corpus.
+    Against the claim one system is enough. For it, all must have been run that the paper prints for the corpus and that
+    can do with the block's modalities.
     """
     rows = results.rows(table)
     others = [name for name in rows if name in SYSTEMS]
@@ -119,7 +119,7 @@ def _beats_compared(results: Results, table: int, metrics: list[str] | None) -> 
     absent = [name for name in presets.printed_for(results.corpus) if name not in rows]
     absent = [name for name in absent if presets.can_do(name, own.split(" + "))]
     if absent and found.verdict != DOES_NOT:
-        return [Verdict(NOT_RUN, f"{', '.join(absent)} have not been run for Table {table}", runs=found.runs)]
+        return [Verdict(NOT_RUN, f"Table {table} lacks {', '.join(absent)}", runs=found.runs)]
     return [replace(found, says=f"{own}: {found.says}")]
 
 
