@@ -1,7 +1,7 @@
 """What planted data say of a claim that FINE is best: judged over the whole matrix of home worlds, by no table.
 
-Each table has one planted world, and its cues lie in few frames, which suits FINE's attention. Among the home worlds
-every compared system has one that was made for its idea.
+The tables share one planted world, and which ideas help in it was decided when it was made. Among the home worlds every
+compared system has one that was made for its own idea.
 """
 
 from dataclasses import asdict, replace
@@ -14,13 +14,13 @@ from finelib.paper.verdict import NOT_RUN, Verdict, all_must_hold, by_interval
 FINE = "FINE"
 MADE_BY = "run_all.sh --only home_worlds"
 RULE = (
-    "A table's planted world hides cues in few frames, which suits FINE's attention, so no table of planted data "
-    "judges a claim that FINE is best. The home worlds do: every system in every world, with one setting for all "
-    "worlds, the same limit of epochs and the same early stop. (Settings were tried by hand, not the same number for "
-    "each system: docs/home_worlds.md.) Against each other system: FINE's share of the way from a constant to the "
-    "oracle minus the other's, in the worlds that are home to neither of the two, since a world and the settings of "
-    "the systems at home there were drawn up together. The claim holds if every 95 % interval over worlds lies above "
-    "0, it does not hold if one lies below 0, else it cannot be told. Without the whole matrix "
+    "Who is ahead in a planted world depends on which ideas help there, and the tables share a single one, so no table "
+    "of planted data judges a claim that FINE is best. The home worlds do: every system in every world, with one "
+    "setting for all worlds, the same limit of epochs and the same early stop. (Settings were tried by hand, not the "
+    "same number for each system: docs/home_worlds.md.) Against each other system: FINE's share of the way from a "
+    "constant to the oracle minus the other's, in the worlds that are home to neither of the two, since a world and "
+    "the settings of the systems at home there were drawn up together. The claim holds if every 95 % interval over "
+    "worlds lies above 0, it does not hold if one lies below 0, else it cannot be told. Without the whole matrix "
     f"({MADE_BY}) it is not run."
 )
 
