@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
@@ -16,6 +17,7 @@ from finelib.data import own
 from finelib.paper import own_corpus
 from finelib.paper.table import read
 from finelib.runs.options import Options
+from finelib.runs.records import all_records
 
 SPLIT = ["train"] * 24 + ["valid"] * 8 + ["test"] * 8
 
@@ -88,6 +90,79 @@ def test_nothing_of_the_paper_stands_beside_them(made):
 def test_a_second_call_trains_nothing(made, capsys):
     assert main.main(made[0]) == 0
     assert "8 of 8 training runs" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------- score
+
+
+def exported(options, path):
+    """Test predictions of LF-DNN's runs, as somebody would write them into a file."""
+    parts = []
+    for record in all_records(options.out / "runs", "own-LF_DNN-*"):
+        held = record.predictions()
+        parts.append(pd.DataFrame({"id": held["test_ids"], "prediction": held["test"], "seed": record.seed}))
+    found = pd.concat(parts)
+    found.to_csv(path, index=False)
+    return found
+
+
+def test_predictions_of_an_own_corpus_score_as_in_its_table(made, tmp_path, capsys):
+    options, path = made[1], tmp_path / "theirs.csv"
+    exported(options, path)
+    command = ["score", str(path), "--corpus", options.source, "--against", "FINE", "--out", str(options.out)]
+    assert main.main(command) == 0
+    table, scored = read(options.figures / "own_systems.json"), read(tmp_path / "theirs.scores.json")
+    expected, found = ({row.name: row for row in each.rows} for each in (table, scored))
+    assert found["theirs"].measured == expected["LF-DNN"].measured
+    assert found["FINE"].measured == expected["FINE"].measured and found["FINE"].runs == expected["FINE"].runs
+    for metric, difference in found["theirs"].differences.items():
+        assert difference["mean"] == expected["LF-DNN"].differences[metric]["mean"]
+    said = capsys.readouterr().out
+    assert "Scored against own corpus mine.npz, 8 test utterances (source mine.npz)." in said
+    assert "label range 1 to 5, from the training labels, held as -2 to 2" in said
+    alone = ["score", str(path), "--corpus", "own", "--source", options.source]
+    assert main.main(alone) == 0 and "theirs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: f.iloc[1:], "found 1 of 16 missing ('"),
+        (
+            lambda f: f.assign(id=["train_0", *f.id[1:]]),
+            "found 1 ids of no test utterance, 1 of them of train or valid",
+        ),
+        (lambda f: f.assign(prediction=f.prediction + 3), "expected them from -2 to 2, as finelib.load holds labels"),
+    ],
+)
+def test_predictions_of_other_utterances_or_on_another_scale_are_refused(made, tmp_path, capsys, change, says):
+    options, path = made[1], tmp_path / "theirs.csv"
+    change(exported(options, path)).to_csv(path, index=False)
+    assert main.main(["score", str(path), "--corpus", options.source]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("score: ") and said.count("\n") == 1 and says in said
+
+
+def test_a_file_that_has_changed_since_a_run_is_not_scored_beside_it(made, tmp_path, capsys):
+    options = made[1]
+    path = write(tmp_path / "mine.npz")
+    with np.load(path) as held:
+        arrays = dict(held)
+    np.savez(path, **arrays | {"label": arrays["label"][::-1]})
+    record = all_records(options.out / "runs", "own-FINE-*")[0]
+    assert main.main(["score", str(record.folder), "--corpus", str(path), "--out", str(tmp_path)]) == 2
+    assert "found other test utterances or labels than mine.npz has now, expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("corpus", ["mossi", "no/where.npz", "own"])
+def test_an_unknown_corpus_is_one_sentence(corpus, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("id,prediction\na,1\n")
+    assert main.main(["score", str(tmp_path / "a.csv"), "--corpus", corpus]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("score: ") and "expected" in said
+
+
+# ------------------------------------------------------------------------------------------------ what there is
 
 
 def test_one_modality_has_no_subsets_and_a_wrong_name_is_refused(tmp_path, capsys):
