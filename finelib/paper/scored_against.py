@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from finelib.data import own, public_sources
-from finelib.data.corpora import ALL_CORPORA, CorpusInfo, called, nearest
-from finelib.data.own_labels import NAME, Scale, from_json
+from finelib.data.corpora import ALL_CORPORA, CorpusInfo, nearest
+from finelib.data.own_labels import NAME, Scale, from_json, title_of
 from finelib.data.safe_pickle import DataError
 from finelib.runs.groups import source_of
 from finelib.runs.records import RunRecord
@@ -36,7 +36,7 @@ class Target:
     @property
     def data(self) -> str:
         """What the data are called."""
-        return self.info.title if self.info.name == NAME else called(self.info, self.kind)
+        return title_of(self.info, self.kind)
 
     @property
     def called(self) -> str:

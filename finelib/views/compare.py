@@ -15,6 +15,7 @@ from matplotlib.transforms import Bbox
 from finelib import metrics
 from finelib.baselines import references
 from finelib.data.features import Corpus
+from finelib.data.own_labels import title_of
 from finelib.paper import significance
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
@@ -102,7 +103,7 @@ def against_cost(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Fi
         axis.xaxis.set_minor_formatter(NullFormatter())
         _draw_references(axis, corpus, metric, horizontal=True)
     axes[0].set_ylabel(LABELS[metric])
-    figure.suptitle(f"{corpus.called}, {' + '.join(corpus.modalities)}: what a score costs")
+    figure.suptitle(f"{title_of(corpus.info, corpus.kind)}, {' + '.join(corpus.modalities)}: what a score costs")
     figure.draw_without_rendering()  # lays the axes out, so that names can be measured
     for axis, cost in zip(axes, COSTS, strict=True):
         _name_points(axis, table[cost], table[metric], table["sd"].fillna(0))

@@ -1,6 +1,8 @@
 """``run_all.sh --source`` of somebody's own corpus: its tables, and nothing of the paper's beside them."""
 
-import json
+import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,9 @@ from finelib.baselines.references import PENALTIES
 from finelib.data import own
 from finelib.paper import own_corpus
 from finelib.paper.table import read
-from finelib.runs.options import Options
+from finelib.runs.options import ROOT, Options
 from finelib.runs.records import all_records
+from finelib.views import report
 
 SPLIT = ["train"] * 24 + ["valid"] * 8 + ["test"] * 8
 
@@ -78,13 +81,34 @@ def test_subsets_end_with_the_runs_of_all_modalities(made):
 
 def test_nothing_of_the_paper_stands_beside_them(made):
     options = made[1]
-    assert not list(options.figures.glob("table*"))
-    claims = json.loads((options.figures / "claims.json").read_text())["claims"]
-    measured = {v for claim in claims for column, v in claim["verdicts"].items() if column != "printed"}
-    assert measured == {"not run"}
+    assert not [path for stem in ("table", "claims") for path in options.figures.glob(f"{stem}*")]
     page = (options.figures / "report.html").read_text()
     assert all(f'id="{name}"' in page and f'href="#{name}"' in page for name in own_corpus.SUBJECTS)
     assert '<h2 id="own_systems">Own corpus mine.npz: systems' in page and "Table 0" not in page
+    assert "<h1>Own corpus mine.npz: what was run</h1>" in page
+    seen = re.sub(r"<style.*?</style>|<script.*?</script>|<footer.*?</footer>", "", page, flags=re.DOTALL)
+    for word in ("printed", "claim", "planted", "What came out", "NCE-CLUB", "read as own corpus"):
+        assert word not in seen.lower() and word not in seen, word
+
+
+def test_its_report_shows_differences_and_costs(made):
+    options = made[1]
+    page = (options.figures / "report.html").read_text()
+    for name in own_corpus.PICTURES:
+        assert (options.figures / f"{name}.png").exists() and f'<h3 id="{name}">' in page
+    assert 'href="own_systems_forest.html"' in page and 'id="curves-own_systems-0"' in page
+
+
+def test_a_report_of_the_own_corpus_leaves_the_paper_s_tables_out(made, tmp_path):
+    """Of a folder where both were made."""
+    figures = tmp_path / "figures"
+    shutil.copytree(made[1].figures, figures)
+    for name in ("table1.json", "claims.json", "audit.png"):
+        shutil.copy(ROOT / "figures" / "published" / name, figures)
+    own_page = report.write_report(replace(made[1], out=tmp_path)).read_text()
+    assert 'id="own_systems"' in own_page and not [i for i in ("table1", "claims", "audit") if f'id="{i}"' in own_page]
+    page = report.write_report(Options(out=tmp_path)).read_text()
+    assert all(f'id="{i}"' in page for i in ("own_systems", "table1", "claims", "audit", "findings"))
 
 
 def test_a_second_call_trains_nothing(made, capsys):
@@ -169,7 +193,7 @@ def test_one_modality_has_no_subsets_and_a_wrong_name_is_refused(tmp_path, capsy
     options = Options(source=str(write(tmp_path / "mine.npz", ("audio",))), preset="smoke", out=tmp_path)
     assert list(main.results(options)) == ["own_systems"]
     assert main.main(["--source", options.source, "--only", "table1", "--out", str(tmp_path)]) == 2
-    assert "--only table1: unknown, expected one of own_systems, claims" in capsys.readouterr().err
+    assert "--only table1: unknown, expected one of own_systems\n" in capsys.readouterr().err
 
 
 def test_which_sources_are_own_corpora(tmp_path):
