@@ -119,7 +119,7 @@ def write_report(options: Options) -> Path:
         ],
         pictures=pictures,
         curves=_curves(tables, records),
-        notes=dict.fromkeys(f"{_data(record)}: {note}" for record in records.values() for note in record.notes),
+        notes=[] if own else _notes(records.values()),  # an own corpus's tables say it
         runs=[_run(record, folder) for record in records.values()],
         blocks=_blocks(tables),
         claims=json.loads(claims.read_text()) if claims.exists() and not own else None,
@@ -142,6 +142,11 @@ def _records(tables: Iterable[Table], options: Options) -> dict[str, RunRecord]:
     wanted = dict.fromkeys(run for table in tables for row in table.rows for run in row.runs)
     folders = {run: Path(options.out) / "runs" / run for run in wanted}
     return {run: read_record(f) for run, f in folders.items() if (f / "record.json").exists()}
+
+
+def _notes(records: Iterable[RunRecord]) -> list[str]:
+    """What must be known of the data behind the runs, each sentence once."""
+    return list(dict.fromkeys(f"{_data(record)}: {note}" for record in records for note in record.notes))
 
 
 def _blocks_of(table: Table, records: dict[str, RunRecord]) -> dict[str, list[dict]]:
