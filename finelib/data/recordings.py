@@ -209,8 +209,7 @@ def extract(clips: list[Clip], cache: Path | None = None, jobs: int | None = Non
 def check_packages() -> None:
     """Raises: ImportError: a package of the extra is missing, with the command that installs it."""
     if missing := [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]:
-        advice = "run pip install 'finelib[recordings]'"
-        raise ImportError(f"recordings: {', '.join(missing)} not installed; {advice}")
+        raise ImportError(f"recordings: {', '.join(missing)} not installed; run pip install {' '.join(missing)}")
 
 
 def _folder(clip: Clip, cache: Path) -> Path:
