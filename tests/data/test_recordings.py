@@ -214,9 +214,10 @@ def test_eight_clips_to_a_prediction_for_a_ninth(folder, cache, tmp_path, monkey
     joined(tmp_path / "new.mkv", "single_face.mp4", "librivox/sense_and_sensibility_01_austen_64kb-0890.wav")
     found = loaded.predict(tmp_path / "new.mkv", text="rather selfish", cache=cache)
     assert np.isfinite([found.value, found.low, found.high]).all() and found.low < found.value < found.high
-    assert set(found.muted) == {"T", "A", "V"} and "new.mkv: " in str(found)
+    assert set(found.muted) == {"T", "A", "V"} and str(found).startswith("new.mkv: ")
     without = loaded.predict(tmp_path / "new.mkv", cache=cache)
     assert without.value == pytest.approx(found.value - found.muted["T"], abs=1e-5) and "no text" in without.warnings
+    assert "  WARNING: no text" in str(without).splitlines()
     every = loaded.predict(folder, cache=cache)
     assert [each.name for each in every] == list(recordings_of(folder)) and len(every) == 8
 
