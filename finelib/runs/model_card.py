@@ -61,7 +61,7 @@ def page(about: dict[str, Any], name: str, corpus: Corpus) -> str:
 
 ## Scores
 
-Test split, {measured["utterances"]} utterances; ACC and F1 are shares; brackets are 95 % intervals over utterances.{unit}
+Test split, {measured["utterances"]} utterances; ACC and F1 are shares; brackets: 95 % intervals over utterances.{unit}
 
 | metric | value | interval |
 |---|---|---|
