@@ -99,11 +99,11 @@ def test_each_case_is_measured_by_one_study():
         assert all(len(group) == case.starts for group in case.specs().values())
 
 
-def test_shapes_are_those_of_the_tables():
+def test_shapes_are_a_share_of_the_corpus_s_own():
     every = subset_codes.cases(Options())
-    for name, corpus in subset_codes.SHAPES.items():
+    for name, (corpus, share) in subset_codes.SHAPES.items():
         (data,) = {replace(spec.data, seed=0) for group in every[name].specs().values() for spec in group}
-        assert data == presets.data_config(corpus, Options())
+        assert data == DataConfig(corpus, scale=share, design="corpus") and 0.3 < share < 0.5
 
 
 def rows_of(score, corr, spread=0.01, worlds=4):
