@@ -109,7 +109,7 @@ def write_report(options: Options) -> Path:
         options=options,
         own=Path(options.source).name if own else "",
         findings=[] if own else [(f, links.get(f.notebook), f.picture in shown) for f in findings(folder)],
-        in_short=(IN_SHORT, [] if own else in_short(folder)),
+        in_short=(IN_SHORT, in_short(folder)),
         thumbnails={name: shown[name] for name in THUMBNAILS if name in shown},
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         revision=git_revision(),
