@@ -265,6 +265,7 @@ def test_an_interrupted_extraction_keeps_what_it_has_done(folder, tmp_path, monk
 
 def test_sound_alone_asks_for_no_network_and_no_face_models(tmp_path, monkeypatch):
     """Where there is neither, wavs are read, and of a clip with pictures it is said what it needs."""
+    clip = recordings.Clip("a", "a", medium("no_face.mp4"))
 
     def no_network(*_):
         raise OSError("no network")
@@ -279,7 +280,6 @@ def test_sound_alone_asks_for_no_network_and_no_face_models(tmp_path, monkeypatc
     (tmp_path / "clips.csv").write_text("\n".join(["file,label,split", *rows]))
     corpus = finelib.load(tmp_path, cache=tmp_path / "cache", jobs=1)
     assert corpus.modalities == ("A",) and not (tmp_path / "cache" / "faces").exists()
-    clip = recordings.Clip("a", "a", medium("no_face.mp4"))
     for _ in range(2):  # nothing is kept of a clip that was not read to its end
         with pytest.raises(DataError, match=r"could not be downloaded .*put it into mediapipe/"):
             recordings.extract([clip], tmp_path / "cache", jobs=1)
