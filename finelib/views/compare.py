@@ -13,10 +13,9 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from finelib import metrics
-from finelib.baselines import references
 from finelib.data.features import Corpus
 from finelib.data.own_labels import title_of
-from finelib.paper import significance
+from finelib.paper import significance, tables
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
 from finelib.views.style import BLUE, RED, panels
@@ -54,7 +53,7 @@ def reference_scores(corpus: Corpus, record: RunRecord | None = None) -> dict[st
     """name -> test scores of every reference of a corpus, and before them those of a run."""
     label = corpus.splits["test"].label
     scores = {} if record is None else {record.name: record.test}
-    for name, prediction in references.references(corpus).items():
+    for name, prediction in tables.references_of(corpus).items():
         scores[name] = metrics.score(corpus.info.metrics, prediction, label)
     return scores
 
