@@ -156,7 +156,8 @@ def asked_for(only: str, found: dict[str, Result]) -> list[str]:
         names["figure5"] = ["09_figure_5"]
     if several := [name for name, result in found.items() if result.notebook == "03_corpus"]:
         names["03_corpus"] = several
-    names[CLAIMS] = []
+    if found.keys() - own_corpus.SUBJECTS.keys():  # an own corpus judges no claim
+        names[CLAIMS] = []
     if only not in names:
         raise Usage(f"--only {only}: unknown, expected one of {', '.join(names)}{nearest(only, names)}")
     return names[only]
@@ -289,9 +290,9 @@ def main(arguments: list[str]) -> int:
         said = "interrupted; all that was trained is kept, the same command goes on from here"
         print(f"\nrun_all.sh: {said}", file=sys.stderr)
         return 143 if isinstance(signalled, processes.Terminated) else 130
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
-        return 2 if isinstance(error, (ValueError, OSError)) else 1
+        return 1 if isinstance(error, RuntimeError) else 2
     return 0
 
 

@@ -73,6 +73,7 @@ RULES: dict[str, tuple[partial | None, partial | None]] = {
     "best_ch_sims": best([4], ["acc2", "f1"]),
     "ch_sims_second": (ask(by_print.rank, 4, "acc5", 2), None),
     "leads_beyond_sampling": (ask(by_print.lead, [1, 2, 3, 4]), None),
+    "robust": (None, ask(measured.ahead_under_losses)),
     "more_modalities": (ask(by_print.added_modality), ask(measured.added_modality)),
     "all_three_best": above(5, "V + A + T", PARTS),
     "text_most": above(5, "T", ["V", "A"]),

@@ -192,6 +192,18 @@ def figure5_order(results: Results, larger: str, smaller: str) -> Verdict:
     return Verdict(verdict, said, a["mean"], a["low"], a["high"], tuple(content["runs"]))
 
 
+def ahead_under_losses(results: Results) -> Verdict:
+    """Where frames are missing at test, averaged over the rates, FINE's Corr is above every compared system's."""
+    content = results.read("missing")
+    if content is None:
+        return Verdict(NOT_RUN, "missing.json has not been made")
+    others = {name: found["minus_fine"] for name, found in content["average"]["corr"].items() if "minus_fine" in found}
+    if not others:
+        return Verdict(NOT_RUN, "no other method has been run with frames missing")
+    parts = [_by_interval(f"FINE over {name}", _turned(found), (), MARGIN) for name, found in others.items()]
+    return all_must_hold(parts)
+
+
 def finding(results: Results, file: str, names: list[str]) -> Verdict:
     """What figures/FILE.json says under "findings": true, false, or by its interval."""
     content = results.read(file)
@@ -233,8 +245,7 @@ def _difference(options: Options, better: Row, worse: Row) -> dict | None:
     The table has it if ``better`` is the row that others are compared with, else it is computed from the records.
     """
     if worse.differences and not better.differences:
-        found, turned = worse.differences["corr"], {"mean": "mean", "low": "high", "high": "low"}
-        return {key: None if found[other] is None else -found[other] for key, other in turned.items()}
+        return _turned(worse.differences["corr"])
     folders = {row.name: [Path(options.out) / "runs" / run for run in row.runs] for row in (better, worse)}
     if not all((folder / RECORD).exists() for group in folders.values() for folder in group):
         return None
@@ -245,6 +256,12 @@ def _difference(options: Options, better: Row, worse: Row) -> dict | None:
     label = comparisons.as_scored(arrays[worse.name][0]["test_label"], kind)
     found = significance.differences("corr", {better.name: tests[better.name]}, tests[worse.name], label)
     return asdict(found[better.name])
+
+
+def _turned(found: dict) -> dict:
+    """A difference with its interval, the other way round."""
+    sides = {"mean": "mean", "low": "high", "high": "low"}
+    return {key: None if found[other] is None else -found[other] for key, other in sides.items()}
 
 
 def _shifted(found: dict, by: float) -> dict:

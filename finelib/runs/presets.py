@@ -134,8 +134,8 @@ def compared_systems(options: Options) -> list[str]:
 
 
 def printed_for(corpus: str) -> list[str]:
-    """The compared systems that the paper prints for a corpus; for one beside the paper's four, those of all four."""
-    return [name for name in SYSTEMS if corpus in WHERE_PRINTED.get(name, (corpus,))]
+    """The compared systems that the paper prints for a corpus; for one beside the paper's four, all."""
+    return [name for name in SYSTEMS if corpus not in CORPORA or corpus in WHERE_PRINTED.get(name, (corpus,))]
 
 
 def can_do(name: str, modalities: Iterable[str]) -> bool:

@@ -15,9 +15,9 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from finelib import metrics
-from finelib.baselines import references
 from finelib.data.features import Corpus
-from finelib.paper import significance
+from finelib.data.own_labels import title_of
+from finelib.paper import significance, tables
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
 from finelib.views.style import BLUE, RED, finish, panels
@@ -57,7 +57,7 @@ def reference_scores(corpus: Corpus, record: RunRecord | None = None) -> dict[st
     """name -> test scores of every reference of a corpus, and before them those of a run."""
     label = corpus.splits["test"].label
     scores = {} if record is None else {record.name: record.test}
-    for name, prediction in references.references(corpus).items():
+    for name, prediction in tables.references_of(corpus).items():
         scores[name] = metrics.score(corpus.info.metrics, prediction, label)
     return scores
 
@@ -102,11 +102,11 @@ def against_cost(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Fi
         axis.set(xscale="log", xlabel=title)
         axis.margins(x=0.16)
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_major_formatter(EngFormatter(sep="") if cost == "parameters" else "{x:g}")  # 50m are no minutes
         axis.xaxis.set_minor_formatter(NullFormatter())
         _draw_references(axis, corpus, metric, horizontal=True)
     axes[0].set_ylabel(LABELS[metric])
-    figure.suptitle(f"{corpus.called}, {' + '.join(corpus.modalities)}: what a score costs")
+    figure.suptitle(f"{title_of(corpus.info, corpus.kind)}, {' + '.join(corpus.modalities)}: what a score costs")
     figure.draw_without_rendering()  # lays the axes out, so that names can be measured
     for axis, cost in zip(axes, COSTS, strict=True):
         _name_points(axis, table[cost], table[metric], table["sd"].fillna(0))

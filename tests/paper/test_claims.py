@@ -14,15 +14,7 @@ from finelib.data import store
 from finelib.data.corpora import ALL_CORPORA
 from finelib.paper import ablations, claims, claims_measured, claims_printed
 from finelib.paper.claims import as_text
-from finelib.paper.claims_measured import (
-    added_modality,
-    figure5,
-    figure5_above,
-    figure5_order,
-    finding,
-    higher,
-    lower_than_all,
-)
+from finelib.paper.claims_measured import added_modality, higher, lower_than_all
 from finelib.paper.verdict import DOES_NOT, HOLDS, NOT_RUN, OPEN, VERDICTS, Verdict, all_must_hold
 from finelib.runs.options import Options
 from finelib.runs.records import PREDICTIONS, RunRecord, git_revision, write_record
@@ -35,7 +27,7 @@ BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def test_enough_claims_each_with_its_place_and_what_would_settle_it():
-    assert len(BY_ID) == len(CLAIMS) == 45 and set(claims.RULES) == set(BY_ID)
+    assert len(BY_ID) == len(CLAIMS) == 46 and set(claims.RULES) == set(BY_ID)
     assert all(claim.claim and claim.place and claim.settled_by for claim in CLAIMS)
 
 
@@ -219,47 +211,6 @@ def test_added_modality_measured(tmp_path):
     options = folder(tmp_path, *recorded(tmp_path, noise), number=5)
     found = measure(added_modality, options)
     assert found.verdict == HOLDS and found.says.startswith("of 9: ")
-
-
-def spread(mean, half=0.1, beyond="no", control=0.0):
-    return {"mean": mean, "low": mean - half, "high": mean + half, "control": control, "beyond_control": beyond}
-
-
-@pytest.mark.parametrize(
-    ("rule", "measures", "verdict"),
-    [
-        (partial(figure5, measure="x"), {"x": spread(0.5, beyond="above")}, HOLDS),
-        (partial(figure5, measure="x"), {"x": spread(0.5, beyond="no")}, OPEN),
-        (partial(figure5, measure="x"), {"x": spread(0.5, beyond=None)}, OPEN),
-        (partial(figure5, measure="x"), {"x": spread(0.5, beyond="below")}, DOES_NOT),
-        (partial(figure5, measure="x", side="below"), {"x": spread(0.5, beyond="below")}, HOLDS),
-        (partial(figure5_above, measure="x", threshold=0.5), {"x": spread(0.7)}, HOLDS),
-        (partial(figure5_above, measure="x", threshold=0.5), {"x": spread(0.55)}, OPEN),
-        (partial(figure5_above, measure="x", threshold=0.5), {"x": spread(0.3)}, DOES_NOT),
-        (partial(figure5_order, larger="x", smaller="y"), {"x": spread(0.7), "y": spread(0.3)}, HOLDS),
-        (partial(figure5_order, larger="x", smaller="y"), {"x": spread(0.4), "y": spread(0.3)}, OPEN),
-        (partial(figure5_order, larger="x", smaller="y"), {"x": spread(0.3), "y": spread(0.7)}, DOES_NOT),
-    ],
-)
-def test_figure_5_rules(rule, measures, verdict, tmp_path):
-    options = Options(out=tmp_path)
-    options.figures.mkdir()
-    content = {"data": "files", "runs": ["run"], "measures": {"features": measures, "untrained": measures}}
-    (options.figures / "figure5.json").write_text(json.dumps(content))
-    assert measure(rule, options).verdict == verdict
-    assert measure(rule, options, "planted").verdict == NOT_RUN
-
-
-@pytest.mark.parametrize(("holds", "verdict"), [(True, HOLDS), (False, DOES_NOT), (None, OPEN)])
-def test_findings(holds, verdict, tmp_path):
-    options = Options(out=tmp_path)
-    options.figures.mkdir()
-    a = {"value": 1.0, "low": 0.5, "high": 1.5, "holds": holds, "says": "so", "runs": ["run"]}
-    content = {"data": "planted", "findings": {"a": a, "b": a | {"holds": True, "value": 2.0}}}
-    (options.figures / "estimators.json").write_text(json.dumps(content))
-    rule = partial(finding, file="estimators", names=["a", "b"])
-    assert measure(rule, options, "planted").verdict == verdict
-    assert measure(rule, options, "public").verdict == NOT_RUN
 
 
 @pytest.mark.parametrize(("holds", "verdict"), [(True, HOLDS), (False, DOES_NOT), (None, OPEN)])
