@@ -112,6 +112,25 @@ def test_a_rare_feature_keeps_its_spread_beside_a_wild_value():
     assert moments(splits["train"].frames["A"].values)[1][0] == pytest.approx(kept.std(), rel=0.1)
 
 
+def test_the_bounds_by_hand():
+    """0 to 100: usual are 1 to 99, a span of 98; wild is what lies more than 20 spans outside."""
+    test = [2059, 2060, 99, -1959, -1960]
+    splits = splits_of(train=np.arange(101), test=test)
+    assert clipped(splits) == {"train": 0, "test": 2}
+    assert splits["test"].frames["A"].values[:, 0].tolist() == [2059, 99 + 98, 99, -1959, 1 - 98]
+
+
+def test_the_usual_range_by_hand():
+    for n in range(20, 400):
+        inner = np.quantile(np.arange(n), 0.01, method="higher"), np.quantile(np.arange(n), 0.99, method="lower")
+        assert usual_range(np.arange(float(n))) == inner, n
+    column = np.full(201, 5.0)  # of the values that differ, 90 % (three of four) lie within 3
+    column[:4] = 4, 3, 8, 9
+    assert usual_range(column) == (2, 8)
+    mean, sd = moments(np.zeros((0, 3), np.float32))
+    assert mean.tolist() == [0, 0, 0] and sd.tolist() == [1, 1, 1] and mean.dtype == sd.dtype == np.float32
+
+
 def test_few_values_tell_nothing():
     assert clipped(splits_of(train=[1, 2, 3, 1e30])) == {"train": 0}
     assert usual_range(np.arange(19.0)) is None and usual_range(np.arange(20.0)) == (1, 18)
