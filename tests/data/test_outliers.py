@@ -127,6 +127,15 @@ def test_the_usual_range_by_hand():
     column = np.full(201, 5.0)  # of the values that differ, 90 % (three of four) lie within 3
     column[:4] = 4, 3, 8, 9
     assert usual_range(column) == (2, 8)
+    counted = np.repeat(np.arange(100.0), 10)
+    for wild in ((-1e6, 1e6), (-1e6, -1e6), (1e6, 1e6)):  # 1 to 98 is usual, or a step beside that; a span about 97
+        column = np.concatenate([counted, wild]).astype(np.float32)
+        low, high = usual_range(column)
+        edges = [low - (high - low) if value < 0 else high + (high - low) for value in wild]
+        assert 0 <= low <= 1 and 98 <= high <= 99
+        expected = np.concatenate([counted, edges])
+        mean, sd = moments(column[:, None])
+        np.testing.assert_allclose([mean[0], sd[0]], [expected.mean(), expected.std()], rtol=1e-6)
     mean, sd = moments(np.zeros((0, 3), np.float32))
     assert mean.tolist() == [0, 0, 0] and sd.tolist() == [1, 1, 1] and mean.dtype == sd.dtype == np.float32
 

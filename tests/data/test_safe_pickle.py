@@ -23,6 +23,7 @@ import torch
 from hostile_files import CONTENT, HOSTILE, REFUSED
 from make_files import dump
 
+from finelib.data import foreign
 from finelib.data.safe_pickle import _ALLOWED, DataError, load_pickle
 
 
@@ -204,6 +205,13 @@ def test_another_kind_of_file_is_named_with_the_way_out(tmp_path, name):
     sentence = str(error.value)
     assert re.search(rf"expected a pickle of plain containers and NumPy arrays; .*{way_out}", sentence)
     assert "\n" not in sentence and len(sentence) < 400 + len(str(tmp_path))
+
+
+def test_text_is_text_to_its_last_byte():
+    assert foreign.of_text(("é" * 50).encode(), True).found == 'a text that begins with "' + "é" * 40 + '"'
+    cut = "id,café".encode()[:-1]  # no fault where the file goes on
+    assert "id,caf" in foreign.of_text(cut, False).found and foreign.of_text(cut, True) is None
+    assert foreign.of_name("nobody.knows") == ""
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
