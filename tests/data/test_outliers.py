@@ -9,7 +9,7 @@ from make_files import dump, mmsa_content, read_here
 from finelib.data import mmsa, outliers, sources
 from finelib.data.corpora import CORPORA
 from finelib.data.features import SPLITS, Frames, Split
-from finelib.data.moments import moments, usual_range
+from finelib.data.moments import far_out, moments, usual_range
 
 MOSI = CORPORA["mosi"]
 SIZES = [10.0**k for k in (2, 3, 6, 12, 18, 25, 30, 37, 38)]
@@ -138,6 +138,15 @@ def test_the_usual_range_by_hand():
         np.testing.assert_allclose([mean[0], sd[0]], [expected.mean(), expected.std()], rtol=1e-6)
     mean, sd = moments(np.zeros((0, 3), np.float32))
     assert mean.tolist() == [0, 0, 0] and sd.tolist() == [1, 1, 1] and mean.dtype == sd.dtype == np.float32
+
+
+def test_seven_standard_deviations_by_hand():
+    mean, sd = np.array([0.0, 500.0, -500.0]), np.array([1.0, 2.0, 1.0])
+    assert far_out(mean - 7 * sd, mean + 7 * sd, mean, sd).tolist() == []
+    for j in range(3):
+        further = 7 * sd + (np.arange(3) == j)
+        assert far_out(mean - 7 * sd, mean + further, mean, sd).tolist() == [j]
+        assert far_out(mean - further, mean + 7 * sd, mean, sd).tolist() == [j]
 
 
 def test_few_values_tell_nothing():

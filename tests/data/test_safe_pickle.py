@@ -167,6 +167,7 @@ FOREIGN = {
     "bzip2": (bz2.compress(PICKLE), "a bzip2 file", "bunzip2"),
     "xz": (lzma.compress(PICKLE), "an xz file", "xz -dc"),
     "zip": (zipped("aligned_50.pkl"), "a zip archive", "unpack it"),
+    "an empty zip": (b"PK\x05\x06" + bytes(18), "a zip archive", "unpack it"),
     "half a zip": (zipped("aligned_50.pkl")[:40], "a zip archive that is damaged", "download"),
     "tar": (tarred(), "a tar archive", "unpack it"),
     "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(30), "a 7-Zip archive", "unpack it"),
