@@ -131,5 +131,5 @@ def test_as_a_command(tmp_path, capsys):
     made = content()
     _wild(made)
     command = [sys.executable, "-m", "finelib", "check", str(dump(made, tmp_path / "wild.pkl"))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and "TO DECIDE" in done.stdout
