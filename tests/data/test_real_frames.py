@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from make_files import dump, mmsa_content, pad_in_front, write_mfn
 
-from finelib.data import forms, mmsa, public_mfn, real_frames, sources
+from finelib.data import mmsa, public_mfn, real_frames, sources
 from finelib.data.card import changes, describe
 from finelib.data.corpora import CORPORA
 from finelib.data.features import SPLITS
@@ -236,22 +236,6 @@ def test_a_text_encoder_that_read_its_padding_is_told_by_the_mask(tmp_path):
     splits, notes, said = read(tmp_path, changed)
     assert same(splits, truth) and notes["train"]["T"]["chosen_by"] == real_frames.MASK
     assert any(sentence.startswith("frames that are not zero dropped as padding: text train") for sentence in said)
-
-
-def test_frames_taken_for_columns_by_hand():
-    """Three utterances of two columns, stored with their axes exchanged; zeros behind, as padding has."""
-    lengths = np.array([4, 2, 4])
-    padded = np.ones((3, 5, 2)) * (np.arange(5) < lengths[:, None])[..., None]
-    exchanged = forms.Sequences(padded.swapaxes(1, 2))  # (3, 2, 5): two frames, of which the longest has no more
-    assert forms.turned(exchanged, None) and forms.turned(exchanged, lengths)
-    assert not forms.turned(forms.Sequences(padded), None)
-    wider = forms.Sequences(np.pad(exchanged.values, ((0, 0), (0, 4), (0, 0)), mode="edge"))  # six frames
-    assert forms.turned(wider, lengths) and not forms.turned(wider, np.array([4, 2, 3]))
-    assert forms.turned(wider, np.array([7, 2, 8])) and not forms.turned(wider, np.array([6, 6, 6]))
-    half = forms.Sequences(wider.values[:2])  # of two rows one is beyond: no most
-    assert not forms.turned(half, np.array([7, 3]))
-    held = np.ones((3, 2), bool)
-    assert not forms.turned(forms.Sequences(exchanged.values.reshape(6, 5), held), None)
 
 
 def test_zeros_by_hand():
