@@ -75,3 +75,85 @@ def test_what_is_no_text_or_id_is_named_with_its_place(read, value, sentence):
     with pytest.raises(DataError) as raised:
         read(value, "x", 3, *["train"] * (read is forms.ids))
     assert str(raised.value) == sentence
+
+
+# The container of the splits
+
+
+PLAIN = {"train": 1, "valid": 2, "test": 3}
+
+
+@pytest.mark.parametrize("container", [{"data": PLAIN}, [PLAIN], (PLAIN,)])
+def test_one_dictionary_in_a_container_is_what_it_holds(container):
+    assert forms.splits(PLAIN, "x") == (PLAIN, {s: s for s in PLAIN}, {})
+    assert forms.splits(container, "x") == (PLAIN, {s: s for s in PLAIN}, {"splits": "nested one level deeper"})
+    assert forms.unwrapped(container, {"other"}) == (PLAIN, True)
+
+
+def test_containers_that_are_left_as_they_are():
+    for value in (
+        {"Train": PLAIN},
+        {b"train": PLAIN},
+        {"a": PLAIN, "b": PLAIN},
+        [PLAIN, PLAIN],
+        [1],
+        {"a": 1},
+        [],
+        None,
+    ):
+        assert forms.unwrapped(value, {"train"}) == (value, False)
+
+
+def test_splits_are_known_by_several_names_in_any_case():
+    content = {"Train": 1, b"DEV": 2, "testing": 3, "config": 4}
+    called = {"train": "called 'Train'", "valid": "called b'DEV'", "test": "called 'testing'"}
+    assert forms.splits(content, "x") == (content, {"train": "Train", "valid": b"DEV", "test": "testing"}, called)
+    for train, valid in (("training", "val"), ("TRAIN", "validation")):
+        assert forms.splits({train: 1, valid: 2, "test": 3}, "x")[1] == {"train": train, "valid": valid, "test": "test"}
+
+
+MANY = {f"k{i}": i for i in range(19)}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ([1, 2], "x: found a list, expected a dictionary with 'train'"),
+        ({"train": PLAIN}, "x: found the fields 'train', expected also 'valid'"),
+        ({"train": 1, "dev": 2}, "x: found the fields 'train', 'dev', expected also 'test'"),
+        ({**PLAIN, "dev": 4, "val": 5}, "x: found both 'valid' and 'dev', expected one valid split"),
+        ({"train": 1, "Train": 2}, "x: found 'train', 'Train', some of which are one name, expected each once"),
+        (
+            {**MANY, "a": 1, "A": 2},
+            f"x: found {', '.join(map(repr, MANY))}, 'a', some of which are one name, expected each once",
+        ),
+    ],
+)
+def test_splits_that_are_not_there_once_each(content, sentence):
+    with pytest.raises(DataError) as raised:
+        forms.splits(content, "x")
+    assert str(raised.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (["v", "1"], "v$_$1"),
+        (("v", b"1", 2), "v$_$1_2"),
+        ([np.array(["v", "w"])[0], np.int64(3)], "v$_$3"),
+        (np.array(["v", "1", "2"]), "v$_$1_2"),
+        (b"\xc3\xa9", "é"),
+        (np.int64(7), "7"),
+    ],
+)
+def test_one_id_of_each_kind(value, read):
+    assert forms.ids([value, "other"], "x", 2, "train")[0] == [read, "other"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(True, "found True"), (b"\xff", "found a bytes"), (None, "found None"), (["a", None], "found None")],
+)
+def test_what_can_be_no_id(value, found):
+    with pytest.raises(DataError, match=f"^x, row 1: {found}, expected a text or a whole number as id$"):
+        forms.ids(["other", value], "x", 2, "train")
