@@ -139,6 +139,7 @@ def test_splits_that_are_not_there_once_each(content, sentence):
     ("value", "read"),
     [
         (["v", "1"], "v$_$1"),
+        (["v"], "v"),
         (("v", b"1", 2), "v$_$1_2"),
         ([np.array(["v", "w"])[0], np.int64(3)], "v$_$3"),
         (np.array(["v", "1", "2"]), "v$_$1_2"),
