@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean
 
 from finelib.config import RunSpec
+from finelib.data.corpora import CORPORA
 from finelib.runs import experiment, presets
 from finelib.runs.options import ROOT, Options
 from finelib.runs.records import RunRecord, git_revision
@@ -61,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT)
     out, found = parser.parse_args().out, {}
-    for corpus in presets.PLANTED_SCALE["demo"]:
+    for corpus in CORPORA:
         found |= measure(corpus, {spec.name for spec in specs(corpus)} - found.keys(), out)
     print(json.dumps({"data": "planted", "seeds": SEEDS, "systems": found, "git_revision": git_revision()}))
 

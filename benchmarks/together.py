@@ -23,13 +23,14 @@ from finelib.data.features import Corpus
 from finelib.models import build
 from finelib.runs import presets
 from finelib.runs.experiment import load_corpus
+from finelib.runs.options import Options
 from finelib.scale import seeds_together
 
 DEVICE = seeds_together.resolve_device(TrainConfig().device)
 CLOCK = time.process_time if DEVICE.type == "cpu" else time.perf_counter
 CONFIGURATIONS = {
     "grid": (presets.DEMO, presets.SMALL_TRAIN["demo"], DataConfig("mosei", design="components")),
-    "default": (FineConfig(), presets.TRAIN["demo"], DataConfig("mosei", scale=presets.PLANTED_SCALE["demo"]["mosei"])),
+    "default": (FineConfig(), presets.TRAIN["demo"], presets.data_config("mosei", Options(preset="demo"))),
 }
 
 

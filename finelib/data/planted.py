@@ -9,8 +9,9 @@ Each utterance has hidden factors, all standard normal:
 A modality sees the factors that name it. A few of its frames, at places of their own in every modality, are
 *cues*: they carry a marker direction and a mix of the seen factors. All other frames carry the same mix of
 factors drawn afresh, without the marker, so that averaging over frames drowns the cue but attending to the
-marker finds it. The label is a saturating function of the relevant factors with two interactions, plus noise,
-put on the corpus's annotation scale. Sizes, widths and lengths are those of the real corpus.
+marker finds it. In the world of Tables 1 to 4 ("several") every frame carries s, t, a and v. The label is a
+saturating function of the relevant factors with two interactions, plus noise, put on the corpus's annotation
+scale. Widths are those of the real corpus; sizes and lengths too, unless a design has its own.
 """
 
 import hashlib
@@ -48,6 +49,8 @@ class Design:
         weight: factor -> weight in the label.
         products: (weight, factor, factor) in the label.
         cue_share: share of an utterance's frames that are cues; 1: all frames carry the factors.
+        held: factors that every frame carries, cue or not.
+        noise: standard deviation of what is added to every feature of a frame.
         loudness: factor -> factor by which frames carry it louder than the others.
         spread: the response is tanh(0.6 spread x weighted sum); below 1, labels crowd around the offset.
         offset: added to the response; None for the corpus's own.
@@ -58,6 +61,8 @@ class Design:
     weight: dict[str, float]
     products: tuple[tuple[float, str, str], ...] = ()
     cue_share: float = 0.12
+    held: tuple[str, ...] = ()
+    noise: float = NOISE
     loudness: dict[str, float] = field(default_factory=dict)
     spread: float = 1.0
     offset: float | None = None
@@ -88,6 +93,16 @@ def _small(about: str, weight: dict[str, float] = WEIGHT, cue_share: float = 0.3
 
 DESIGNS = {
     "corpus": Design("the corpus's own sizes, widths and lengths", WEIGHT, PRODUCTS),
+    "several": Design(
+        "means, their products and cues each tell a part",
+        {"s": 0.42, "t": 0.42, "a": 0.27, "v": 0.27, "ta": 0.3, "tv": 0.3, "av": 0.26},
+        ((0.55, "t", "a"), (0.55, "s", "v")),
+        cue_share=0.25,
+        held=("s", "t", "a", "v"),
+        noise=0.1,
+        sizes=(640, 160, 640),
+        max_frames=(50, 50, 50),
+    ),
     "modalities": _small("text carries most, audio and video a little of their own", MOSTLY_TEXT),
     "components": _small("a little of everything", cue_share=0.12, products=PRODUCTS),
     "many": _small(
@@ -121,7 +136,7 @@ def generate(info: CorpusInfo, scale: float = 1.0, seed: int = 0, design: str = 
     Args:
         scale: share of its split sizes, in (0, 1]; a split keeps at least 32 utterances.
         seed: same corpus, scale, seed and design give the same arrays.
-        design: a key of ``DESIGNS``; all but "corpus" have small sizes, widths and lengths of their own.
+        design: a key of ``DESIGNS``; all but "corpus" have sizes and lengths of their own, most of them widths too.
 
     Raises:
         ValueError: if the scale is not in (0, 1] or the design is unknown.
@@ -160,7 +175,7 @@ def make_split(
     factors = {f: rng.standard_normal(size).astype(np.float32) for f in FACTORS}
     seen = {m: np.stack([factors[f] for f in SEEN[m]], 1) for m in MODALITIES}
     longest = dict(zip(MODALITIES, info.max_frames, strict=True))
-    frames = {m: _frames(rng, seen[m], *world[m], longest[m], plan.cue_share) for m in MODALITIES}
+    frames = {m: _frames(rng, seen[m], *world[m], longest[m], plan, np.isin(SEEN[m], plan.held)) for m in MODALITIES}
     clean = plan.response(factors)
     label, oracle = _label(rng, info, plan, clean)
     unimodal = None
@@ -203,12 +218,12 @@ def _spread(rng: Generator, factors: int, rows: np.ndarray) -> np.ndarray:
 
 
 def _frames(
-    rng: Generator, seen: np.ndarray, marker: np.ndarray, mix: np.ndarray, longest: int, cue_share: float
+    rng: Generator, seen: np.ndarray, marker: np.ndarray, mix: np.ndarray, longest: int, plan: Design, held: np.ndarray
 ) -> Frames:
-    """Cue and other frames of one modality; ``seen`` (N, k) are the factors it sees."""
+    """Frames of one modality; ``seen`` (N, k) are the factors it sees, ``held`` (k,) says which every frame carries."""
     # lengths: from 5 frames up, a third of the longest on average
     length = np.clip(np.round(longest * rng.beta(1.5, 3.0, len(seen))), min(5, longest), longest).astype(np.int64)
-    cues = np.maximum(1, np.round(cue_share * length)).astype(np.int64)
+    cues = np.maximum(1, np.round(plan.cue_share * length)).astype(np.int64)
     owner = np.repeat(np.arange(len(seen)), length)
     total, start = len(owner), np.cumsum(length) - length
     # the cues of an utterance are the frames with the smallest random keys
@@ -216,9 +231,9 @@ def _frames(
     rank = np.empty(total, dtype=np.int64)
     rank[order] = np.arange(total) - start[owner]
     is_cue = (rank < cues[owner])[:, None]
-    content = np.where(is_cue, seen[owner], rng.standard_normal((total, seen.shape[1]), dtype=np.float32))
+    content = np.where(is_cue | held, seen[owner], rng.standard_normal((total, seen.shape[1]), dtype=np.float32))
     values = rng.standard_normal((total, len(marker)), dtype=np.float32)
-    values *= NOISE
+    values *= plan.noise
     values += content @ mix
     values += np.where(is_cue, np.float32(MARKER), 0) * marker
     return Frames.from_lengths(values, length)

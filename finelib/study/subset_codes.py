@@ -35,7 +35,7 @@ from finelib.study.subset_codes_said import FINE, as_text, judge_further, judge_
 NAME = "subset_codes"
 WORLDS = tuple(range(101, 107))  # seeds of the generator that nothing was tried on
 TRIED = (0, 1, 2, 3)  # seeds of the generator that settings were tried on; the parts are taken out there
-SHAPES = {"shape of CMU-MOSI": "mosi", "shape of CH-SIMS": "ch_sims"}
+SHAPES = {"shape of CMU-MOSI": ("mosi", 0.4), "shape of CH-SIMS": ("ch_sims", 0.35)}  # corpus, share of its sizes
 FURTHER, FACTORCL = "subset_codes_further", "FactorCL"
 STUDIES = {NAME: ("worlds",), FURTHER: ("parts", "redundancy", "many", *SHAPES, "two modalities")}
 HALF = "every set holds two factors of the label, of which one number tells half at most"
@@ -89,9 +89,10 @@ def cases(options: Options) -> dict[str, Case]:
     def case(about: str, data: DataConfig, worlds=few, seeds=seeds[:1], systems=both, starts=2, base=small) -> Case:
         return Case(about, data, worlds, seeds, systems, starts, base, train)
 
-    def shape(corpus: str) -> Case:
+    def shape(corpus: str, share: float) -> Case:
         about = f"as wide and long as {CORPORA[corpus].title}, a share of its utterances"
-        return case(about, DataConfig(corpus, scale=presets.PLANTED_SCALE[options.preset][corpus]), starts=1)
+        scale = share / 5 if options.preset == "smoke" else share
+        return case(about, DataConfig(corpus, scale=scale), starts=1)
 
     components, text_audio = design("components"), replace(small, modalities=("T", "A"))
     wider = both | {"codes of 2 numbers": {"code_width": 2}}
@@ -100,7 +101,7 @@ def cases(options: Options) -> dict[str, Case]:
         "parts": case("the variant without each of its parts", components, TRIED, systems=both | PARTS, starts=1),
         "redundancy": case("a loud factor that all share and the label does not need", design("redundancy")),
         "many": case("a little of everything, 2,000 utterances", design("many")),
-        **{name: shape(corpus) for name, corpus in SHAPES.items()},
+        **{name: shape(*of) for name, of in SHAPES.items()},
         "two modalities": case(f"text and audio alone: {HALF}", components, systems=wider, base=text_audio),
         FACTORCL: case(factorcl.ABOUT[FACTORCL], DataConfig("ur_funny")),
     }
@@ -128,15 +129,15 @@ def measure_subset_codes(options: Options, study: str = NAME) -> dict:
     return content
 
 
-def measured_before(options: Options) -> dict | None:
-    """What ``measure_subset_codes`` found in this folder, or else what is published with the checkout; nothing is
+def measured_before(options: Options, study: str = NAME) -> dict | None:
+    """What a study of the variant found in this folder, or else what is published with the checkout; nothing is
     trained."""
-    return next((json.loads(path.read_text()) for path in places(options) if path.exists()), None)
+    return next((json.loads(path.read_text()) for path in places(options, study) if path.exists()), None)
 
 
-def places(options: Options) -> tuple[Path, Path]:
+def places(options: Options, study: str = NAME) -> tuple[Path, Path]:
     """Where ``measured_before`` looks."""
-    return options.figures / f"{NAME}.json", ROOT / "figures" / "published" / f"{NAME}.json"
+    return options.figures / f"{study}.json", ROOT / "figures" / "published" / f"{study}.json"
 
 
 def _content(runs: dict[tuple, list[Run]], options: Options, study: str) -> dict:

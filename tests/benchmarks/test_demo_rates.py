@@ -2,6 +2,7 @@
 
 import json
 
+from finelib.data.corpora import CORPORA
 from finelib.runs import presets
 from finelib.runs.options import ROOT, Options
 
@@ -18,7 +19,7 @@ def test_each_system_s_rate_has_the_smallest_dev_error():
 def test_smoke_and_demo_use_them_and_equal_epochs_for_all():
     for preset in ("smoke", "demo"):
         options = Options(preset=preset)
-        for corpus in presets.PLANTED_SCALE[preset]:
+        for corpus in CORPORA:
             data = presets.data_config(corpus, options)
             specs = presets.specs(corpus, options) + presets.compared_specs(data, options)
             assert {spec.train.lr for spec in specs if spec.name == "FINE"} == {presets.RATES["FINE"]}

@@ -5,7 +5,7 @@ import pytest
 
 from finelib import metrics
 from finelib.baselines import references
-from finelib.data import sources
+from finelib.data import planted, sources
 from finelib.data.corpora import CORPORA
 from finelib.data.features import MODALITIES
 from finelib.data.planted import SEEN, WEIGHT
@@ -87,3 +87,27 @@ def test_ridge_gets_at_most_seventy_percent_of_the_way():
 def test_scale_out_of_range_is_refused():
     with pytest.raises(ValueError, match="scale is 0, expected more than 0"):
         sources.load("mosi", scale=0)
+
+
+def test_in_the_world_of_the_tables_some_factors_stand_in_every_frame_and_others_in_cues_alone():
+    split = planted.generate(CORPORA["mosi"], design="several").splits["train"]
+    frames = split.frames["V"]
+    owner = np.repeat(np.arange(len(split)), frames.length)
+    each = np.c_[frames.values, np.ones(len(owner))]
+    for factor, low, high in (("s", 0.95, 1), ("v", 0.95, 1), ("tv", 0.2, 0.5), ("av", 0.2, 0.5), ("t", 0, 0.2)):
+        value = split.factors[factor][owner]
+        weights, *_ = np.linalg.lstsq(each, value, rcond=None)
+        assert low <= metrics.correlation(each @ weights, value) <= high, factor
+
+
+def test_in_the_world_of_the_tables_each_of_three_ideas_has_a_share_of_the_label():
+    plan = planted.DESIGNS["several"]
+    means = sum(w**2 for f, w in plan.weight.items() if f in plan.held)
+    cues = sum(w**2 for f, w in plan.weight.items() if f not in plan.held)
+    products = sum(w**2 for w, *_ in plan.products)  # of independent factors of variance 1
+    assert min(means, cues, products) / (means + cues + products) > 0.15
+    for corpus in CORPORA:
+        made = planted.generate(CORPORA[corpus], design="several")
+        label = made.splits["test"].label
+        corr = {name: metrics.correlation(p, label) for name, p in references.references(made).items()}
+        assert 0.4 < corr["ridge (T + A + V)"] / corr["oracle (true factors)"] < 0.85

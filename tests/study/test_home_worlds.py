@@ -340,7 +340,7 @@ def test_what_is_trained_is_kept(three_cells, monkeypatch):
 def test_another_seed_or_setting_is_another_run(three_cells, monkeypatch):
     whole = home_runs.score(Cell("products", "TFN", 0), "smoke", three_cells.out)
     assert home_runs.score(Cell("products", "TFN", 1), "smoke", three_cells.out) != whole
-    monkeypatch.setitem(home_runs.TRAINED, "TFN", {"lr": 1e-5})
+    monkeypatch.setitem(home_runs.RATES, "TFN", 1e-5)
     assert home_runs.score(Cell("products", "TFN", 0), "smoke", three_cells.out) != whole
 
 

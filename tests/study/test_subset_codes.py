@@ -99,11 +99,11 @@ def test_each_case_is_measured_by_one_study():
         assert all(len(group) == case.starts for group in case.specs().values())
 
 
-def test_shapes_are_those_of_the_tables():
+def test_shapes_are_a_share_of_the_corpus_s_own():
     every = subset_codes.cases(Options())
-    for name, corpus in subset_codes.SHAPES.items():
+    for name, (corpus, share) in subset_codes.SHAPES.items():
         (data,) = {replace(spec.data, seed=0) for group in every[name].specs().values() for spec in group}
-        assert data == presets.data_config(corpus, Options())
+        assert data == DataConfig(corpus, scale=share, design="corpus") and 0.3 < share < 0.5
 
 
 def rows_of(score, corr, spread=0.01, worlds=4):
@@ -157,6 +157,30 @@ def test_an_open_goal_without_a_known_reason_says_that_it_is_open():
         0,
     ] and "| open | the goal lies within" in lines[5]
     assert f"| {said.GOAL:.2f} |" in lines[2] and f"| {said.LOST:.2f} |" in lines[5]
+
+
+@pytest.mark.parametrize(("sd", "margin"), [(0.02, 0.01), (0.05, 0.01), (0.001, 0.01)])
+def test_so_many_worlds_are_needed_and_no_fewer(sd, margin):
+    """Against SciPy's interval of worlds with just this spread."""
+
+    def half(n):
+        return stats.t.interval(0.95, n - 1, 0.0, sd / np.sqrt(n))[1]
+
+    n = said.worlds_needed(sd, margin)
+    assert n >= 2 and half(n) <= margin and (n == 2 or half(n - 1) > margin)
+
+
+def test_an_open_goal_says_how_far_the_worlds_tell_and_a_known_reason_stands_beside():
+    means = 0.75 - 0.012 + 0.01 * (np.arange(4) % 2 - 0.5)
+    found = said.judge_further({name: rows_of(0.9, 0.738) for name in ("many", "shape of CMU-MOSI")})
+    low, high = stats.t.interval(0.95, 3, means.mean(), stats.sem(means))
+    many, shape = said.goals_table(found)[2:4]
+    for line in (many, shape):
+        assert f"4 worlds tell this difference to ±{(high - low) / 2:.3f}" in line
+        assert f"about {said.worlds_needed(means.std(ddof=1), 0.01)} worlds" in line
+    assert said.REASONS["many"] in many
+    lost = said.goals_table(said.judge_further({"many": rows_of(0.9, 0.70)}))[2]
+    assert "worlds tell" not in lost and said.REASONS["many"] in lost
 
 
 def test_factorcl_s_design_is_measured_by_both_readings_of_one_run():
