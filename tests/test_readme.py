@@ -57,10 +57,10 @@ def test_first_lines_have_five_findings_with_numbers_and_intervals():
 
 
 @pytest.mark.parametrize("name", ["banner", "banner_narrow"])
-def test_the_picture_is_made_of_the_published_scores(name):
+def test_the_picture_is_made_of_the_published_probes(name):
     with Image.open(publish.PUBLISHED / f"{name}.png") as picture:
-        scores = (publish.PUBLISHED / "subset_codes.json").read_bytes()
-        assert picture.text["Source"] == hashlib.sha256(scores).hexdigest()
+        probes = (publish.PUBLISHED / "identifiability.json").read_bytes()
+        assert picture.text["Source"] == hashlib.sha256(probes).hexdigest()
         assert f"{name}.png" in README
 
 

@@ -1,5 +1,6 @@
 """Which runs a preset asks for: the options of ``run_all.sh`` turned into RunSpecs."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from finelib.baselines import SYSTEMS
@@ -37,10 +38,13 @@ SMALL_TRAIN = {
 SMALL_BATCHES = {"batch_size": 16, "lr": 2e-3}  # where the queue should matter
 # The compared systems on real data: their published rates and batches (``TRAIN`` of each), FINE's patience.
 COMPARED_TRAIN = TrainConfig(epochs=15, patience=5, lr_text=5e-5)
-# Systems that smoke and demo train for the corpora alone whose table prints them, to keep within their time.
+# The corpora whose table prints a system. Smoke and demo train it for these alone, to keep within their time, unless
+# --systems names it.
 _SENTIMENT = ("mosi", "mosei")
-WHERE_PRINTED = dict.fromkeys(("GFN", "CubeMLP", "C-MIB", "MSG", "DMD", "EUAR"), _SENTIMENT)
-WHERE_PRINTED |= dict.fromkeys(("C-MFN", "MAG-BERT", "MuLOT"), ("ur_funny",)) | {"Coupled Mamba": ("ch_sims",)}
+WHERE_PRINTED = dict.fromkeys(("GFN", "CubeMLP", "BBFN", "C-MIB", "MSG", "DMD", "EUAR"), _SENTIMENT)
+WHERE_PRINTED |= dict.fromkeys(("MulT", "ConFEDE"), (*_SENTIMENT, "ch_sims")) | {"MISA": (*_SENTIMENT, "ur_funny")}
+WHERE_PRINTED |= dict.fromkeys(("C-MFN", "MAG-BERT", "MuLOT"), ("ur_funny",))
+WHERE_PRINTED |= dict.fromkeys(("LF-DNN", "MFN", "Self-MM", "Coupled Mamba"), ("ch_sims",))
 
 
 def data_config(corpus: str, options: Options) -> DataConfig:
@@ -79,8 +83,8 @@ def specs_of(data: DataConfig, options: Options) -> list[RunSpec]:
 def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
     """The runs of the compared systems that can do with the data's modalities, with the seeds of ``specs_of``.
 
-    Smoke and demo shrink every system (``DEMO`` of its file), as they do FINE, and train it like FINE; some only where
-    the paper prints them (``WHERE_PRINTED``). Real data get the published settings. With a fine-tuned text encoder,
+    Smoke and demo shrink every system (``DEMO`` of its file), as they do FINE, and train it like FINE, where the
+    paper prints it (``WHERE_PRINTED``). Real data get the published settings. With a fine-tuned text encoder,
     systems whose authors do not train one get the source's own text features, or are left out where the source has none
     (public data).
     """
@@ -93,9 +97,9 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
             if public:
                 continue
             features = replace(data, text_encoder="files", finetune_text=False)
-        if small and data.corpus not in WHERE_PRINTED.get(name, (data.corpus,)):
+        if small and options.systems is None and name not in printed_for(data.corpus):
             continue
-        if len(own) < system.Model.least or not set(system.Model.needs) <= set(own):
+        if not can_do(name, own):
             continue
         if small:
             rate = RATES.get(name, TRAIN[options.preset].lr)  # a system that was not tried has the preset's
@@ -127,6 +131,17 @@ def compared_systems(options: Options) -> list[str]:
             expected = f"none, or some of {', '.join(SYSTEMS)}"
             raise ValueError(f"systems: found {name!r}, expected {expected}{nearest(name, SYSTEMS)}")
     return [name for name in SYSTEMS if name in wanted]
+
+
+def printed_for(corpus: str) -> list[str]:
+    """The compared systems that the paper prints for a corpus; for one beside the paper's four, those of all four."""
+    return [name for name in SYSTEMS if corpus in WHERE_PRINTED.get(name, (corpus,))]
+
+
+def can_do(name: str, modalities: Iterable[str]) -> bool:
+    """Whether a compared system can do with these modalities."""
+    model, own = SYSTEMS[name].Model, set(modalities)
+    return len(own) >= model.least and set(model.needs) <= own
 
 
 def is_small(data: DataConfig, options: Options) -> bool:

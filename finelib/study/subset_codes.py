@@ -129,15 +129,15 @@ def measure_subset_codes(options: Options, study: str = NAME) -> dict:
     return content
 
 
-def measured_before(options: Options) -> dict | None:
-    """What ``measure_subset_codes`` found in this folder, or else what is published with the checkout; nothing is
+def measured_before(options: Options, study: str = NAME) -> dict | None:
+    """What a study of the variant found in this folder, or else what is published with the checkout; nothing is
     trained."""
-    return next((json.loads(path.read_text()) for path in places(options) if path.exists()), None)
+    return next((json.loads(path.read_text()) for path in places(options, study) if path.exists()), None)
 
 
-def places(options: Options) -> tuple[Path, Path]:
+def places(options: Options, study: str = NAME) -> tuple[Path, Path]:
     """Where ``measured_before`` looks."""
-    return options.figures / f"{NAME}.json", ROOT / "figures" / "published" / f"{NAME}.json"
+    return options.figures / f"{study}.json", ROOT / "figures" / "published" / f"{study}.json"
 
 
 def _content(runs: dict[tuple, list[Run]], options: Options, study: str) -> dict:

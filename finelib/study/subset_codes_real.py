@@ -2,9 +2,12 @@
 
 Of each corpus FINE has the recipe of the tables of real corpora (``runs.real``), and the variant the same model, rate
 and batches with the settings that it has everywhere (``study.starts``): nothing of it was chosen on these corpora. One
-start each. CH-SIMS and its second version have a label of every modality: UTR_T is meant to hold what text alone has,
-so it should tell label_T minus the label better than a ridge does on the encoding that it is made of; L_UP has taught
-[STR_T; UTR_T] label_T there.
+start each. A row more keeps the epoch with the best dev score, as FINE does; it was thought of after the test results
+had been seen, so it stands beside the first one and decides nothing.
+
+CH-SIMS and its second version have a label of every modality: UTR_T is meant to hold what text alone has, so it should
+tell label_T minus the label better than a ridge does on the encoding that it is made of; L_UP has taught [STR_T; UTR_T]
+label_T there.
 ``run_all.sh --only subset_codes_real`` makes it, for the corpora that can be had.
 """
 
@@ -18,6 +21,7 @@ from jaxtyping import Float
 
 from finelib.baselines import references
 from finelib.baselines.subset_codes import NAME as VARIANT
+from finelib.baselines.subset_codes import SubsetCodesConfig
 from finelib.config import RunSpec
 from finelib.data.corpora import ALL_CORPORA
 from finelib.data.features import SPLITS, Corpus, Frames
@@ -34,6 +38,7 @@ from finelib.study.starts import Run, with_subset_codes
 from finelib.study.subset_codes_said import FINE, LOST, goals_table
 
 NAME = "subset_codes_real"
+CHOSEN = f"{VARIANT}, epoch chosen on dev"
 COMPARED = (RealBlock("mosi"), RealBlock("ict_mmmo"), ENCODED)
 TEXT_ALONE = (RealBlock("ch_sims"), RealBlock("ch_sims_v2"))  # which the variant cannot do with
 ENCODING, BOTH = "encoding", "encoding and UTR_T"
@@ -41,6 +46,12 @@ READERS = ("UTR_T", "STR_T", BOTH)
 NO_EVIDENCE = (
     "pred_a and pred_v of CH-SIMS v2 were trained on label_A and label_V, so what features made of them tell of those "
     "labels is no evidence, and is not measured."
+)
+AFTERWARDS = (
+    f"*{CHOSEN}* was thought of after the test results of the other rows had been seen, so no goal is judged by it. It "
+    "is the same training, of which the epoch with the smallest dev MAE is kept, as FINE's is, in place of the last "
+    f"one; the weight of the label rises over the first {SubsetCodesConfig.ramp:.0f} epochs. The smaller agreement + "
+    "outside (on train, mean over seeds), the better the codes of different sets are apart."
 )
 Features = dict[str, Float[np.ndarray, "N d"]]  # split -> features of its utterances
 
@@ -55,7 +66,14 @@ def run_specs(options: Options) -> dict[tuple[str, str, str], list[RunSpec]]:
             found[(*place, FINE)] = fine
             if block in COMPARED:
                 found[(*place, VARIANT)] = [with_subset_codes(spec, VARIANT) for spec in fine]
+                found[(*place, CHOSEN)] = [epoch_chosen(spec) for spec in found[(*place, VARIANT)]]
     return found
+
+
+def epoch_chosen(spec: RunSpec) -> RunSpec:
+    """The same training, of which the epoch is kept that FINE's would be: the one with the smallest dev MAE."""
+    train = replace(spec.train, keep_last=False, patience=spec.train.epochs)  # all epochs, so the same ones
+    return replace(spec, name=CHOSEN, train=train)
 
 
 def specs(options: Options) -> list[RunSpec]:
@@ -86,9 +104,9 @@ def _content(runs: dict[tuple[str, str, str], list[Run]]) -> dict:
     for (corpus, modalities, system), group in runs.items():
         place = {"corpus": ALL_CORPORA[corpus].title, "modalities": modalities}
         if system == VARIANT:
-            both = {FINE: runs[corpus, modalities, FINE], VARIANT: group}
-            compared.append(place | beside_fine({name: [r for r, _ in each] for name, each in both.items()}))
-        if "T" in modalities and experiment.load_corpus(group[0][1].data).splits["train"].unimodal_labels:
+            rows = {name: [r for r, _ in runs[corpus, modalities, name]] for name in (FINE, VARIANT, CHOSEN)}
+            compared.append(place | beside_fine(rows))
+        if system != CHOSEN and "T" in modalities and has_own_labels(group[0][1]):
             own.append(place | {"system": system} | own_label_told(group))
     return {"data": "public", "compared": compared, "own_label": own, "findings": judge(compared, own)}
 
@@ -97,24 +115,27 @@ def _content(runs: dict[tuple[str, str, str], list[Run]]) -> dict:
 
 
 def beside_fine(records: dict[str, list[RunRecord]]) -> dict:
-    """Test and dev Corr, the best dev Corr of all epochs, seconds and size of both systems, and the variant's Corr
-    minus FINE's: over seeds and utterances ("minus_fine", ``significance.differences``), and over seeds of this test
-    split alone."""
-    kind = ALL_CORPORA[records[FINE][0].corpus].metrics
-    systems = {}
+    """Of each system test and dev Corr, the best dev Corr of all epochs, the epochs kept, agreement + outside on train
+    there, seconds and size; and of each but FINE its Corr minus FINE's: over seeds and utterances ("minus_fine",
+    ``significance.differences``, each a family of its own), and over seeds of this test split alone."""
+    kind, fine = ALL_CORPORA[records[FINE][0].corpus].metrics, records[FINE]
+    systems, minus, over_seeds = {}, {}, {}
     for name, group in records.items():
         corr = {split: [getattr(record, split)["corr"] for record in group] for split in ("test", "valid")}
         systems[name] = {split: asdict(significance.interval(values)) for split, values in corr.items()}
+        structure = [record.curves[record.selected_epoch].get("structure") for record in group]
         systems[name] |= {
             "best_dev": float(np.mean([max(curve["dev_corr"] for curve in record.curves) for record in group])),
+            "epochs": [record.selected_epoch + 1 for record in group],
+            "structure": None if None in structure else float(np.mean(structure)),
             "seconds": float(np.mean([record.timing["seconds"] for record in group])),
             "parameters": group[0].parameters,
             "runs": [record.id for record in group],
         }
-    test = {name: [record.test["corr"] for record in group] for name, group in records.items()}
-    over_seeds, _ = significance.paired(test[VARIANT], test[FINE])
-    both = comparisons.compare(records, FINE, kind)[VARIANT]["corr"]
-    return {"systems": systems, "minus_fine": both, "minus_fine_over_seeds": asdict(over_seeds)}
+        if name != FINE:
+            minus[name] = comparisons.compare({FINE: fine, name: group}, FINE, kind)[name]["corr"]
+            over_seeds[name] = asdict(significance.paired(corr["test"], [r.test["corr"] for r in fine])[0])
+    return {"systems": systems, "minus_fine": minus, "minus_fine_over_seeds": over_seeds}
 
 
 # -------------------------------------------------------------------------------------- label_T minus the label
@@ -139,6 +160,11 @@ def own_label_told(runs: list[Run]) -> dict:
         "minus_encoding": _minus(1 - np.stack([error[name] for name in READERS]), 1 - error[ENCODING]),
         "runs": [record.id for record, _ in runs],
     }
+
+
+def has_own_labels(spec: RunSpec) -> bool:
+    """Whether a run's corpus has a label of every modality."""
+    return bool(experiment.load_corpus(spec.data).splits["train"].unimodal_labels)
 
 
 def text_features(record: RunRecord, spec: RunSpec, corpus: Corpus, kind: str) -> Features:
@@ -183,13 +209,15 @@ def _minus(readers: Float[np.ndarray, "K S N"], encoding: Float[np.ndarray, "S N
 
 
 def judge(compared: list[dict], own: list[dict]) -> dict[str, dict]:
-    """Corr is kept if the interval of its difference lies above ``LOST``; UTR_T tells more than the encoding if the
-    interval of what it adds lies above 0. Neither is so if the interval lies below, else it is open (None)."""
+    """Corr is kept if the interval of its difference lies above ``LOST``, judged by the row that was stated first;
+    UTR_T tells more than the encoding if the interval of what it adds lies above 0. Neither is so if the interval lies
+    below, else it is open (None)."""
     found = {}
     for each in compared:
         says = f"{each['corpus']} ({each['modalities']}): Corr of {VARIANT} minus FINE's"
-        judged = _finding(each["minus_fine"], LOST, _ids(each), says)
-        found[f"real_corr_{len(found)}"] = judged | {"why": epochs_said(each["systems"])}
+        ids = [i for name in (FINE, VARIANT) for i in each["systems"][name]["runs"]]
+        judged = _finding(each["minus_fine"][VARIANT], LOST, ids, says)
+        found[f"real_corr_{len(found)}"] = judged | {"why": epochs_said(each)}
     for each in own:
         says = (
             f"{each['corpus']} ({each['modalities']}), label_T minus the label: R2 that UTR_T of {each['system']} adds"
@@ -198,10 +226,6 @@ def judge(compared: list[dict], own: list[dict]) -> dict[str, dict]:
         why = f"the encoding itself tells {each['r2'][ENCODING]:.2f} of it, though L_UP has label_T to learn"
         found[f"real_own_{len(found)}"] = judged | {"why": why}
     return found
-
-
-def _ids(compared: dict) -> list[str]:
-    return [i for system in compared["systems"].values() for i in system["runs"]]
 
 
 def _finding(found: dict, above: float, runs: list[str], says: str) -> dict:
@@ -213,25 +237,30 @@ def _finding(found: dict, above: float, runs: list[str], says: str) -> dict:
     return value | {"holds": holds, "runs": runs, "says": says}
 
 
+COLUMNS = (
+    "corpus",
+    "modalities",
+    "system",
+    "test Corr",
+    "minus FINE",
+    "dev Corr",
+    "epochs kept",
+    "agreement + outside",
+)
+COLUMNS += ("seconds", "parameters")
+
+
 def as_text(content: dict) -> str:
     """What was measured of Corr, what was to be reached and is, and what was measured of label_T, in Markdown."""
-    lines = [
-        "| corpus | modalities | system | test Corr | dev Corr | minus FINE | seconds | parameters |",
-        "|---" * 8 + "|",
-    ]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for each in content["compared"]:
         for name, system in each["systems"].items():
-            difference = span(each["minus_fine"]) if name == VARIANT else ""
-            cells = [
-                each["corpus"],
-                each["modalities"],
-                name,
-                _span(system["test"]),
-                _span(system["valid"]),
-                difference,
-            ]
+            difference = span(each["minus_fine"][name]) if name in each["minus_fine"] else ""
+            structure = "" if system["structure"] is None else f"{system['structure']:.2f}"
+            cells = [each["corpus"], each["modalities"], name, _span(system["test"]), difference]
+            cells += [_span(system["valid"]), ", ".join(map(str, system["epochs"])), structure]
             lines.append(f"| {' | '.join(cells)} | {system['seconds']:.0f} | {system['parameters']:,} |")
-    lines += ["", *goals_table(content["findings"])]
+    lines += ["", AFTERWARDS, "", *goals_table(content["findings"])]
     if content["own_label"]:
         about = "R2 on test of label_T minus the label, each with what is more than the encoding's"
         lines += [f"{about}. {NO_EVIDENCE}", ""]
@@ -243,11 +272,13 @@ def as_text(content: dict) -> str:
     return "\n".join([*lines, ""])
 
 
-def epochs_said(systems: dict[str, dict]) -> str:
-    """Dev Corr at the variant's last epoch, which it keeps, and at the best one of each system."""
-    fine, mine = (systems[name] for name in (FINE, VARIANT))
+def epochs_said(compared: dict) -> str:
+    """Dev Corr at the variant's last epoch, which it keeps, and at the best one of each system; and the difference
+    with its epoch chosen on dev."""
+    fine, mine = (compared["systems"][name] for name in (FINE, VARIANT))
     said = f"{mine['valid']['mean']:.3f} at the last epoch, which is kept, and {mine['best_dev']:.3f} at its best one"
-    return f"dev Corr of {VARIANT} is {said}; FINE's best one has {fine['best_dev']:.3f}"
+    chosen = f"with the epoch chosen on dev, tried afterwards, the difference is {span(compared['minus_fine'][CHOSEN])}"
+    return f"dev Corr of {VARIANT} is {said}; FINE's best one has {fine['best_dev']:.3f}; {chosen}"
 
 
 def _span(found: dict) -> str:

@@ -5,8 +5,10 @@ A row is what was measured of one run (``subset_codes``): its system, world and 
 
 from collections import defaultdict
 from dataclasses import asdict
+from itertools import count
 
 import numpy as np
+from scipy import stats
 
 from finelib.baselines.subset_codes import NAME as VARIANT
 from finelib.paper import significance
@@ -20,8 +22,8 @@ THIRD = 1 / 3  # R2 with which the mean of three independent entries tells one o
 WANTED = {"redundancy": 0.3, "two modalities": GOAL, "FactorCL": 0.8 * THIRD}
 KEPT = ("many", "shape of CMU-MOSI", "shape of CH-SIMS", "two modalities")  # cases in which Corr should not be lost
 REASONS = {
-    "many": "not known; the heads read twelve numbers where FINE's read wide features, which may gain more from more "
-    "utterances",
+    "many": "why Corr should be lower is not known; the heads read twelve numbers where FINE's read wide features, "
+    "which may gain more from more utterances",
     "redundancy": "three modalities agree on what is loud before the label speaks; with r this loud there is an "
     "optimum that keeps it (`study/subset_optima.py`)",
     "two modalities": "every set holds two factors of the label, and of two uncorrelated factors one number tells half "
@@ -110,7 +112,21 @@ def _finding(interval: Interval, above: float, runs: list[str], says: str) -> di
         says += f" [{low:.3f}, {high:.3f}], {interval.n} worlds"
         holds = True if low > above else False if high < above else None
     value = {"value": interval.mean, "low": low, "high": high, "goal": above}
-    return value | {"holds": holds, "runs": runs, "says": says}
+    return value | {"holds": holds, "runs": runs, "says": says, "open": open_said(interval, above)}
+
+
+def open_said(interval: Interval, above: float) -> str:
+    """Why a goal may stay open: how well so many worlds tell a difference of Corr, and how many would be enough."""
+    if interval.low is None or above >= 0:
+        return OPEN
+    told = f"{interval.n} worlds tell this difference to ±{interval.high - interval.mean:.3f}"
+    enough = worlds_needed(interval.sd, -above)
+    return f"{OPEN}: {told}; to tell the {-above:.2f} that may be lost takes about {enough} worlds of this spread"
+
+
+def worlds_needed(sd: float, margin: float) -> int:
+    """Worlds over which a Student interval of 95 % reaches at most ``margin`` to either side, ``sd`` between worlds."""
+    return next(n for n in count(2) if stats.t.ppf(0.975, n - 1) * sd / n**0.5 <= margin)
 
 
 def as_text(content: dict) -> str:
@@ -134,12 +150,13 @@ REACHED, OPEN = {True: "yes", False: "no", None: "open"}, "the goal lies within 
 
 
 def goals_table(findings: dict[str, dict]) -> list[str]:
-    """Lines of a table: each goal, whether it is reached, and what stands in the way where it is not: the finding's own
-    "why" or the case's reason."""
+    """Lines of a table: each goal, whether it is reached, and what stands in the way where it is not: why it is open
+    ("open"), and the finding's own "why" or the case's reason."""
     lines = ["| found | to be above | reached | why not |", "|---|---|---|---|"]
     for name, found in findings.items():
-        known = found.get("why") or REASONS.get(name.partition(":")[0], "" if found["holds"] is False else OPEN)
-        why = "" if found["holds"] else known
+        known = [found.get("open", OPEN)] * (found["holds"] is None)
+        known.append(found.get("why") or REASONS.get(name.partition(":")[0], ""))
+        why = "" if found["holds"] else "; ".join(filter(None, known))
         lines.append(f"| {found['says']} | {found['goal']:.2f} | {REACHED[found['holds']]} | {why} |")
     return [*lines, ""]
 

@@ -159,6 +159,30 @@ def test_an_open_goal_without_a_known_reason_says_that_it_is_open():
     assert f"| {said.GOAL:.2f} |" in lines[2] and f"| {said.LOST:.2f} |" in lines[5]
 
 
+@pytest.mark.parametrize(("sd", "margin"), [(0.02, 0.01), (0.05, 0.01), (0.001, 0.01)])
+def test_so_many_worlds_are_needed_and_no_fewer(sd, margin):
+    """Against SciPy's interval of worlds with just this spread."""
+
+    def half(n):
+        return stats.t.interval(0.95, n - 1, 0.0, sd / np.sqrt(n))[1]
+
+    n = said.worlds_needed(sd, margin)
+    assert n >= 2 and half(n) <= margin and (n == 2 or half(n - 1) > margin)
+
+
+def test_an_open_goal_says_how_far_the_worlds_tell_and_a_known_reason_stands_beside():
+    means = 0.75 - 0.012 + 0.01 * (np.arange(4) % 2 - 0.5)
+    found = said.judge_further({name: rows_of(0.9, 0.738) for name in ("many", "shape of CMU-MOSI")})
+    low, high = stats.t.interval(0.95, 3, means.mean(), stats.sem(means))
+    many, shape = said.goals_table(found)[2:4]
+    for line in (many, shape):
+        assert f"4 worlds tell this difference to ±{(high - low) / 2:.3f}" in line
+        assert f"about {said.worlds_needed(means.std(ddof=1), 0.01)} worlds" in line
+    assert said.REASONS["many"] in many
+    lost = said.goals_table(said.judge_further({"many": rows_of(0.9, 0.70)}))[2]
+    assert "worlds tell" not in lost and said.REASONS["many"] in lost
+
+
 def test_factorcl_s_design_is_measured_by_both_readings_of_one_run():
     groups = {
         key: group for key, group in subset_codes.cases(Options("smoke"))["FactorCL"].specs().items() if key[1] == 101

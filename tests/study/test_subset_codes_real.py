@@ -48,6 +48,17 @@ def test_fine_has_the_recipe_of_its_table_and_the_variant_the_same_but_for_what_
     assert [place for place in found if place[1] == "T"] == [("ch_sims", "T", "FINE"), ("ch_sims_v2", "T", "FINE")]
 
 
+def test_the_row_tried_afterwards_is_the_same_training_with_another_epoch_kept(all_there):
+    """Patience as long as the training: no early stop, so no epoch is another one than the first row's."""
+    found, chosen = study.run_specs(Options(n_seeds=2)), study.CHOSEN
+    assert sum(place[-1] == chosen for place in found) == 3
+    for place in [place for place in found if place[-1] == chosen]:
+        for mine, first in zip(found[place], found[(*place[:2], VARIANT)], strict=True):
+            assert first.train.keep_last and not mine.train.keep_last and mine.train.patience == mine.train.epochs
+            own = {"keep_last": True, "patience": first.train.patience}
+            assert replace(mine, name=VARIANT, train=replace(mine.train, **own)) == first
+
+
 def test_corpora_that_cannot_be_had_are_left_out(monkeypatch, tmp_path):
     monkeypatch.setattr(real.RealBlock, "missing", lambda self: None if self.corpus == "ch_sims" else "no such file")
     assert list(study.run_specs(Options())) == [("ch_sims", "T", "FINE")]
@@ -111,13 +122,13 @@ def test_r2_is_that_of_a_ridge_on_train_and_differences_are_crossed(monkeypatch,
 
 
 def compared(mean, low, high):
-    systems = {name: {"runs": [name], "valid": {"mean": 0.4}, "best_dev": 0.6} for name in ("FINE", VARIANT)}
-    return {
-        "corpus": "C",
-        "modalities": "T",
-        "systems": systems,
-        "minus_fine": {"mean": mean, "low": low, "high": high},
+    systems = {
+        name: {"runs": [name], "valid": {"mean": 0.4}, "best_dev": 0.6} for name in ("FINE", VARIANT, study.CHOSEN)
     }
+    of_first = {"mean": mean, "low": low, "high": high}
+    of_other = {"mean": 0.3, "low": 0.2, "high": 0.4}  # which decides nothing
+    minus = {VARIANT: of_first, study.CHOSEN: of_other}
+    return {"corpus": "C", "modalities": "T", "systems": systems, "minus_fine": minus}
 
 
 @pytest.mark.parametrize(
@@ -129,8 +140,10 @@ def compared(mean, low, high):
         ((0.0, None, None), None),
     ],
 )
-def test_corr_is_kept_if_the_whole_interval_says_so(interval, holds):
-    assert study.judge([compared(*interval)], [])["real_corr_0"]["holds"] is holds
+def test_corr_is_kept_if_the_whole_interval_of_the_row_stated_first_says_so(interval, holds):
+    (judged,) = study.judge([compared(*interval)], []).values()
+    assert judged["holds"] is holds and judged["runs"] == ["FINE", VARIANT]
+    assert "tried afterwards, the difference is +0.300 [+0.200, +0.400]" in judged["why"]
 
 
 @pytest.mark.long
@@ -154,12 +167,15 @@ def test_it_is_written_and_kept_and_holds_no_utterance(monkeypatch, tmp_path):
     (each,) = content["compared"]
     records = experiment.run_groups(few, options.out)
     mean = {place[-1]: np.mean([r.test["corr"] for r in group]) for place, group in records.items()}
-    assert each["minus_fine_over_seeds"]["mean"] == pytest.approx(mean[VARIANT] - mean["FINE"])
+    for name in (VARIANT, study.CHOSEN):
+        assert each["minus_fine_over_seeds"][name]["mean"] == pytest.approx(mean[name] - mean["FINE"])
+        assert each["minus_fine"][name]["mean"] == pytest.approx(mean[name] - mean["FINE"])
     for name, system in each["systems"].items():
         group = next(group for place, group in records.items() if place[-1] == name)
         assert system["best_dev"] == pytest.approx(np.mean([max(c["dev_corr"] for c in r.curves) for r in group]))
     assert [own["system"] for own in content["own_label"]] == ["FINE", VARIANT]
     written = (options.figures / "subset_codes_real.md").read_text()
+    assert study.AFTERWARDS in written
     assert (
         study.NO_EVIDENCE in written and "planted_test" not in (options.figures / "subset_codes_real.json").read_text()
     )

@@ -3,12 +3,17 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
-from finelib.paper.findings import PUBLIC, SCORES, VARIANT
+from finelib.data.planted import FACTORS
+from finelib.paper.findings import PUBLIC, VARIANT
 from finelib.runs.options import ROOT
+from finelib.study.equal_optima import GROUPS
 from finelib.views import pages
 from finelib.views.banner import NARROW, WIDE, banner
+from finelib.views.style import BLUE, ORANGE
 
 PUBLISHED = ROOT / pages.PUBLISHED
 
@@ -91,25 +96,33 @@ def test_a_number_and_its_spread_stay_on_a_line():
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
-def test_the_picture_shows_the_model_and_the_scores(model, corpus, size):
-    batch, higher = corpus.batch(range(8), split="train"), {"FINE": 0, VARIANT: 0.5}
-    mean = {system: {s: 0.1 * i + more for i, s in enumerate(SCORES)} for system, more in higher.items()}
-    linear = {
-        system: {"linear": {s: {"mean": m, "low": m - 0.02, "high": m + 0.05} for s, m in found.items()}}
-        for system, found in mean.items()
-    }
-    figure = banner(model, batch, linear, size)
-    assert tuple(figure.get_size_inches()) == size
-    overview, scores = figure.axes
+def test_the_picture_shows_the_model_and_who_holds_what(model, corpus, size):
+    batch, r2 = corpus.batch(range(8), split="train"), np.random.default_rng(0).random((2, 6, 11)) - 0.1
+    of_runs = {"FINE": {"shared_in_str": {"n": 4}}}
+    leakage = {"FINE": r2[0].tolist(), VARIANT: r2[1].tolist()}
+    groups = [" ".join(g) for g in GROUPS]
+    figure = banner(
+        model, batch, {"names": list(FACTORS), "groups": groups, "compared": of_runs, "leakage": leakage}, size
+    )
+    assert tuple(figure.get_size_inches()) == size and "4 runs" in figure.subfigs[1].get_suptitle()
+    overview, *panels = figure.axes
     texts = [text.get_text() for text in overview.texts]
     for m in model.modalities:
         assert any(text.endswith("\n" + " × ".join(map(str, batch.features[m].shape[1:]))) for text in texts)
     assert texts.count(f"top {model.config.top_k} of {model.config.experts}\nQ-Formers") == len(model.modalities)
-    for drawn, found in zip(scores.containers, mean.values(), strict=True):
-        points, _, (bars,) = drawn.lines
-        assert list(points.get_xdata()) == pytest.approx(list(found.values()))
-        ends = [x for segment in bars.get_segments() for x, _ in segment]
-        assert ends == pytest.approx([x for m in found.values() for x in (m - 0.02, m + 0.05)])
+    columns = ["s", "ta", "tv", "av", "t", "a", "v", "r", "rt", "ra", "rv"]
+    belongs = {"T STR": "s ta tv", "A STR": "s ta av", "V STR": "s tv av", "T UTR": "t", "A UTR": "a", "V UTR": "v"}
+    for panel, system, matrix in zip(panels, ("FINE", VARIANT), r2, strict=True):
+        (image,) = panel.images
+        assert panel.get_title() == system and image.get_array().shape == (6, 11, 3)
+        assert [label.get_text() for label in panel.get_xticklabels()] == ["shared", "unique", "noise"]
+        for row, (group, mine) in enumerate(belongs.items()):
+            for column, factor in enumerate(columns):
+                share = max(0.0, matrix[groups.index(group), FACTORS.index(factor)])
+                full = np.array(to_rgb(BLUE if factor in mine.split() else ORANGE))
+                assert np.asarray(image.get_array())[row, column] == pytest.approx(1 - share * (1 - full))
+    shown = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert shown == ["STR text", "STR audio", "STR video", "UTR text", "UTR audio", "UTR video"]
 
 
 def test_the_picture_is_readable_on_every_screen():
