@@ -156,8 +156,7 @@ def asked_for(only: str, found: dict[str, Result]) -> list[str]:
         names["figure5"] = ["09_figure_5"]
     if several := [name for name, result in found.items() if result.notebook == "03_corpus"]:
         names["03_corpus"] = several
-    if found.keys() - own_corpus.SUBJECTS.keys():  # an own corpus judges no claim
-        names[CLAIMS] = []
+    names |= {CLAIMS: []} if found.keys() - own_corpus.SUBJECTS.keys() else {}  # an own corpus judges none
     if only not in names:
         raise Usage(f"--only {only}: unknown, expected one of {', '.join(names)}{nearest(only, names)}")
     return names[only]

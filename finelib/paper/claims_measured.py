@@ -200,7 +200,7 @@ def ahead_under_losses(results: Results) -> Verdict:
     others = {name: found["minus_fine"] for name, found in content["average"]["corr"].items() if "minus_fine" in found}
     if not others:
         return Verdict(NOT_RUN, "no other method has been run with frames missing")
-    parts = [_by_interval(f"FINE over {name}", _turned(found), (), MARGIN) for name, found in others.items()]
+    parts = [by_interval(f"FINE over {name}", _turned(found), (), MARGIN) for name, found in others.items()]
     return all_must_hold(parts)
 
 

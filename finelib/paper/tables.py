@@ -164,7 +164,7 @@ def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about
     title = block_title(corpus) + (f": {about}" if about else "")
     used = {"context": data.context, "target": True} if number == 3 else {}
     whole = _compared_with(number, list(runs))
-    known = [references_of(fold) for fold in corpora]
+    known = [comparisons.references_of(fold) for fold in corpora]
     compared = {}
     if len(folds) == 1:
         fixed = known[0] if _is_real(corpus) else {}
@@ -176,15 +176,6 @@ def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about
         shown = extra[name] | comparisons.columns(difference)
         rows.append(system_row(name, group, corpus, title, differences=difference, extra=shown, **used))
     return rows + reference_rows(corpora, known, compared, title, **used)
-
-
-def references_of(corpus: Corpus) -> dict[str, np.ndarray]:
-    """``references.references``, without TF-IDF where no word stands in two training texts."""
-    try:
-        return references.references(corpus)
-    except ValueError:  # of the vectors without a term; any other comes again
-        train = replace(corpus.splits["train"], text=[""] * len(corpus.splits["train"]))
-        return references.references(replace(corpus, splits=corpus.splits | {"train": train}))
 
 
 def data_notes(runs: dict[str, list[RunSpec]]) -> list[str]:

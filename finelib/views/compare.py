@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 from finelib import metrics
 from finelib.data.features import Corpus
 from finelib.data.own_labels import title_of
-from finelib.paper import significance, tables
+from finelib.paper import comparisons, significance
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
 from finelib.views.style import BLUE, RED, finish, panels
@@ -57,7 +57,7 @@ def reference_scores(corpus: Corpus, record: RunRecord | None = None) -> dict[st
     """name -> test scores of every reference of a corpus, and before them those of a run."""
     label = corpus.splits["test"].label
     scores = {} if record is None else {record.name: record.test}
-    for name, prediction in tables.references_of(corpus).items():
+    for name, prediction in comparisons.references_of(corpus).items():
         scores[name] = metrics.score(corpus.info.metrics, prediction, label)
     return scores
 

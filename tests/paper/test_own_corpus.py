@@ -16,7 +16,7 @@ from finelib import metrics
 from finelib.baselines import SYSTEMS
 from finelib.baselines.references import PENALTIES
 from finelib.data import own
-from finelib.paper import own_corpus, tables
+from finelib.paper import comparisons, own_corpus
 from finelib.paper.table import read
 from finelib.runs.options import ROOT, Options
 from finelib.runs.records import all_records
@@ -72,7 +72,7 @@ def test_words_that_no_two_texts_share_cost_a_row_and_not_the_table(tmp_path):
     path = write(tmp_path / "mine.npz")
     with np.load(path) as held:
         np.savez(path, **held, raw_text=[f"word{i}" for i in range(len(SPLIT))], text=held["audio"])
-    found = tables.references_of(finelib.load(path))
+    found = comparisons.references_of(finelib.load(path))
     assert list(found) == ["ridge (T + A + V)", "ridge (T)", "floor (constant)"]
 
 
