@@ -56,7 +56,7 @@ def _of_corpora(number: int, rows: list[Row]) -> tuple[str, ...]:
             "All systems share one protocol: data, seeds, most epochs, selection. In the smoke and demo presets each "
             "has the best of the same three learning rates on dev (benchmarks/demo_rates.json), and all are small; "
             f"some get audio and video averaged over stretches: {', '.join(averaging)}; some every modality: "
-            f"{', '.join(stepped)}. CubeMLP's demo size is the best of four on dev, with a seed that no table reports. "
+            f"{', '.join(stepped)}. CubeMLP's demo size was the best of four on dev in another planted world. "
             "They train a system for the tables that print it. "
             "In planted data every frame carries four factors of the label, two products of them count as well, and a "
             "quarter of the frames, marked, carry three more factors: means, products and attention all help. This "
