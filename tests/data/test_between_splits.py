@@ -83,6 +83,14 @@ def test_names_that_are_no_videos_are_not_counted(tmp_path):
     assert not any(sources.load("mosi", dump(changed, tmp_path / "x.pkl")).card["shared_videos"].values())
 
 
+def test_a_class_that_a_split_lacks_is_counted_as_none(tmp_path):
+    changed = content()
+    changed["test"]["regression_labels"] = np.full(len(changed["test"]["id"]), -3.0)
+    corpus = sources.load("mosi", dump(changed, tmp_path / "x.pkl"))
+    counts = corpus.card["splits"]["test"]["class_counts"]
+    assert counts == [len(changed["test"]["id"]), *[0] * len(corpus.info.class_edges)]
+
+
 def test_columns_apart_by_hand():
     """Means 0 and deviations 1 in train; in the other split a mean of 0.9 or 1.1, a deviation of 2.9, 3.1 or 0.3."""
     one = np.array([-1.0, 1.0] * 10)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finelib.data import forms
+from finelib.data import checks, forms
 from finelib.data.safe_pickle import DataError
 
 NAN = np.nan
@@ -16,6 +16,12 @@ def padded(*rows):
 def ragged(lengths, frames):
     held = np.arange(max(lengths)) < np.array(lengths)[:, None]
     return forms.Sequences(np.array(frames, np.float32), held)
+
+
+def test_rows_kept_as_objects_are_an_array():
+    rows = np.empty(2, object)
+    rows[:] = [np.array([1.0, 2.0]), [3, 4]]
+    assert rows.shape == (2,) and checks.as_numbers(rows).tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_frames_that_are_not_all_zero_are_filled():
