@@ -5,9 +5,9 @@
 
 OUT is the --out of a finished ``run_all.sh``; names default to all that is found in OUT/figures, "notebooks", the
 executed notebooks (``executed_copies.py``), and "weights", of one small model (``weights.py``). Tables that were made
-by --source public lie beside the demo's under names of their own: table2=public_table2. The second form gives
-docs/hosted.md a Colab and a Binder badge for each notebook, the notebooks the address that they install from on Colab,
-and CITATION.cff the address and today's date.
+by --source public lie beside the demo's under names of their own: table2=public_table2. The published claims are judged
+again by all that is published, of several runs. The second form gives docs/hosted.md a Colab and a Binder badge for
+each notebook, the notebooks the address that they install from on Colab, and CITATION.cff the address and today's date.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import executed_copies
 import weights
 
+from finelib.paper import claims
+from finelib.runs.options import Options
 from finelib.views import pages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +41,21 @@ def publish(figures: Path, names: list[str]) -> None:
                 print(f"{file.name}: left out, {file.stat().st_size / 1e6:.1f} MB")
                 continue
             shutil.copy(file, PUBLISHED / f"{published_name or name}{file.suffix}")
+    if names:
+        judge_again(PUBLISHED)
     pages.write(ROOT)
+
+
+def judge_again(published: Path) -> None:
+    """Judge the published claims by what lies beside them; what only run records tell keeps its verdict."""
+    with tempfile.TemporaryDirectory() as out:
+        options = Options(out=Path(out))
+        options.figures.mkdir()
+        for file in published.glob("*.json"):
+            shutil.copy(file, options.figures)
+        claims.write_claims(options)
+        for file in options.figures.glob("claims.*"):
+            shutil.copy(file, published)
 
 
 def set_repository(repository: str, root: Path = ROOT) -> None:

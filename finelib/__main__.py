@@ -46,8 +46,7 @@ class Result:
         parameters: what the notebook is given beside the options.
         pictures: names of what it writes into figures/ beside the tables.
         reads: what else decides its outcome, as a JSON value, beside its text, the options, the runs and the code.
-        build: what makes a study, which has a command of its own and is made only when asked for, or an own corpus's
-            table.
+        build: what makes a study, which is made only when asked for, or an own corpus's table.
     """
 
     corpora: tuple[str, ...] = ()
@@ -64,79 +63,81 @@ def results(options: Options) -> dict[str, Result]:
     """Everything that can be made; of somebody's own corpus its tables alone."""
     if own_corpus.is_asked_for(options):
         return {name: _of_own_corpus(name, options) for name in own_corpus.names(options)}
-    ablated = presets.figure5_corpus(options)  # the corpus of Tables 5, 6 and of Figure 5
-    corpus_of = {info.table: name for name, info in CORPORA.items()} | {5: ablated, 6: ablated}
+    found = {f"table{number}": _built(options, number) for number in tables.COLUMNS} | _studies(options)
+    if notebooks.FOLDER.is_dir():  # they are no part of an installed package
+        found |= {name: replace(r, notebook=r.notebook or name) for name, r in _notebooks(options).items()}
+    return found
 
-    def built(*numbers: int) -> Result:
-        runs = [partial(tables.table_specs, number, options) for number in numbers]
-        # several public tables, and Tables 5 and 6, are made of the corpora that can be had
-        any_will_do = options.source == "public" and (len(numbers) > 1 or numbers[0] not in tables.CORPUS_OF)
-        needed = () if any_will_do else tuple(corpus_of[n] for n in numbers)
-        return Result(needed, lambda: [s for r in runs for s in r()], numbers)
+
+def _built(options: Options, *numbers: int) -> Result:
+    """Tables with their runs; several public ones, and Tables 5 and 6, are made of the corpora that can be had."""
+    any_will_do = options.source == "public" and (len(numbers) > 1 or numbers[0] not in tables.CORPUS_OF)
+    needed = () if any_will_do else tuple(tables.CORPUS_OF.get(n, presets.figure5_corpus(options)) for n in numbers)
+    return Result(needed, lambda: [s for n in numbers for s in tables.table_specs(n, options)], numbers)
+
+
+def _studies(options: Options) -> dict[str, Result]:
+    """What has a command of its own."""
+
+    def study(module: ModuleType, measure: Callable, *more: str) -> Result:
+        return Result((), partial(module.specs, options, *more), build=partial(measure, options, *more))
+
+    found = {objective.NAME: replace(study(objective, objective.build), corpora=(presets.figure5_corpus(options),))}
+    found[missing_trained.NAME] = study(missing_trained, missing_trained.measure_missing_trained)
+    found[home_worlds.NAME] = Result(build=partial(home_worlds.measure_home_worlds, options))
+    found |= {name: study(subset_codes, subset_codes.measure_subset_codes, name) for name in subset_codes.STUDIES}
+    return found | {subset_codes_real.NAME: study(subset_codes_real, subset_codes_real.measure_on_real)}
+
+
+def _notebooks(options: Options) -> dict[str, Result]:
+    ablated = presets.figure5_corpus(options)  # the corpus of Tables 5, 6 and of Figure 5
 
     def corpus(name: str) -> Result:
-        return Result((name,), lambda: presets.specs(name, options), parameters={"corpus": name})
+        return Result((name,), partial(presets.specs, name, options), (), "03_corpus", {"corpus": name})
 
     def seen() -> list:
         """Of each corpus of the source what there is, or what is missing."""
         files = [options.source] if options.source != "planted" else []
         return [sources.available(name, source) or sources.stamp(name, source) for source in files for name in CORPORA]
 
+    def measured(module: ModuleType) -> str | None:
+        """What a study has left that a notebook shows."""
+        return next((store.checksum(path) for path in module.places(options) if path.exists()), None)
+
     of_variant = (*subset_codes.STUDIES, subset_codes_real.NAME)
-    named = {
+    return {
         "00_start_here": Result(),
-        "01_method_walkthrough": Result(
-            pictures=("figure1", "figure2", "figure4"),
-            reads=lambda: store.checksum(ROOT / "finelib" / "plain.py"),  # shows it, comments and all
+        "01_method_walkthrough": Result(  # shows plain.py, comments and all
+            pictures=("figure1", "figure2", "figure4"), reads=partial(store.checksum, ROOT / "finelib" / "plain.py")
         ),
         "02_data": Result(reads=seen),
         **{f"03_corpus_{name}": corpus(name) for name in CORPORA},
         "04_terms": Result((ablated,), lambda: [s for runs in terms.run_specs(options).values() for s in runs]),
-        "05_tables_1_to_4": built(1, 2, 3, 4),
+        "05_tables_1_to_4": _built(options, 1, 2, 3, 4),
         "06_real_mosi": Result(reads=lambda: sources.available("mosi", "public")),
-        "07_table_5_modalities": replace(built(5), pictures=("table5_forest",)),
-        "08_table_6_ablations": replace(built(6), pictures=("table6_forest", "table6_components")),
+        "07_table_5_modalities": replace(_built(options, 5), pictures=("table5_forest",)),
+        "08_table_6_ablations": replace(_built(options, 6), pictures=("table6_forest", "table6_components")),
         "09_figure_5": Result(
-            (ablated,), lambda: presets.figure5_specs(options), pictures=("figure3", "figure5", "figure5a", "figure5b")
+            (ablated,), partial(presets.figure5_specs, options), pictures=("figure3", "figure5", "figure5a", "figure5b")
         ),
         "10_mutual_information": Result(pictures=("estimators", "estimators_conditional")),
         "11_identifiability": Result(
             (),
-            lambda: identifiability.specs(options),
+            partial(identifiability.specs, options),
             pictures=("identifiability", "identifiability_factors"),
             reads=lambda: [subset_codes.measured_before(options, name) for name in of_variant],
         ),
         "12_audit": Result(pictures=("audit",)),
-        "13_compare": Result(("mosi",), lambda: tables.table_specs(1, options)),
+        "13_compare": Result(("mosi",), partial(tables.table_specs, 1, options)),
         "14_missing_data": Result(
             ("mosi",),
-            lambda: tables.own_specs(1, options),
+            partial(tables.own_specs, 1, options),
             pictures=("missing", "missing_subsets"),
-            reads=lambda: next((store.checksum(p) for p in missing_trained.places(options) if p.exists()), None),
+            reads=partial(measured, missing_trained),
         ),
         "15_your_own_data": Result(),
-        "16_home_worlds": Result(pictures=home_worlds.PICTURES, reads=partial(home_worlds.measured_before, options)),
+        "16_home_worlds": Result(pictures=home_worlds.PICTURES, reads=partial(measured, home_worlds)),
     }
-
-    def study(module: ModuleType, measure: Callable) -> Result:
-        return Result((), partial(module.specs, options), build=partial(measure, options))
-
-    studies = {objective.NAME: replace(study(objective, objective.build), corpora=(ablated,))}
-    studies[missing_trained.NAME] = study(missing_trained, missing_trained.measure_missing_trained)
-    studies[home_worlds.NAME] = Result(build=lambda: home_worlds.measure_home_worlds(options))
-    for name in subset_codes.STUDIES:
-        runs, build = (partial(do, options, name) for do in (subset_codes.specs, subset_codes.measure_subset_codes))
-        studies[name] = Result((), runs, build=build)
-    studies[subset_codes_real.NAME] = study(subset_codes_real, subset_codes_real.measure_on_real)
-    return (
-        {f"table{number}": built(number) for number in corpus_of}
-        | studies
-        | {
-            name: replace(result, notebook=name.removesuffix("".join(f"_{v}" for v in result.parameters.values())))
-            for name, result in named.items()
-            if notebooks.FOLDER.is_dir()  # they are no part of an installed package
-        }
-    )
 
 
 def _of_own_corpus(name: str, options: Options) -> Result:
@@ -155,7 +156,7 @@ def asked_for(only: str, found: dict[str, Result]) -> list[str]:
         names["figure5"] = ["09_figure_5"]
     if several := [name for name, result in found.items() if result.notebook == "03_corpus"]:
         names["03_corpus"] = several
-    names[CLAIMS] = []
+    names |= {CLAIMS: []} if found.keys() - own_corpus.SUBJECTS.keys() else {}  # an own corpus judges none
     if only not in names:
         raise Usage(f"--only {only}: unknown, expected one of {', '.join(names)}{nearest(only, names)}")
     return names[only]
@@ -288,9 +289,9 @@ def main(arguments: list[str]) -> int:
         said = "interrupted; all that was trained is kept, the same command goes on from here"
         print(f"\nrun_all.sh: {said}", file=sys.stderr)
         return 143 if isinstance(signalled, processes.Terminated) else 130
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
-        return 2 if isinstance(error, (ValueError, OSError)) else 1
+        return 1 if isinstance(error, RuntimeError) else 2
     return 0
 
 

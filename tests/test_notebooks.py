@@ -14,6 +14,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from make_files import write_mmsa
 
+from finelib.runs import experiment
 from finelib.runs.options import PARAMETERS, ROOT, Options, assigned, check_parameter, notebook_options
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -245,6 +246,21 @@ def test_the_data_notebook_reads_the_source_that_it_is_given(tmp_path):
     assert "CMU-MOSI, counted on reading" in said and "train.A.inf" in said and "image/png" in said
     assert "found a web page" in said and "CMU-MOSEI: looked for" in said and "UR-FUNNY: looked in" in said
     assert "your file, read as CMU-MOSI" in said and "TO DECIDE" in said
+
+
+def test_the_corpus_notebook_says_what_must_be_known_of_the_data(monkeypatch):
+    """Its first result, of runs whose records carry notes."""
+    record = SimpleNamespace(notes=("labels span [0, 1]", "raw_text missing (test)"))
+    loaded = SimpleNamespace(called="your file, read as CMU-MOSI", splits={"train": range(1200), "test": range(5)})
+    monkeypatch.setattr(experiment, "run", lambda *_: [record] * 2)
+    monkeypatch.setattr(experiment, "load_corpus", lambda _: loaded)
+    notebook, names = nbformat.read(ROOT / "notebooks" / "03_corpus.ipynb", 4), {}
+    exec(tagged(notebook, "parameters").source, names)
+    exec(code(notebook)[2].source.replace("\nMarkdown(", "\nshown = Markdown("), names)
+    assert names["shown"].data == (
+        "### your file, read as CMU-MOSI: 1,200 train, 5 test utterances, 2 runs\n"
+        "\n- labels span [0, 1]\n- raw_text missing (test)"
+    )
 
 
 def test_papermill_stops_at_a_misspelt_parameter(tmp_path):

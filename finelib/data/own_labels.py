@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from finelib.data.corpora import CorpusInfo
+from finelib.data.corpora import CorpusInfo, called
 from finelib.data.features import MODALITIES, Split
 from finelib.data.safe_pickle import DataError
 
@@ -119,6 +119,11 @@ def info_of(scale: Scale, splits: dict[str, Split], title: str) -> CorpusInfo:
         max_frames=tuple(longest.get(m, 0) for m in MODALITIES),
         files={},
     )
+
+
+def title_of(info: CorpusInfo, kind: str) -> str:
+    """What data of a kind are called in a title; an own corpus is called by its own."""
+    return info.title if info.name == NAME else called(info, kind)
 
 
 def as_json(info: CorpusInfo, scale: Scale) -> dict:

@@ -189,7 +189,7 @@ def extract(clips: list[Clip], cache: Path | None = None, jobs: int | None = Non
     """Features of each clip, from the cache or extracted into it, some clips at a time; an interruption loses none.
 
     Raises:
-        DataError: the face models cannot be had.
+        DataError: a clip has pictures, and the face models cannot be had.
         ImportError: a package of the extra is missing.
         OSError: the cache cannot be written.
     """
@@ -198,10 +198,9 @@ def extract(clips: list[Clip], cache: Path | None = None, jobs: int | None = Non
     folders = [_folder(clip, cache) for clip in clips]
     missing = [(clip, folder) for clip, folder in zip(clips, folders, strict=True) if not store.whole(folder)]
     if missing:
-        models = face_models.folder(cache)
         jobs = min(jobs or os.cpu_count() or 1, len(missing))
         run = joblib.Parallel(jobs, return_as="generator_unordered")
-        tasks = (joblib.delayed(_extract)(clip, folder, models) for clip, folder in missing)
+        tasks = (joblib.delayed(_extract)(clip, folder, cache) for clip, folder in missing)
         for _ in tqdm(run(tasks), total=len(missing), desc="features of recordings", unit=" clips"):
             pass
     return [_read(folder) for folder in folders]
@@ -210,8 +209,7 @@ def extract(clips: list[Clip], cache: Path | None = None, jobs: int | None = Non
 def check_packages() -> None:
     """Raises: ImportError: a package of the extra is missing, with the command that installs it."""
     if missing := [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]:
-        advice = "run pip install 'finelib[recordings]'"
-        raise ImportError(f"recordings: {', '.join(missing)} not installed; {advice}")
+        raise ImportError(f"recordings: {', '.join(missing)} not installed; run pip install {' '.join(missing)}")
 
 
 def _folder(clip: Clip, cache: Path) -> Path:
@@ -220,15 +218,17 @@ def _folder(clip: Clip, cache: Path) -> Path:
     return cache / "recordings" / store.key("recordings", {}, **content)
 
 
-def _extract(clip: Clip, folder: Path, models: Path) -> None:
-    store.keep(folder, lambda partial: _fill(partial, clip, models))
+def _extract(clip: Clip, folder: Path, cache: Path) -> None:
+    store.keep(folder, lambda partial: _fill(partial, clip, cache))
 
 
-def _fill(folder: Path, clip: Clip, models: Path) -> None:
+def _fill(folder: Path, clip: Clip, cache: Path) -> None:
     frames, lacks = {}, {}
     for m, of in (("A", _sound), ("V", _faces)):
         try:
-            frames[m], lacks[m] = of(clip, models)
+            frames[m], lacks[m] = of(clip, cache)
+        except DataError:  # of the face models
+            raise
         except (OSError, ValueError) as error:  # PyAV's errors are of these classes
             frames[m] = np.zeros((0, WIDTHS[m]), np.float32)
             lacks[m] = f"that cannot be decoded ({_reason(error)})"
@@ -242,21 +242,34 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or type(error).__name__)
 
 
-def _sound(clip: Clip, _models: Path) -> tuple[np.ndarray, str]:
+def _sound(clip: Clip, _cache: Path) -> tuple[np.ndarray, str]:
     samples = media.sound(clip.path, clip.start, clip.end)
     values = np.zeros((0, audio.WIDTH), np.float32) if samples is None else audio.features(samples)
     return values, "" if len(values) else "without sound"
 
 
-def _faces(clip: Clip, models: Path) -> tuple[np.ndarray, str]:
-    reader, found, count = faces.Faces(models), [], 0
+def _faces(clip: Clip, cache: Path) -> tuple[np.ndarray, str]:
+    reader, found, count = None, [], 0
     for picture in media.pictures(clip.path, clip.start, clip.end):
+        reader = reader or faces.Faces(_models(cache))
         count += 1
         points = reader.points(picture)
         if points is not None and np.isfinite(points).all():
             found.append(faces.features(points))
     values = np.array(found, np.float32).reshape(-1, faces.WIDTH)
     return values, "" if found else ("without a face" if count else "without pictures")
+
+
+def _models(cache: Path) -> Path:
+    """The face models, fetched when the first picture needs them.
+
+    Raises:
+        DataError: they cannot be had or kept, which says nothing of the clip.
+    """
+    try:
+        return face_models.folder(cache)
+    except OSError as error:
+        raise DataError(str(error)) from error
 
 
 def _read(folder: Path) -> Features:

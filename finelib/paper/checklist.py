@@ -11,7 +11,7 @@ from pathlib import Path
 import joblib
 import psutil
 
-from finelib.data.corpora import called
+from finelib.data.own_labels import title_of
 from finelib.paper.table import templates
 from finelib.runs.groups import grouped, source_of
 from finelib.runs.options import Options
@@ -117,7 +117,7 @@ def _data(records: list[RunRecord]) -> list[tuple]:
         design = record.config["data"]["design"]
         source = _name(source_of(record)) + ("" if design == "corpus" else f", design {design}")
         sizes = " / ".join(f"{size:,}" for size in record.sizes.values())
-        title = called(record.info, record.data)
+        title = title_of(record.info, record.data)
         lines.append((title, source, sizes, record.encoder, record.data_hash[:12], f"{runs:,}"))
     return lines
 

@@ -42,7 +42,7 @@ def ask(rule: Callable[..., Verdict], *settings: object) -> partial:
 
 def best(*settings: object) -> tuple:
     """FINE is ahead of the other methods, in the tables and metrics named."""
-    return ask(by_print.best, *settings), ask(measured.beats_others, *settings)
+    return ask(by_print.best, *settings), ask(measured.best, *settings)
 
 
 def above(*settings: object) -> tuple:
@@ -73,6 +73,7 @@ RULES: dict[str, tuple[partial | None, partial | None]] = {
     "best_ch_sims": best([4], ["acc2", "f1"]),
     "ch_sims_second": (ask(by_print.rank, 4, "acc5", 2), None),
     "leads_beyond_sampling": (ask(by_print.lead, [1, 2, 3, 4]), None),
+    "robust": (None, ask(measured.ahead_under_losses)),
     "more_modalities": (ask(by_print.added_modality), ask(measured.added_modality)),
     "all_three_best": above(5, "V + A + T", PARTS),
     "text_most": above(5, "T", ["V", "A"]),
@@ -174,8 +175,9 @@ def printed() -> pd.DataFrame:
 def write_claims(options: Options) -> Path:
     """Write figures/claims.{json,md,html} below ``options.out`` from what lies there; nothing is trained.
 
-    A column that this folder has no results for any more keeps the verdict of an earlier claims.json, with the revision
-    that gave it: planted and public results of one folder do not stand in the same tables at the same time.
+    A column that this folder has no results for any more keeps the verdict that the same rules gave in an earlier
+    claims.json, with its revision: planted and public results of one folder do not stand in the same tables at the
+    same time.
 
     Returns:
         The page.
@@ -186,23 +188,40 @@ def write_claims(options: Options) -> Path:
     options.figures.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps({"columns": EVIDENCE, "claims": content}, indent=1))
     counts = {kind: {v: sum(c["verdicts"][kind] == v for c in content) for v in VERDICTS} for kind in EVIDENCE}
-    shown = {"claims": content, "columns": EVIDENCE, "counts": counts, "margin": measured.MARGIN}
+    shown = {
+        "claims": content,
+        "columns": EVIDENCE,
+        "counts": counts,
+        "margin": measured.MARGIN,
+        "rules": _rules(content),
+    }
     for form in ("md", "html"):
         text = templates(html=form == "html").get_template(f"claims.{form}").render(shown)
         write_atomically(options.figures / f"claims.{form}", text)
     return options.figures / "claims.html"
 
 
+def _rules(content: list[dict]) -> dict[str, list[str]]:
+    """A rule that is not the usual one -> the claims that it judges in some column."""
+    found: dict[str, list[str]] = {}
+    for entry in content:
+        for rule in {behind.get("rule") for behind in entry["behind"].values()} - {None, ""}:
+            found.setdefault(rule, []).append(entry["claim"])
+    return found
+
+
 def _entry(claim: Claim, options: Options, earlier: dict | None) -> dict:
     """A claim as claims.json holds it."""
     revision = git_revision()
     behind = {kind: asdict(found) | {"revision": revision} for kind, found in verdicts(claim, options).items()}
-    for kind, found in behind.items():
-        if found["verdict"] == NOT_RUN and earlier and earlier["verdicts"].get(kind, NOT_RUN) != NOT_RUN:
-            behind[kind] = earlier["behind"][kind]
+    tests = {"printed": as_text(claim.printed), "measured": as_text(claim.measured)}
+    tests["variant"] = as_text(OF_VARIANT.get(claim.id))
+    if earlier and earlier["tests"] == tests:
+        for kind, found in behind.items():
+            if found["verdict"] == NOT_RUN and not found["runs"]:  # runs: there are results, too few to judge by
+                behind[kind] = earlier["behind"].get(kind, found)
     return {name: getattr(claim, name) for name in ("id", "claim", "place", "settled_by")} | {
-        "tests": {"printed": as_text(claim.printed), "measured": as_text(claim.measured)}
-        | {"variant": as_text(OF_VARIANT.get(claim.id))},
+        "tests": tests,
         "verdicts": {kind: found["verdict"] for kind, found in behind.items()},
         "behind": behind,
     }

@@ -1,9 +1,11 @@
 """Rows compared by their run records: the differences that a table shows next to the scores."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
+from finelib.baselines import references
+from finelib.data.features import Corpus
 from finelib.paper import significance
 from finelib.runs.records import RunRecord
 
@@ -77,3 +79,12 @@ def p_text(p: float | None) -> str:
     if p is None:
         return "–"
     return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
+
+
+def references_of(corpus: Corpus) -> dict[str, np.ndarray]:
+    """``references.references``, without TF-IDF where no word stands in two training texts."""
+    try:
+        return references.references(corpus)
+    except ValueError:  # of the vectors without a term; any other comes again
+        train = replace(corpus.splits["train"], text=[""] * len(corpus.splits["train"]))
+        return references.references(replace(corpus, splits=corpus.splits | {"train": train}))

@@ -1,7 +1,10 @@
 """What must be known to read a table: the sentences below it."""
 
+from statistics import median
+
 from finelib.baselines import SYSTEMS
 from finelib.paper.table import Row
+from finelib.runs.records import RunRecord
 
 OWN = (
     "Your file is not the published one of the corpus it was read as: its rows are no result on that corpus and not "
@@ -10,7 +13,8 @@ OWN = (
 PUBLIC = (
     "Public blocks are measured on recordings of people, with other features than the printed rows and with the "
     "modalities that they name; their numbers are not comparable with the printed ones. Penalties of ridge, logistic "
-    "and TF-IDF are chosen on train or dev."
+    "and TF-IDF are chosen on train or dev, and so were FINE's settings (benchmarks/public_recipes.json); compared "
+    "systems have their published ones unless --tune asks for more."
 )
 TEXT_ALONE = (
     "With one modality FINE has no pairs, so I_sha, I_uni and I_str do not exist. What is left: the Mixture of "
@@ -52,7 +56,7 @@ def _of_corpora(number: int, rows: list[Row]) -> tuple[str, ...]:
             "All systems share one protocol: data, seeds, most epochs, selection. In the smoke and demo presets each "
             "has the best of the same three learning rates on dev (benchmarks/demo_rates.json), and all are small; "
             f"some get audio and video averaged over stretches: {', '.join(averaging)}; some every modality: "
-            f"{', '.join(stepped)}. CubeMLP's demo size is the best of four on dev, with a seed that no table reports. "
+            f"{', '.join(stepped)}. CubeMLP's demo size was the best of four on dev in another planted world. "
             "They train a system for the tables that print it. "
             "In planted data every frame carries four factors of the label, two products of them count as well, and a "
             "quarter of the frames, marked, carry three more factors: means, products and attention all help. This "
@@ -105,3 +109,36 @@ def _of_public(number: int, rows: list[Row]) -> tuple[str, ...]:
     if number in (5, 6) and any(row.corpus == "ch_sims_v2" for row in public):
         said.append(SIMS)
     return tuple(said)
+
+
+def budget(runs: dict[str, list[RunRecord]], tried: int) -> str:
+    """Settings, epochs and parameters of a block's systems, in one sentence.
+
+    Args:
+        runs: system -> its runs.
+        tried: at most so many settings of each system.
+    """
+    limits: dict[tuple[int, int], list[str]] = {}
+    for name, (first, *_) in runs.items():
+        train = first.config["train"]
+        limits.setdefault((train["epochs"], train["patience"]), []).append(name)
+    said = [
+        f"{'every system' if len(limits) == 1 else ', '.join(names)} at most {epochs} epochs, ended by "
+        f"{patience} without a better dev MAE"
+        for (epochs, patience), names in limits.items()
+    ]
+    found = [run for group in runs.values() for run in group]
+    said.append(f"{sum(map(_ended_by_the_limit, found))} of {len(found)} runs ended at their limit instead")
+    said.append(f"up to {tried} settings tried of each on dev" if tried > 1 else "one setting of each")
+    sizes = {name: group[0].parameters / 1e6 for name, group in runs.items()}
+    fine = next((name for name in sizes if name.startswith("FINE")), None)
+    others = [size for name, size in sizes.items() if name != fine]
+    if fine and others:
+        said.append(f"trained parameters: {fine} {sizes[fine]:.2f} M, median of the others {median(others):.2f} M")
+    return "; ".join(said)
+
+
+def _ended_by_the_limit(run: RunRecord) -> bool:
+    """Whether the run would have gone on, had it been given more epochs."""
+    train, done = run.config["train"], len(run.curves)
+    return done == train["epochs"] and done - 1 - run.selected_epoch < train["patience"]

@@ -20,6 +20,7 @@ from finelib.runs.options import Options
 
 SYSTEMS_TABLE, SUBSETS_TABLE = "own_systems", "own_modalities"
 SUBJECTS = {SYSTEMS_TABLE: "systems", SUBSETS_TABLE: "subsets of its modalities"}
+PICTURES = (f"{SYSTEMS_TABLE}_forest", f"{SYSTEMS_TABLE}_cost", f"{SUBSETS_TABLE}_forest")
 LIKE = {SYSTEMS_TABLE: 1, SUBSETS_TABLE: 5}  # the table of the paper whose rows are of this kind
 DIFFERENCE = (
     "Δ: the row minus FINE{}, same seeds, with a 95 % interval over seeds and test utterances; p of that difference "

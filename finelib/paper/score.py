@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from finelib import metrics
-from finelib.data import public_sources, sources
-from finelib.data.corpora import ALL_CORPORA, CorpusInfo, called
-from finelib.paper import comparisons, own_predictions
+from finelib.data.corpora import ALL_CORPORA
+from finelib.data.own_labels import NAME
+from finelib.paper import comparisons, own_predictions, scored_against
 from finelib.paper.notes import OWN
 from finelib.paper.own_predictions import Line, Seeds
+from finelib.paper.scored_against import Target
 from finelib.paper.table import Row, Table, render, write
 from finelib.paper.tables import intervals
-from finelib.runs.groups import measured, run_folder, source_of
+from finelib.runs.groups import measured, run_folder
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
 
@@ -50,34 +51,6 @@ PLANTED_NOTE = "Planted data are generated: these scores say nothing about the r
 
 
 @dataclass(frozen=True)
-class Target:
-    """The test split that predictions are scored against.
-
-    Attributes:
-        kind: of data, as in ``Corpus.kind``.
-        origin: where ids and labels come from, for the reader.
-        ids, label: of its N utterances.
-        elsewhere: ids of train and valid, where they are known.
-    """
-
-    info: CorpusInfo
-    kind: str
-    origin: str
-    ids: list[str]
-    label: np.ndarray
-    elsewhere: frozenset[str] = frozenset()
-
-    @property
-    def called(self) -> str:
-        return f"{called(self.info, self.kind)}, {len(self.ids):,} test utterances ({self.origin})"
-
-    @property
-    def block(self) -> str:
-        """Title of the rows that are measured on it."""
-        return f"measured on {called(self.info, self.kind)}, {len(self.ids)} test utterances"
-
-
-@dataclass(frozen=True)
 class Scored:
     """A row to be: its predictions, one array (N,) for each seed, and the records behind them, if any."""
 
@@ -93,8 +66,9 @@ def build(
 
     Args:
         names: csv files (``own_predictions``), folders of runs, or names of systems that have runs below ``out``.
-        source: of the data, as ``sources.load`` takes it; default: with a measured row that row's, else planted or
-            public, as the ids say.
+        corpus: a known one's name; or the path of an own corpus, as ``finelib.load`` takes it.
+        source: of a known corpus, as ``sources.load`` takes it; default: with a measured row that row's, else planted
+            or public, as the ids say.
         against: the measured row that all others are compared with.
         out: where runs are looked for, in out/runs; default as of ``Options``.
 
@@ -102,18 +76,21 @@ def build(
         The table, and what its rows are scored against.
 
     Raises:
-        ValueError: DataError for a file that is wrong; a row that there is none or more than one of.
+        ValueError: DataError for a file that is wrong; no such corpus; a row that there is none or more than one of.
         OSError: a corpus cannot be read.
+        ImportError: a package that an own corpus needs is missing.
     """
+    corpus, source = scored_against.meant(corpus, source)
     runs = Options(out=out).out / "runs"
     files = {name: own_predictions.read(Path(name)) for name in names if is_file(name)}
     ids = {line.id for lines in files.values() for line in lines}
     others = [name for name in ([against] if against else []) + list(names) if name not in files]
     groups = {name: measured(name, corpus, source, runs, ids) for name in dict.fromkeys(others)}
-    if groups:
-        target = _of_records(list(groups.values()))
+    if groups and corpus != NAME:
+        target = scored_against.of_records(list(groups.values()))
     else:
-        target = _of_source(corpus, source or ("planted" if any(i.startswith(PLANTED) for i in ids) else "public"))
+        usual = "planted" if any(i.startswith(PLANTED) for i in ids) else "public"
+        target = scored_against.of_source(corpus, source or usual, list(groups.values()))
     rows = {name: _of_runs(group) for name, group in groups.items()}
     own = [row for name, lines in files.items() for row in _of_file(Path(name), lines, target)]
     scored = _distinct([*rows.values(), *own])
@@ -125,37 +102,6 @@ def is_file(name: str) -> bool:
     return run_folder(name) is None and (Path(name).exists() or Path(name).suffix.lower() == ".csv")
 
 
-# ------------------------------------------------------------------------------------ what they are scored against
-
-
-def _of_records(groups: list[list[RunRecord]]) -> Target:
-    """The test split of measured rows, which must be one and the same."""
-    first = groups[0][0]
-    held = first.predictions()
-    for run in [run for group in groups for run in group]:
-        arrays = run.predictions()
-        if not all(np.array_equal(arrays[name], held[name]) for name in ("test_ids", "test_label")):
-            found = f"found other test utterances or labels than in {first.folder}"
-            raise ValueError(f"{run.folder}: {found}, expected the same data for all rows")
-    origin = f"source {_name(source_of(first))}, as run {first.id} had it"
-    return Target(first.info, first.data, origin, held["test_ids"].tolist(), held["test_label"])
-
-
-def _of_source(corpus: str, source: str) -> Target:
-    """The test split of a source, of a public one without its text encoded."""
-    info = ALL_CORPORA[corpus]
-    public = source in public_sources.names(info)
-    loaded = public_sources.load(info, source) if public else sources.load(corpus, source)
-    test, others = loaded.splits["test"], (loaded.splits[s].ids for s in ("train", "valid"))
-    elsewhere = frozenset(i for own in others for i in own)
-    return Target(loaded.info, loaded.kind, f"source {_name(source)}", test.ids, test.label, elsewhere)
-
-
-def _name(source: str) -> str:
-    """A source without the folders that it lies in: tables are shown to others."""
-    return Path(source).name
-
-
 # ----------------------------------------------------------------------------------------------------- the table
 
 
@@ -165,7 +111,8 @@ def _of_runs(group: list[RunRecord]) -> Scored:
 
 def _of_file(path: Path, lines: list[Line], target: Target) -> list[Scored]:
     """The rows of a file; one without a column of systems is called by the file's name."""
-    named = target.kind == "planted"
+    named = target.kind in ("planted", "own")
+    target.check_unit(np.array([line.prediction for line in lines]), path)
     systems = own_predictions.arranged(lines, path, target.ids, target.called, target.elsewhere, named)
     return [Scored(system or path.stem, _by_seed(seeds)) for system, seeds in systems.items()]
 
@@ -205,7 +152,10 @@ def _table(rows: list[Scored], target: Target, whole: str | None) -> Table:
         told |= {"differences": difference, "extra": comparisons.columns(difference)}
         found.append(Row(row.name, "system", target.kind, **told))
     about = [NOTES, ABOUT[kind], *notes, f"Scored against {target.called}."]
-    about += {"planted": [PLANTED_NOTE], "own": [OWN]}.get(target.kind, [])
+    if target.scale:
+        about.append(f"Of the data: {target.scale.says(told=False)}.")
+    else:
+        about += {"planted": [PLANTED_NOTE], "own": [OWN]}.get(target.kind, [])
     return Table(0, tuple(found), tuple(about), f"{target.info.title}: scores of the predictions given", COLUMNS[kind])
 
 
@@ -242,7 +192,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m finelib score", description=__doc__.split(":")[0], allow_abbrev=False)
     rows = "csv files with the columns id, prediction and, if wanted, seed, system; or measured rows: folders of runs, "
     parser.add_argument("rows", nargs="+", metavar="ROW", help=rows + "or systems that have runs in DIR of --out")
-    parser.add_argument("--corpus", required=True, choices=ALL_CORPORA)
+    said = f"{', '.join(ALL_CORPORA)}, or the path of an own corpus: a folder of recordings, a file of features"
+    parser.add_argument("--corpus", required=True, metavar="CORPUS", help=said)
     said = "planted, public, or the folder or file that run_all.sh takes (default: that of the measured rows, or else "
     parser.add_argument("--source", metavar="NAME", help=said + "planted or public, as the ids say)")
     said = "compare all rows with this measured one: the name of a system that has runs in DIR, or a run's folder"
@@ -254,10 +205,10 @@ def main(arguments: list[str]) -> int:
         source = str(Path(source).resolve())  # as records name it
     try:
         table, target = build(given.rows, given.corpus, source, given.against, given.out)
-        files = [Path(name) for name in given.rows if is_file(name)]
-        folder, name = (files[0].parent, files[0].stem) if files else (Options(out=given.out).out, given.corpus)
+        files, out = [Path(name) for name in given.rows if is_file(name)], Options(out=given.out).out
+        folder, name = (files[0].parent, files[0].stem) if files else (out, Path(given.corpus).stem)
         write(table, folder, f"{name}.scores")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"score: {error}", file=sys.stderr)
         return 2
     print(f"{render(table, 'md')}\nwritten: {folder / name}.scores.md, .csv, .tex (booktabs), .json, .html")

@@ -18,7 +18,7 @@ from finelib.data.features import Corpus
 from finelib.data.own_labels import NAME
 from finelib.metrics import correlation
 from finelib.paper import ablations, comparisons, printed, significance
-from finelib.paper.notes import notes
+from finelib.paper.notes import budget, notes
 from finelib.paper.printed import COLUMNS, CORPUS_OF
 from finelib.paper.table import Row, Table, write
 from finelib.runs import experiment, presets, real, tuning
@@ -36,10 +36,12 @@ class BlockRuns(NamedTuple):
     Attributes:
         runs: row name -> its runs, one for each seed.
         about: what the planted design is made for; "" for a corpus's usual one.
+        tried: at most so many settings of each system, of which the best on dev is run.
     """
 
     runs: dict[str, list[RunSpec]]
     about: str = ""
+    tried: int = 1
 
 
 def build_table(number: int, options: Options) -> Table:
@@ -49,9 +51,10 @@ def build_table(number: int, options: Options) -> Table:
         ValueError: for a number that is not 1 to 6.
     """
     rows, of_data = printed_rows(number), []
-    for runs, about in measured_blocks(number, options):
-        rows += measure(number, runs, options, about)
-        of_data += data_notes(runs)
+    for block in measured_blocks(number, options):
+        rows += measure(number, block.runs, options, block.about)
+        of_data += data_notes(block.runs)
+        of_data += [budget_note(block, options)] if number in CORPUS_OF else []
     told = notes(number, rows) + tuple(dict.fromkeys(of_data))
     told += tuple(f"Nothing measured from {options.source}: {sentence}" for sentence in missing(number, options))
     if number in CORPUS_OF and options.systems:
@@ -85,7 +88,7 @@ def measured_blocks(number: int, options: Options) -> list[BlockRuns]:
         return [BlockRuns(b.specs(options.seed_list), b.about) for b in ablations.blocks(number, options)]
     found = []
     if options.source != "public" and not sources.available(CORPUS_OF[number], options.source):
-        found.append(BlockRuns(by_name(own_specs(number, options))))
+        found.append(BlockRuns(by_name(own_specs(number, options)), tried=options.tune or 1))
     return found + [_real_runs(block, options) for block in real.blocks(number, options) if not block.missing()]
 
 
@@ -94,7 +97,7 @@ def _real_runs(block: real.RealBlock, options: Options) -> BlockRuns:
     seeds = replace(options, n_seeds=block.short(options) or options.n_seeds)
     compared = block.compared and options.source == "public"
     found = [spec for data in block.data(options) for spec in block_specs(data, seeds, compared)]
-    return BlockRuns(by_name(found), block.title(options))
+    return BlockRuns(by_name(found), block.title(options), options.tune or 1 if compared else 1)
 
 
 def missing(number: int, options: Options) -> list[str]:
@@ -161,7 +164,7 @@ def measure(number: int, runs: dict[str, list[RunSpec]], options: Options, about
     title = block_title(corpus) + (f": {about}" if about else "")
     used = {"context": data.context, "target": True} if number == 3 else {}
     whole = _compared_with(number, list(runs))
-    known = [references.references(fold) for fold in corpora]
+    known = [comparisons.references_of(fold) for fold in corpora]
     compared = {}
     if len(folds) == 1:
         fixed = known[0] if _is_real(corpus) else {}
@@ -185,6 +188,14 @@ def data_notes(runs: dict[str, list[RunSpec]]) -> list[str]:
             if count := corpus.card[key]["train/test"]:
                 found.append(f"{what} that are in train and in test: {count}")
     return [f"{corpus.called}: {sentence}." for sentence in found]
+
+
+def budget_note(block: BlockRuns, options: Options) -> str:
+    """What the systems of a block were given, from the records of their runs."""
+    records = experiment.run_groups(block.runs, options.out, options.jobs)
+    corpus = experiment.load_corpus(next(iter(block.runs.values()))[0].data)
+    about = f" ({block.about})" if block.about else ""
+    return f"Budget, {corpus.called}{about}: {budget(records, block.tried)}."
 
 
 def _compared_with(number: int, names: list[str]) -> str:

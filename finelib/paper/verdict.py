@@ -11,6 +11,7 @@ class Verdict:
 
     Attributes:
         value, low, high: the number that decided and its 95 % interval, where there is one.
+        rule: how it was judged, and why so, where that is not by what holds of all measured claims.
     """
 
     verdict: str
@@ -19,6 +20,7 @@ class Verdict:
     low: float | None = None
     high: float | None = None
     runs: tuple[str, ...] = ()
+    rule: str = ""
 
 
 def all_must_hold(parts: list[Verdict]) -> Verdict:
@@ -31,3 +33,24 @@ def all_must_hold(parts: list[Verdict]) -> Verdict:
     numbers = {verdict: sum(part.verdict == verdict for part in parts) for verdict in reversed(from_worst)}
     counts = ", ".join(f"{number} {verdict}" for verdict, number in numbers.items() if number)
     return replace(worst, says=f"of {len(parts)}: {counts}; least: {worst.says}", runs=runs)
+
+
+def by_interval(name: str, found: dict, runs: tuple[str, ...], margin: float = 0.0) -> Verdict:
+    """Whether the interval of a difference lies above 0, below the margin, or neither.
+
+    Args:
+        name: of the comparison, for the sentence.
+        found: "mean", "low" and "high"; the last two None where nothing is known of the spread.
+    """
+    low, high, verdict = found["low"], found["high"], OPEN
+    if low is not None and low > 0:
+        verdict = HOLDS
+    elif low is not None and high < max(margin, 1e-12):
+        verdict = DOES_NOT
+    return Verdict(verdict, f"{name} {number(found, '+')}".strip(), found["mean"], low, high, runs)
+
+
+def number(found: dict, sign: str = "") -> str:
+    """A mean with its interval, where there is one."""
+    spread = "" if found["low"] is None else f" [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
+    return f"{found['mean']:{sign}.3f}{spread}"

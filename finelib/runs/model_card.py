@@ -8,7 +8,7 @@ from scipy import stats
 from finelib import metrics
 from finelib.data.card import NAMES, said
 from finelib.data.features import Corpus
-from finelib.data.own_labels import Scale
+from finelib.data.own_labels import Scale, title_of
 
 LIMITS = """\
 - It predicts what the annotators of these data would have said of like recordings. It does not read anybody's mind.
@@ -39,9 +39,10 @@ def page(about: dict[str, Any], name: str, corpus: Corpus) -> str:
     reads = ", ".join(f"{NAMES[m]} ({width} numbers a frame)" for m, width in about["widths"].items())
     sizes = ", ".join(f"{s} {len(split)}" for s, split in corpus.splits.items())
     values = measured["test"].items()
-    rows = "\n".join(f"| {metric} | {value:.4f} |{_interval(measured.get(metric))} |" for metric, value in values)
+    rows = "\n".join(f"| {metric} | {value:.4f} | {_interval(measured.get(metric))} |" for metric, value in values)
     recipe = "; ".join(f"{NAMES.get(m, m)}: {what}" for m, what in about["recipe"].items())
     encoder = f", files `{about['encoder_sha256'][:12]}`" if about["encoder_sha256"] else ""
+    text = f"- **Text features** by {about['encoder']}{encoder}.\n" if "T" in about["widths"] else ""
     seeds = "one model" if about["models"] == 1 else f"{about['models']} models that differ in the seed"
     unit = "" if scale.unit == 1 else f" Scores are in units of {scale.unit:g} label points."
     return f"""# {name}
@@ -50,9 +51,8 @@ def page(about: dict[str, Any], name: str, corpus: Corpus) -> str:
 
 - **Reads** {reads}.
 - **Predicts** a number from {scale.low:g} to {scale.high:g}{", two classes" if scale.classes else ""}.
-- **Trained on** {corpus.called}: {sizes} utterances; data hash `{about["data_sha256"][:12]}`.
-- **Text features** by {about["encoder"] or "none"}{encoder}.
-- **Features of recordings**: {recipe or "none are extracted: it reads features as they were given"}.
+- **Trained on** {title_of(corpus.info, corpus.kind)}: {sizes} utterances; data hash `{about["data_sha256"][:12]}`.
+{text}- **Features of recordings**: {recipe or "none are extracted: it reads features as they were given"}.
 - **Plausible range** of a prediction: {about["dev_error"] * scale.unit:.3g} to either side held 9 of 10 dev utterances.
 
 ## Data
@@ -61,7 +61,7 @@ def page(about: dict[str, Any], name: str, corpus: Corpus) -> str:
 
 ## Scores
 
-Test split, {measured["utterances"]} utterances; brackets are 95 % intervals over utterances.{unit}
+Test split, {measured["utterances"]} utterances; ACC and F1 are shares; brackets: 95 % intervals over utterances.{unit}
 
 | metric | value | interval |
 |---|---|---|
@@ -74,4 +74,4 @@ Test split, {measured["utterances"]} utterances; brackets are 95 % intervals ove
 
 
 def _interval(found: list[float] | None) -> str:
-    return f" [{found[0]:.4f}, {found[1]:.4f}]" if found else " "
+    return f"[{found[0]:.4f}, {found[1]:.4f}]" if found else "–"

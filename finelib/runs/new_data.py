@@ -49,7 +49,7 @@ class Prediction:
             parts.append(f"seeds {min(self.seeds):.3g} to {max(self.seeds):.3g}")
         if self.muted:
             parts.append("of it by " + ", ".join(f"{NAMES[m]} {change:+.3g}" for m, change in self.muted.items()))
-        return "; ".join([*parts, *(f"WARNING: {sentence}" for sentence in self.warnings)])
+        return "\n  WARNING: ".join(["; ".join(parts), *self.warnings])
 
 
 class Saved(nn.Module):

@@ -1,5 +1,6 @@
 """Which runs a preset asks for: the options of ``run_all.sh`` turned into RunSpecs."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from finelib.baselines import SYSTEMS
@@ -96,9 +97,9 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
             if public:
                 continue
             features = replace(data, text_encoder="files", finetune_text=False)
-        if small and options.systems is None and data.corpus not in WHERE_PRINTED.get(name, (data.corpus,)):
+        if small and options.systems is None and name not in printed_for(data.corpus):
             continue
-        if len(own) < system.Model.least or not set(system.Model.needs) <= set(own):
+        if not can_do(name, own):
             continue
         if small:
             rate = RATES.get(name, TRAIN[options.preset].lr)  # a system that was not tried has the preset's
@@ -130,6 +131,17 @@ def compared_systems(options: Options) -> list[str]:
             expected = f"none, or some of {', '.join(SYSTEMS)}"
             raise ValueError(f"systems: found {name!r}, expected {expected}{nearest(name, SYSTEMS)}")
     return [name for name in SYSTEMS if name in wanted]
+
+
+def printed_for(corpus: str) -> list[str]:
+    """The compared systems that the paper prints for a corpus; for one beside the paper's four, all."""
+    return [name for name in SYSTEMS if corpus not in CORPORA or corpus in WHERE_PRINTED.get(name, (corpus,))]
+
+
+def can_do(name: str, modalities: Iterable[str]) -> bool:
+    """Whether a compared system can do with these modalities."""
+    model, own = SYSTEMS[name].Model, set(modalities)
+    return len(own) >= model.least and set(model.needs) <= own
 
 
 def is_small(data: DataConfig, options: Options) -> bool:

@@ -151,15 +151,20 @@ def as_text(content: dict) -> str:
     for system, row in content["matrix"].items():
         cells = [_cell(row[w], system in content["worlds"][w]["homes"]) if w in row else "" for w in worlds]
         lines.append(f"| {system} | " + " | ".join(cells) + " |")
-    lines += ["", "| system | its world | reached | ridge | taken out | without it | loss | holds |", "|---" * 8 + "|"]
+    taken = f"{content['runs']} runs, {content['hours']:.1f} hours of one core. Away from home: {AWAY} of the seeds."
+    return "\n".join([*lines, "", verdict_text(content), taken, ""])
+
+
+def verdict_text(content: dict) -> str:
+    """The verdicts as a Markdown table."""
+    lines = ["| system | its world | reached | ridge | taken out | without it | loss | holds |", "|---" * 8 + "|"]
     for system, v in content["verdicts"].items():
         part = ["", "", ""]
         if "part" in v:
             part = [v["part"], f"{100 * v['without']['mean']:.0f}", _span(v["loss"])]
         numbers = [f"{100 * v[name]:.0f}" for name in ("reached", "ridge")]
         lines.append("| " + " | ".join([system, v["world"], *numbers, *part, HOLDS[v["holds"]]]) + " |")
-    taken = f"{content['runs']} runs, {content['hours']:.1f} hours of one core. Away from home: {AWAY} of the seeds."
-    return "\n".join([*lines, "", taken, ""])
+    return "\n".join([*lines, ""])
 
 
 def _cell(found: dict, home: bool) -> str:

@@ -1,6 +1,7 @@
 """Systems and references side by side: score against size and training time, over seeds, and as tables."""
 
 import json
+import math
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
@@ -9,19 +10,22 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from finelib import metrics
-from finelib.baselines import references
 from finelib.data.features import Corpus
-from finelib.paper import significance
+from finelib.data.own_labels import title_of
+from finelib.paper import comparisons, significance
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
-from finelib.views.style import BLUE, RED, panels
+from finelib.views.style import BLUE, RED, finish, panels
 
 LABELS = {"corr": "Corr (test)", "mae": "MAE (test)", "acc2_nonzero": "ACC-2 (test)", "acc2": "ACC-2 (test)"}
 COSTS = {"parameters": "parameters", "seconds": "training seconds of one run"}
+BUDGETS = {"epochs": "epoch", "seconds": "training seconds"}
+PANELS_BESIDE = 4
 LEADER = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 1, "shrinkB": 3}
 # places of a name beside its point, in points of the page, the nearest first
 PLACES = sorted(
@@ -53,7 +57,7 @@ def reference_scores(corpus: Corpus, record: RunRecord | None = None) -> dict[st
     """name -> test scores of every reference of a corpus, and before them those of a run."""
     label = corpus.splits["test"].label
     scores = {} if record is None else {record.name: record.test}
-    for name, prediction in references.references(corpus).items():
+    for name, prediction in comparisons.references_of(corpus).items():
         scores[name] = metrics.score(corpus.info.metrics, prediction, label)
     return scores
 
@@ -98,11 +102,11 @@ def against_cost(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Fi
         axis.set(xscale="log", xlabel=title)
         axis.margins(x=0.16)
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_major_formatter(EngFormatter(sep="") if cost == "parameters" else "{x:g}")  # 50m are no minutes
         axis.xaxis.set_minor_formatter(NullFormatter())
         _draw_references(axis, corpus, metric, horizontal=True)
     axes[0].set_ylabel(LABELS[metric])
-    figure.suptitle(f"{corpus.called}, {' + '.join(corpus.modalities)}: what a score costs")
+    figure.suptitle(f"{title_of(corpus.info, corpus.kind)}, {' + '.join(corpus.modalities)}: what a score costs")
     figure.draw_without_rendering()  # lays the axes out, so that names can be measured
     for axis, cost in zip(axes, COSTS, strict=True):
         _name_points(axis, table[cost], table[metric], table["sd"].fillna(0))
@@ -123,6 +127,57 @@ def over_seeds(runs: pd.DataFrame, corpus: Corpus, metric: str = "corr") -> Figu
     axis.grid(axis="x", alpha=0.3)
     plt.close(figure)
     return figure
+
+
+def budget(records: list[RunRecord], against: str = "epochs", metric: str = "corr") -> Figure:
+    """The dev score after every epoch of every run, a panel for each system, against one of ``BUDGETS``.
+
+    A dot marks the epoch that is kept, a diamond its test score, which is the only one there is. FINE's runs stand in
+    grey in every other panel. A record has the seconds of all epochs together, so an epoch takes its share of them.
+    """
+    groups: dict[str, list[RunRecord]] = {}
+    for record in sorted(records, key=lambda record: not record.name.startswith("FINE")):
+        groups.setdefault(record.name, []).append(record)
+    fine = [record for name, group in groups.items() if name.startswith("FINE") for record in group]
+    rows = math.ceil(len(groups) / PANELS_BESIDE)
+    look = {"figsize": (10.6, 1.75 * rows + 0.9), "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(rows, PANELS_BESIDE, sharex=True, sharey=True, **look)
+    for axis, group in zip(axes.flat, groups.values(), strict=False):
+        for record in fine if group[0] not in fine else ():
+            axis.plot(*_dev(record, against, metric), color="0.8", linewidth=1, zorder=0)
+        _budget_panel(axis, group, against, metric)
+    for axis in axes.flat[len(groups) :]:
+        axis.set_visible(False)
+    if against == "seconds":
+        axes[0, 0].set_xscale("log")
+        axes[0, 0].xaxis.set_major_formatter(EngFormatter(sep=""))
+    figure.supxlabel(BUDGETS[against])
+    figure.supylabel(LABELS[metric].replace("test", "dev"))
+    marks = [("o", BLUE, BLUE, "the epoch that is kept"), ("D", "black", "none", "its test score")]
+    handles = [Line2D([], [], ls="", marker=m, color=c, markerfacecolor=f, label=text) for m, c, f, text in marks]
+    handles.append(Line2D([], [], color="0.8", label="FINE"))
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False, fontsize="small")
+    return finish(figure)
+
+
+def _budget_panel(axis: Axes, group: list[RunRecord], against: str, metric: str) -> None:
+    """The runs of one system."""
+    colour = _colour(group[0].name)
+    for record in group:
+        cost, dev = _dev(record, against, metric)
+        kept = record.selected_epoch
+        axis.plot(cost, dev, color=colour, linewidth=1.2, alpha=0.7)
+        axis.plot(cost[kept], dev[kept], "o", color=colour, markersize=4)
+        axis.plot(cost[kept], record.test[metric], "D", color="black", markerfacecolor="none", markersize=4)
+    axis.set_title(f"{group[0].name}, {group[0].parameters / 1e6:.2f} M", fontsize="medium")
+    axis.tick_params(labelbottom=True)
+
+
+def _dev(record: RunRecord, against: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """What an epoch's end cost, and the dev score there, for each epoch."""
+    dev = np.array([curve[f"dev_{metric}"] for curve in record.curves])
+    cost = np.arange(1.0, len(dev) + 1)
+    return cost if against == "epochs" else cost * record.timing["seconds"] / len(dev), dev
 
 
 def _colour(system: str) -> str:

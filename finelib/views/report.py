@@ -11,7 +11,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from finelib.data.corpora import called
+from finelib.data.own_labels import title_of
 from finelib.paper import own_corpus
 from finelib.paper.findings import IN_SHORT, findings, in_short
 from finelib.paper.table import COLUMNS, Table, cells, heads, read
@@ -37,6 +37,9 @@ TITLES = {
     "home_worlds": "Home worlds: every system where its own idea is needed",
     "home_worlds_at_home": "Home worlds: each system at home, and without its part",
     "audit": "The printed numbers, audited",
+    "own_systems_forest": "Every system minus FINE",
+    "own_systems_cost": "What a score costs",
+    "own_modalities_forest": "Subsets of the modalities minus all of them",
 }
 SAID = {  # what a picture without a caption of its own shows
     "table5_forest": "Each row minus FINE with everything its block has; 95 % intervals over seeds and utterances.",
@@ -53,10 +56,13 @@ SAID = {  # what a picture without a caption of its own shows
     "home_worlds": "Share of the way from a constant to the oracle, planted data; notebook 16_home_worlds.",
     "home_worlds_at_home": "A part that is taken out is named in notebook 16_home_worlds.",
     "audit": "Which printed accuracies can be counts of utterances, and gaps in standard errors; notebook 12_audit.",
+    "own_systems_forest": "Test Corr and accuracy, 95 % intervals over seeds and utterances.",
+    "own_systems_cost": "Mean and standard deviation over seeds; dashed: ridge on mean features.",
+    "own_modalities_forest": "FINE on each subset, and ridge beside it; 95 % intervals over seeds and utterances.",
 }
 THUMBNAILS = ("identifiability_factors", "table6_forest", "estimators", "audit", "figure5", "figure2")
 # picture -> its interactive pages
-PAGES = {name: {name: "with numbers under the pointer"} for name in SAID if name.startswith("table")}
+PAGES = {name: {name: "with numbers under the pointer"} for name in SAID if name.startswith(("table", "own"))}
 PAGES["figure5"] = {f"figure5{panel}": f"turn panel ({panel}) in the browser" for panel in "ab"}
 
 
@@ -84,20 +90,25 @@ class Picture:
 def write_report(options: Options) -> Path:
     """Write ``options.out``/figures/report.html from what lies there, and return its path; nothing is trained.
 
+    Of somebody's own corpus it shows what was measured on it, and nothing of the paper's.
+
     Raises:
         ValueError: a table or a run record that cannot be read.
     """
     folder = options.figures
-    stems = [*(f"table{n}" for n in COLUMNS), *own_corpus.SUBJECTS]
+    own = own_corpus.is_asked_for(options)
+    stems = [*([] if own else (f"table{n}" for n in COLUMNS)), *own_corpus.SUBJECTS]
     tables = {stem: read(path) for stem in stems if (path := folder / f"{stem}.json").exists()}
     records = _records(tables.values(), options)
     claims, notebooks = folder / "claims.json", sorted((Path(options.out) / "runs" / "notebooks").glob("*.ipynb"))
-    pictures, links = _pictures(folder), {path.stem: _link(path, folder) for path in notebooks}
+    pictures = [p for p in _pictures(folder) if not own or p.anchor in own_corpus.PICTURES]
+    links = {path.stem: _link(path, folder) for path in notebooks}
     shown = {picture.anchor: picture.title for picture in pictures}
     text = style.render(
         "report.html",
         options=options,
-        findings=[(found, links.get(found.notebook), found.picture in shown) for found in findings(folder)],
+        own=Path(options.source).name if own else "",
+        findings=[] if own else [(f, links.get(f.notebook), f.picture in shown) for f in findings(folder)],
         in_short=(IN_SHORT, in_short(folder)),
         thumbnails={name: shown[name] for name in THUMBNAILS if name in shown},
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
@@ -108,11 +119,11 @@ def write_report(options: Options) -> Path:
         ],
         pictures=pictures,
         curves=_curves(tables, records),
-        notes=dict.fromkeys(f"{_data(record)}: {note}" for record in records.values() for note in record.notes),
+        notes=[] if own else _notes(records.values()),  # an own corpus's tables say it
         runs=[_run(record, folder) for record in records.values()],
         blocks=_blocks(tables),
-        claims=json.loads(claims.read_text()) if claims.exists() else None,
-        notebooks=links,
+        claims=json.loads(claims.read_text()) if claims.exists() and not own else None,
+        notebooks={} if own else links,
     )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
@@ -131,6 +142,11 @@ def _records(tables: Iterable[Table], options: Options) -> dict[str, RunRecord]:
     wanted = dict.fromkeys(run for table in tables for row in table.rows for run in row.runs)
     folders = {run: Path(options.out) / "runs" / run for run in wanted}
     return {run: read_record(f) for run, f in folders.items() if (f / "record.json").exists()}
+
+
+def _notes(records: Iterable[RunRecord]) -> list[str]:
+    """What must be known of the data behind the runs, each sentence once."""
+    return list(dict.fromkeys(f"{_data(record)}: {note}" for record in records for note in record.notes))
 
 
 def _blocks_of(table: Table, records: dict[str, RunRecord]) -> dict[str, list[dict]]:
@@ -163,7 +179,7 @@ def _run(record: RunRecord, folder: Path) -> dict:
 
 
 def _data(record: RunRecord) -> str:
-    return called(record.info, record.data)
+    return title_of(record.info, record.data)
 
 
 def _blocks(tables: dict[str, Table]) -> list[dict]:

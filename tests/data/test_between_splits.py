@@ -57,8 +57,11 @@ def test_splits_that_were_hardly_made_alike_are_said(tmp_path):
     shift = np.where(np.any(changed["test"]["text"], axis=2)[..., None], rng.normal(0, 3, 12), 0)
     changed["test"]["text"] = (changed["test"]["text"] + shift).astype(np.float64)  # as another encoder's would lie
     changed["valid"]["vision"] *= 50  # in other units
+    changed["valid"]["audio"][..., 0] *= 50  # a quarter of the columns
+    changed["test"]["audio"][..., :2] *= 50
     said = "; ".join(read(tmp_path, changed)[1])
     assert "columns that lie elsewhere than in train: text test " in said and "video valid 5" in said
+    assert "; audio test 2; video" in said
     assert "text stored as float32 in train, float32 in valid, float64 in test" in said
 
 
@@ -80,6 +83,14 @@ def test_names_that_are_no_videos_are_not_counted(tmp_path):
     assert not any(sources.load("mosi", dump(changed, tmp_path / "x.pkl")).card["shared_videos"].values())
 
 
+def test_a_class_that_a_split_lacks_is_counted_as_none(tmp_path):
+    changed = content()
+    changed["test"]["regression_labels"] = np.full(len(changed["test"]["id"]), -3.0)
+    corpus = sources.load("mosi", dump(changed, tmp_path / "x.pkl"))
+    counts = corpus.card["splits"]["test"]["class_counts"]
+    assert counts == [len(changed["test"]["id"]), *[0] * len(corpus.info.class_edges)]
+
+
 def test_columns_apart_by_hand():
     """Means 0 and deviations 1 in train; in the other split a mean of 0.9 or 1.1, a deviation of 2.9, 3.1 or 0.3."""
     one = np.array([-1.0, 1.0] * 10)
@@ -87,5 +98,12 @@ def test_columns_apart_by_hand():
     other = np.stack([one + 0.9, one + 1.1, 2.9 * one, 3.1 * one, 0.3 * one, one], axis=1)
     frames = [Frames.from_lengths(values.astype(np.float32), np.full(2, 10)) for values in (train, other)]
     assert columns_apart(sampled(frames[0]), frames[1]) == 3
+    train = np.stack([10 + 6 * one] * 6, axis=1)  # what is just as far away is not apart
+    other = 10 + np.stack([6 * one + 6, 6 * one + 6.5, 18 * one, 18.5 * one, 2 * one, 1.5 * one], axis=1)
+    frames = [Frames.from_lengths(values, np.full(2, 10)) for values in (train, other)]
+    assert [part.tolist() for part in sampled(frames[0])] == [[10.0] * 6, [6.0] * 6]
+    assert columns_apart(sampled(frames[0]), frames[1]) == 3
+    two = Frames.from_lengths(np.array([[1.0], [3.0]]), np.array([2]))
+    assert [part.tolist() for part in sampled(two)] == [[2.0], [1.0]]
     nothing = Frames.from_lengths(frames[0].values[:0], np.zeros(2))
     assert columns_apart(sampled(frames[0]), nothing) == columns_apart(sampled(nothing), frames[0]) == 0

@@ -1,5 +1,6 @@
 """``python -m finelib check``: what is said of a file, and when somebody must decide."""
 
+import hashlib
 import subprocess
 import sys
 
@@ -41,6 +42,44 @@ def test_a_clean_file_needs_no_decision(tmp_path):
     assert "your file, read as CMU-MOSI" in said and "train 40, valid 10, test 10" in said
     assert "width 5;" in said and "padding behind" in said and "NaN 0, infinite 0, outliers 0" in said
     assert "differs from the published file" in said and "unknown ([UNK]) to all-MiniLM-L6-v2" in said
+
+
+def test_every_line_says_what_the_file_holds(tmp_path):
+    made = content()
+    made["valid"]["id"][3] = made["train"]["id"][5]
+    made["test"]["raw_text"][2] = made["train"]["raw_text"][7]
+    made["train"]["audio"][4, :2] = 0  # at the front of one utterance, within its length
+    said, decisions = examined(tmp_path, made)
+    assert decisions == ["train/valid: 1 videos are in both"]
+    expected = []
+    for s, fields in made.items():
+        label = np.float32(fields["regression_labels"])
+        expected.append(f"labels, {s:<14}{label.min():.3g} to {label.max():.3g}, median {np.median(label):.3g}")
+    modalities = {
+        "text": (6, lambda fields: fields["text_bert"][:, 1].sum(1).astype(int)),
+        "audio": (5, lambda fields: np.array(fields["audio_lengths"])),
+        "video": (4, lambda fields: np.array(fields["vision_lengths"])),
+    }
+    for called, (width, of) in modalities.items():
+        for s, fields in made.items():
+            n = of(fields)
+            frames = f"width {width}; {n.sum():,} frames, {n.min()} to {n.max()} an utterance (median {np.median(n):g}"
+            expected.append(f"{called}, {s:<{20 - len(called)}}{frames}, 0 without any); padding behind; ")
+            expected[-1] += "NaN 0, infinite 0, outliers 0"
+    words = sum(len(text.split()) for fields in made.values() for text in fields["raw_text"])  # a token each
+    expected += [
+        "ids in two splits     train/valid 1, train/test 0, valid/test 0",
+        "texts in two splits   train/valid 0, train/test 1, valid/test 0",
+        "videos in two splits  train/valid 1, train/test 0, valid/test 0",
+        "changed on reading    nothing",
+        f"raw text              0.0% of {words:,} tokens unknown ([UNK]) to all-MiniLM-L6-v2",
+    ]
+    lines = said.splitlines()
+    assert lines[:2] == [str(tmp_path / "mine.pkl"), "  what it is            your file, read as CMU-MOSI"]
+    digest = hashlib.sha256((tmp_path / "mine.pkl").read_bytes()).hexdigest()[:12]
+    assert lines[2] == f"  file                  mine.pkl, SHA-256 {digest}..., differs from the published file"
+    assert lines[3] == "  utterances            train 40, valid 10, test 10"
+    assert lines[4:] == [f"  {line}" for line in expected]
 
 
 def _front(made):
@@ -118,6 +157,22 @@ def test_the_labels_tell_what_a_file_is_read_as(tmp_path, corpus, title):
     assert f"your file, read as {title}" in examined(tmp_path, made)[0]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "title", "decided"),
+    [
+        (0.2, 0.8, "CMU-MOSI", "labels span [0.2, 0.8], CMU-MOSI's run from -3 to 3"),  # no corpus uses these
+        (-2, 5, None, "expected labels in [-3, 3]"),
+    ],
+)
+def test_labels_that_no_corpus_has(tmp_path, low, high, title, decided):
+    made = content()
+    for fields in made.values():
+        fields["regression_labels"] = np.linspace(low, high, len(fields["id"]))
+    said, decisions = examined(tmp_path, made)
+    assert (f"your file, read as {title}" in said) == bool(title)
+    assert len(decisions) == 1 and decisions[0].endswith(decided)
+
+
 def test_a_folder_with_files_of_two_corpora(tmp_path):
     write_ur_funny(tmp_path)
     write_mmsa(tmp_path, "ch_sims")
@@ -131,5 +186,5 @@ def test_as_a_command(tmp_path, capsys):
     made = content()
     _wild(made)
     command = [sys.executable, "-m", "finelib", "check", str(dump(made, tmp_path / "wild.pkl"))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and "TO DECIDE" in done.stdout

@@ -251,9 +251,9 @@ def test_a_ragged_utterance_without_frames(tmp_path):
     changed = content()
     _ragged(changed, list)
     pop_all("audio_lengths")(changed)
-    changed["train"]["audio"][2], changed["train"]["audio"][3] = None, []
+    changed["train"]["audio"][2:5] = None, [], np.zeros((3, 0))
     splits, _ = read(tmp_path, changed)
-    assert splits["train"].frames["A"].length[[2, 3]].tolist() == [0, 0]
+    assert splits["train"].frames["A"].length[2:5].tolist() == [0, 0, 0]
 
 
 # Refused, with the meaning of what was found
@@ -297,9 +297,24 @@ REFUSED = {
         r"audio: found rows of shape .*which look like \(columns, frames\)",
     ),
     "ragged widths": (
-        lambda c: (_ragged(c, list), c["train"]["audio"].append(c["train"]["audio"].pop()[:, :2])),
-        "audio: found rows of shape .*, expected .frames, columns. of one width",
+        set_all("audio", lambda v: [np.ones((7, 4))] * (len(v) - 2) + [np.ones((5, 2)), np.ones((6, 3))]),
+        r"train, audio: found rows of shape \(5, 2\), \(6, 3\), \(7, 4\), expected \(frames, columns\) of one width$",
     ),
+    "ragged, one axis": (
+        set_all("audio", lambda v: [np.ones(7)] + [np.ones((7, 4))] * (len(v) - 1)),
+        r"train, audio: found rows of shape \(7, 4\), \(7,\), expected",
+    ),
+    "ragged, no frames": (set_all("audio", lambda v: [None] * len(v)), "rows of shape without frames, expected"),
+    "features of texts": (
+        set_all("audio", lambda v: ["x"] * len(v)),
+        r"train, audio: found a list, expected numbers of shape \(9, any, any\)$",
+    ),
+    "features, a row less": (
+        set_all("audio", lambda v: v[1:]),
+        r"audio: found shape \(8, 375, 4\), expected \(9, any, any\)$",
+    ),
+    "(N, 1, T, 1)": (set_all("audio", lambda v: v[:, None, :, :1]), r"found shape \(9, 1, 375, 1\), expected \(9, any"),
+    "(N, 2, T, d)": (set_all("audio", lambda v: v[:, None].repeat(2, 1)), r"audio: found shape \(9, 2, 375, 4\), exp"),
     "ragged, a row less": (
         lambda c: (_ragged(c, list), c["train"]["audio"].pop()),
         "train, audio: found 8 rows, expected 9",

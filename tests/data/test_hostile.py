@@ -18,7 +18,7 @@ from fickling.fickle import Pickled
 from hostile_files import HOSTILE, REFUSED
 from make_files import dump, mmsa_content
 
-from finelib.data import mmsa, sources
+from finelib.data import conversion, mmsa, sources
 from finelib.data.corpora import CORPORA
 from finelib.data.safe_pickle import _ALLOWED, DataError, load_pickle
 
@@ -201,7 +201,8 @@ def test_a_file_that_asks_for_too_much_is_one_sentence(tmp_path, monkeypatch, na
     began = time.monotonic()
     with pytest.raises(DataError, match="bomb.pkl: (found|reading it ended)") as error:
         sources.load("mosi", tmp_path / "bomb.pkl")
-    assert "\n" not in str(error.value) and time.monotonic() - began < 60
+    assert "\n" not in str(error.value)
+    assert time.monotonic() - began < conversion.CPU_SECONDS  # it is refused before the bound on time ends it
 
 
 def test_lists_in_lists_are_one_sentence(tmp_path):
@@ -233,5 +234,5 @@ def test_lists_in_lists_are_one_sentence(tmp_path):
 )
 def test_reading_has_bounds_on_time_and_memory(limit, task, status, said):
     code = f"from finelib.data import conversion\nconversion.{limit}\nconversion._bound(0)\n{task}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == status and said in done.stderr

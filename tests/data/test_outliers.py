@@ -9,7 +9,7 @@ from make_files import dump, mmsa_content, read_here
 from finelib.data import mmsa, outliers, sources
 from finelib.data.corpora import CORPORA
 from finelib.data.features import SPLITS, Frames, Split
-from finelib.data.moments import moments, usual_range
+from finelib.data.moments import far_out, moments, usual_range
 
 MOSI = CORPORA["mosi"]
 SIZES = [10.0**k for k in (2, 3, 6, 12, 18, 25, 30, 37, 38)]
@@ -110,6 +110,43 @@ def test_a_rare_feature_keeps_its_spread_beside_a_wild_value():
     splits = splits_of(train=values)
     assert clipped(splits) == {"train": 2}
     assert moments(splits["train"].frames["A"].values)[1][0] == pytest.approx(kept.std(), rel=0.1)
+
+
+def test_the_bounds_by_hand():
+    """0 to 100: usual are 1 to 99, a span of 98; wild is what lies more than 20 spans outside."""
+    test = [2059, 2060, 99, -1959, -1960]
+    splits = splits_of(train=np.arange(101), test=test)
+    assert clipped(splits) == {"train": 0, "test": 2}
+    assert splits["test"].frames["A"].values[:, 0].tolist() == [2059, 99 + 98, 99, -1959, 1 - 98]
+
+
+def test_the_usual_range_by_hand():
+    for n in range(20, 400):
+        inner = np.quantile(np.arange(n), 0.01, method="higher"), np.quantile(np.arange(n), 0.99, method="lower")
+        assert usual_range(np.arange(float(n))) == inner, n
+    column = np.full(201, 5.0)  # of the values that differ, 90 % (three of four) lie within 3
+    column[:4] = 4, 3, 8, 9
+    assert usual_range(column) == (2, 8)
+    counted = np.repeat(np.arange(100.0), 10)
+    for wild in ((-1e6, 1e6), (-1e6, -1e6), (1e6, 1e6)):  # 1 to 98 is usual, or a step beside that; a span about 97
+        column = np.concatenate([counted, wild]).astype(np.float32)
+        low, high = usual_range(column)
+        edges = [low - (high - low) if value < 0 else high + (high - low) for value in wild]
+        assert 0 <= low <= 1 and 98 <= high <= 99
+        expected = np.concatenate([counted, edges])
+        mean, sd = moments(column[:, None])
+        np.testing.assert_allclose([mean[0], sd[0]], [expected.mean(), expected.std()], rtol=1e-6)
+    mean, sd = moments(np.zeros((0, 3), np.float32))
+    assert mean.tolist() == [0, 0, 0] and sd.tolist() == [1, 1, 1] and mean.dtype == sd.dtype == np.float32
+
+
+def test_seven_standard_deviations_by_hand():
+    mean, sd = np.array([0.0, 500.0, -500.0]), np.array([1.0, 2.0, 1.0])
+    assert far_out(mean - 7 * sd, mean + 7 * sd, mean, sd).tolist() == []
+    for j in range(3):
+        further = 7 * sd + (np.arange(3) == j)
+        assert far_out(mean - 7 * sd, mean + further, mean, sd).tolist() == [j]
+        assert far_out(mean - further, mean + 7 * sd, mean, sd).tolist() == [j]
 
 
 def test_few_values_tell_nothing():

@@ -12,7 +12,7 @@ from finelib.data.features import Split
 
 
 def mended(*texts):
-    notes = {"train": {"A": {"nan": 0}}}
+    notes = {}
     split = Split({}, np.zeros(len(texts)), [str(i) for i in range(len(texts))], list(texts))
     found = raw_text.mend({"train": split}, notes)["train"].text
     return found, notes["train"]["text"]
@@ -44,9 +44,11 @@ def test_any_text_comes_back_and_mending_twice_is_mending_once(text):
 
 
 def test_halves_of_characters_are_joined_and_lost_ones_counted():
-    found, counts = mended("a \ud83d\ude00", "caf\udcc3\udca9", "x \ud83d", "caf\ufffd", "a\x00b", " \t\n")
-    assert found == ["a 😀", "café", "x \ufffd", "caf\ufffd", "a\x00b", " \t\n"]
-    assert counts == {"empty": 1, "re_encoded": 2, "replaced_characters": 2, "control_characters": 1}
+    found, counts = mended("a \ud83d\ude00", "caf\udcc3\udca9", "x \ud83d", "caf\ufffd", "a\x00b", " \t\n", "\x1bb")
+    assert found == ["a 😀", "café", "x \ufffd", "caf\ufffd", "a\x00b", " \t\n", "\x1bb"]
+    assert counts == {"empty": 1, "re_encoded": 2, "replaced_characters": 2, "control_characters": 2}
+    assert mended("\ud800 y", "\udfff")[0] == ["\ufffd y", "\ufffd"]  # the first and the last of the halves
+    assert mended("a b", "a\tb\n")[1]["control_characters"] == 0
 
 
 def test_python_2_s_text_comes_right_from_the_file_to_the_card(tmp_path):

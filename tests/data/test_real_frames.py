@@ -153,26 +153,59 @@ def test_zero_frames_inside_the_stated_length_stay(tmp_path):
     assert splits["train"].frames["V"].length.tolist() == [100] * 9
 
 
-@pytest.mark.parametrize(("stray", "kept", "dropped"), [(9, 900, 9), (10, 910, 0)])
+@pytest.mark.parametrize(("stray", "kept", "dropped"), [(9, 891, 9), (10, 901, 0)])
 def test_one_per_cent_of_the_frames_decides(stray, kept, dropped):
-    """900 filled frames behind which a few more lie: up to 1 % of all, the lengths are followed."""
+    """891 filled frames behind which a few more lie: up to 1 % of all, the lengths are followed."""
     filled = np.zeros((9, 200), bool)
-    filled[:, :100] = True
-    filled[0, 100 : 100 + stray] = True
-    stated = np.arange(200) < np.full(9, 100)[:, None]
+    filled[:, :99] = True
+    filled[0, 99 : 99 + stray] = True
+    stated = np.arange(200) < np.full(9, 99)[:, None]
     found, counts = real_frames.choose(filled, stated, real_frames.LENGTHS, "x")
     assert found.sum() == kept and counts["nonzero_frames_dropped"] == dropped
     assert counts.get("stated_drops") == (None if dropped else 10)
+    assert counts["chosen_by"] == (real_frames.LENGTHS if dropped else real_frames.LOOK)
 
 
-@pytest.mark.parametrize(("rows", "longer", "kept"), [(5, 5, 925), (5, 11, 900), (4, 50, 1100)])
-def test_most_rows_and_five_per_cent_of_zeros_decide(rows, longer, kept):
-    """Nine rows of 100 filled frames, some lengths longer: zeros at the end are real unless there are too many."""
-    filled = np.broadcast_to(np.arange(200) < 100, (9, 200)).copy()
-    length = np.full(9, 100)
+@pytest.mark.parametrize(
+    ("n", "rows", "longer", "kept"),
+    [(9, 5, 5, 925), (9, 5, 11, 900), (9, 4, 50, 1100), (8, 4, 50, 1000), (19, 10, 10, 2000)],
+)
+def test_most_rows_and_five_per_cent_of_zeros_decide(n, rows, longer, kept):
+    """Rows of 100 filled frames, some lengths longer: zeros at the end are real unless there are too many."""
+    filled = np.broadcast_to(np.arange(200) < 100, (n, 200)).copy()
+    length = np.full(n, 100)
     length[:rows] += longer
-    found, _ = real_frames.choose(filled, np.arange(200) < length[:, None], real_frames.LENGTHS, "x")
-    assert found.sum() == kept
+    found, counts = real_frames.choose(filled, np.arange(200) < length[:, None], real_frames.LENGTHS, "x")
+    assert found.sum() == kept and counts["padding"] == "behind"
+    if kept == 100 * n:
+        assert (counts["stated_drops"], counts["stated_zero"]) == (0, rows * longer)
+
+
+@pytest.mark.parametrize(
+    ("filled", "length", "rows"),
+    [
+        ((10, 10, 10), (0, 0, 0), 0),  # no length says anything
+        ((10, 10, 10), (1, 10, 10), 1),
+        ((10, 4, 10), (5, 10, 10), 1),  # the second row's padding says nothing of the first
+        ((10, 0, 10), (5, 3, 10), 1),
+        ((10, 10, 4), (5, 10, 5), 0),  # the third row's does: zeros lie behind
+    ],
+)
+def test_rows_without_zeros_and_with_shorter_lengths_are_refused_unless_others_show_the_end(filled, length, rows):
+    frames, stated = (np.arange(10) < np.array(n)[:, None] for n in (filled, length))
+    if rows:
+        with pytest.raises(DataError, match=f"x: found lengths below 10 in {rows} rows and no zeros at either end"):
+            real_frames.choose(frames, stated, real_frames.LENGTHS, "x")
+    else:
+        found, counts = real_frames.choose(frames, stated, real_frames.LENGTHS, "x")
+        assert np.array_equal(found, frames) and counts["chosen_by"] == real_frames.LOOK
+
+
+def test_the_padded_end_by_hand():
+    filled = np.ones((2, 10), bool)
+    assert real_frames.choose(filled, None, real_frames.LENGTHS, "x")[1]["padding"] == "none"
+    filled[0, :3] = filled[1, 7:] = False
+    assert real_frames.choose(filled, None, real_frames.LENGTHS, "x")[1]["padding"] == "both ends"
 
 
 def test_spans_by_hand():
@@ -203,6 +236,13 @@ def test_a_text_encoder_that_read_its_padding_is_told_by_the_mask(tmp_path):
     splits, notes, said = read(tmp_path, changed)
     assert same(splits, truth) and notes["train"]["T"]["chosen_by"] == real_frames.MASK
     assert any(sentence.startswith("frames that are not zero dropped as padding: text train") for sentence in said)
+
+
+def test_zeros_by_hand():
+    values = np.array([[0, 0], [0, 1], [0, 0], [2, 0]], np.float32)
+    assert real_frames.zeros(values) == {"zero_frames_kept": 2}
+    assert real_frames.zeros(values[[0, 2]]) == {"zero_frames_kept": 2, "all_zero": 1}
+    assert real_frames.zeros(values[[1, 3]]) == {}
 
 
 def test_padding_with_nan(tmp_path):

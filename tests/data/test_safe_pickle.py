@@ -23,6 +23,7 @@ import torch
 from hostile_files import CONTENT, HOSTILE, REFUSED
 from make_files import dump
 
+from finelib.data import foreign
 from finelib.data.safe_pickle import _ALLOWED, DataError, load_pickle
 
 
@@ -166,6 +167,7 @@ FOREIGN = {
     "bzip2": (bz2.compress(PICKLE), "a bzip2 file", "bunzip2"),
     "xz": (lzma.compress(PICKLE), "an xz file", "xz -dc"),
     "zip": (zipped("aligned_50.pkl"), "a zip archive", "unpack it"),
+    "an empty zip": (b"PK\x05\x06" + bytes(18), "a zip archive", "unpack it"),
     "half a zip": (zipped("aligned_50.pkl")[:40], "a zip archive that is damaged", "download"),
     "tar": (tarred(), "a tar archive", "unpack it"),
     "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(30), "a 7-Zip archive", "unpack it"),
@@ -204,6 +206,13 @@ def test_another_kind_of_file_is_named_with_the_way_out(tmp_path, name):
     sentence = str(error.value)
     assert re.search(rf"expected a pickle of plain containers and NumPy arrays; .*{way_out}", sentence)
     assert "\n" not in sentence and len(sentence) < 400 + len(str(tmp_path))
+
+
+def test_text_is_text_to_its_last_byte():
+    assert foreign.of_text(("é" * 50).encode(), True).found == 'a text that begins with "' + "é" * 40 + '"'
+    cut = "id,café".encode()[:-1]  # no fault where the file goes on
+    assert "id,caf" in foreign.of_text(cut, False).found and foreign.of_text(cut, True) is None
+    assert foreign.of_name("nobody.knows") == ""
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])

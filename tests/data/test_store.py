@@ -10,7 +10,7 @@ import pytest
 from make_files import SMALL, read_here, write_mmsa, write_ur_funny
 
 from finelib.data import conversion, mmsa, sources, store, ur_funny
-from finelib.data.card import compared, describe
+from finelib.data.card import changes, compared, describe, said
 from finelib.data.corpora import CORPORA
 from finelib.data.features import SPLITS, Frames, Split
 
@@ -160,7 +160,7 @@ def test_card_counts_by_hand():
     card = describe(CORPORA["ch_sims"], splits)
     train = card["splits"]["train"]
     assert train["class_counts"] == [2, 1, 1, 0, 1]  # a label on an edge belongs to the class below
-    assert sum(train["label_histogram"]["counts"]) == 5 and train["published_utterances"] == 1368
+    assert train["published_utterances"] == 1368
     assert train["modalities"]["A"] == {
         "width": 2,
         "frames": 10,
@@ -169,6 +169,62 @@ def test_card_counts_by_hand():
     }
     assert card["duplicate_ids"] == {"train/valid": 1, "train/test": 0, "valid/test": 0}
     assert card["duplicate_texts"] == {"train/valid": 1, "train/test": 0, "valid/test": 0}
+    assert train["utterances"] == 5 and train["label_histogram"]["counts"] == [1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 1, 0]
+    assert train["label_histogram"]["edges"] == pytest.approx([-1 + k / 6 for k in range(13)], abs=1e-6)
+    assert (card["files"], card["notes"], card["videos"]) == ([], {}, {"train": 0, "valid": 0, "test": 0})
+
+
+def test_what_reading_changed_is_said_by_hand():
+    """Every count in one modality at least; what is as usual, and five per cent of zeros, is not said."""
+    sizes = {"train": 1200, "valid": 30, "test": 40}
+    kept = {s: {m: {"frames": 100} for m in "TAV"} for s in sizes}
+    card = {"splits": {s: {"utterances": n, "modalities": kept[s]} for s, n in sizes.items()}, "notes": {}}
+    assert changes(card) == []
+    quiet = {"nan": 0, "inf": 0, "padding": "behind", "zero_frames_kept": 5, "nonzero_frames_dropped": 0, "type": "f4"}
+    card["notes"] = {s: {"text": {"empty": n}, "T": quiet, "A": quiet, "V": {}} for s, n in sizes.items()}
+    assert changes(card) == []
+    looked = {"stated_drops": 1000, "stated_zero": 2000}
+    card["notes"] = {
+        "file": {"splits": "nested one level deeper"},
+        "train": {
+            "fields": {"id": "missing", "raw_text": "missing"},
+            "text": {"empty": 1, "re_encoded": 1100},
+            "T": {"padding": "front", "type": "float32"},
+            "A": {"nan": 3, "inf": 1, "zero_frames_kept": 10, "nonzero_frames_dropped": 5, "padding": "none"},
+        },
+        "valid": {
+            "fields": {"id": "missing"},
+            "text": {"replaced_characters": 2, "control_characters": 3, "cut": 4, "unknown_tokens": 5},
+            "T": {"padding": "both ends", "type": "float64"},
+            "A": {"lengths_beyond": 2, "columns_apart": 4, "clipped": 1234},
+        },
+        "test": {"A": {"nan": 1000}, "V": looked | {"zero_frames_kept": 100, "all_zero": 1, "type": "float32"}},
+    }
+    assert changes(card) == [
+        "splits nested one level deeper",
+        "texts that are empty: train 1",
+        "texts that were UTF-8 read as Latin-1, read again: train 1,100",
+        "texts with a character that was lost before: valid 2",
+        "texts with control characters: valid 3",
+        "texts cut to what the text encoder reads: valid 4",
+        "tokens that the text encoder does not know: valid 5",
+        "id missing (train, valid)",
+        "raw_text missing (train)",
+        "zeros cut off in front: text train, valid and behind",
+        "NaN set to 0: audio train 3, test 1,000",
+        "infinite values set to 0: audio train 1",
+        "frames that are not zero dropped as padding: audio train 5 of 95",
+        "frames kept that are all zero: audio train 10 of 100; video test 100 of 100",
+        "lengths beyond the array cut to it: audio valid 2",
+        "columns that lie elsewhere than in train: audio valid 4",
+        "values far outside what is usual set to its edge: audio valid 1,234",
+        "real frames found by looking (as stated, so many not zero would go, so many zeros stay): "
+        "video test 1,000 and 2,000",
+        "all zero throughout: video test",
+        "text stored as float32 in train, float64 in valid",
+    ]
+    card["identity"] = {"says": ["your file"]}
+    assert said(card) == ["your file", *changes(card)]
 
 
 def test_card_compares_with_the_published_hash(tmp_path, monkeypatch):

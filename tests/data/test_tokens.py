@@ -5,17 +5,18 @@ import logging
 import shutil
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertModel, RobertaConfig, RobertaModel
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from finelib.data.corpora import CORPORA
 from finelib.data.encoders import MINILM, encoder_folder
 from finelib.data.features import SPLITS, Corpus, Split
 from finelib.data.text import TextEncoder, encode_corpus
-from finelib.data.tokens import token_ids
+from finelib.data.tokens import tell, token_ids
 
 TINY = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
 WORDS = "good film bad actor plot the a was".split()
@@ -36,14 +37,14 @@ def corpus(texts, name="mosi") -> Corpus:
     return Corpus(CORPORA[name], "public", splits, "0" * 64, "", {"notes": {"train": {"A": {"nan": 2}}}})
 
 
-def bert(folder: Path, words=WORDS, lower=True, rows=None, positions=32) -> Path:
+def bert(folder: Path, words=WORDS, lower=True, rows=None, positions=32, limit=32) -> Path:
     """A BERT of a few words, as ``save_pretrained`` wrote it for years: vocab.txt and tokenizer_config.json."""
     vocabulary = SPECIAL + list(words)
     config = BertConfig(vocab_size=rows or len(vocabulary), max_position_embeddings=positions, **TINY)
     BertModel(config).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lower, "model_max_length": positions}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": lower, "model_max_length": limit}
+    (folder / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
     return folder
 
 
@@ -99,10 +100,15 @@ def test_a_vocabulary_that_is_empty_or_damaged_is_refused(tiny):
 
 def test_a_tokenizer_of_another_encoder_is_refused_or_said(tmp_path, caplog):
     larger = bert(tmp_path / "larger", rows=len(SPECIAL) + 4)
-    with pytest.raises(ValueError, match=r"found token \d+ from its tokenizer, expected less than 9, the rows"):
+    with pytest.raises(ValueError, match=r"larger: found token \d+ from its tokenizer, expected less than 9, the rows"):
         token_ids(corpus(ENGLISH).splits, larger)
+    with pytest.raises(ValueError, match="found token 12 from its tokenizer, expected less than 12"):  # by one row
+        token_ids(corpus(ENGLISH).splits, bert(tmp_path / "one", rows=12))
+    eighteen = [*WORDS, *"plan line cast end one".split()]  # 18 with the special ones, 90 % of 20
+    token_ids(corpus(ENGLISH).splits, bert(tmp_path / "most", words=eighteen, rows=20))
+    assert said(caplog) == ""
     token_ids(corpus(ENGLISH).splits, bert(tmp_path / "smaller", rows=40))
-    assert "its vocabulary has 13 words and its weights 40" in said(caplog)
+    assert f"{tmp_path / 'smaller'}: its vocabulary has 13 words and its weights 40" in said(caplog)
 
 
 def test_two_vocabularies_that_disagree_are_refused(tiny):
@@ -110,13 +116,64 @@ def test_two_vocabularies_that_disagree_are_refused(tiny):
     assert (tiny / "tokenizer.json").is_file()
     token_ids(corpus(ENGLISH).splits, tiny)
     (tiny / "vocab.txt").write_text("\n".join(SPECIAL + WORDS[::-1]) + "\n")
-    with pytest.raises(ValueError, match="vocab.txt and tokenizer.json that number 8 words differently"):
+    with pytest.raises(ValueError, match=r"vocab.txt and tokenizer.json that number 8 words differently \('was' first"):
         token_ids(corpus(ENGLISH).splits, tiny)
+
+
+def test_a_vocabulary_in_tokenizer_json_alone_is_the_same(tiny, tmp_path):
+    from_text, _ = token_ids(corpus(ENGLISH).splits, tiny)
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(tiny)
+    (tiny / "vocab.txt").unlink()
+    from_json, _ = token_ids(corpus(ENGLISH).splits, tiny)
+    assert from_json["train"].values.tolist() == from_text["train"].values.tolist()
+    spaced = bert(tmp_path / "spaced", words=[*WORDS, "at\u00a0all"])  # no line ends at that space
+    AutoTokenizer.from_pretrained(spaced).save_pretrained(spaced)
+    assert (spaced / "vocab.txt").is_file()
+    token_ids(corpus(ENGLISH).splits, spaced)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(OSError("\n no such\nline"), "no such"), (RuntimeError(), "RuntimeError")]
+)
+def test_why_a_tokenizer_cannot_be_read_is_said(tiny, monkeypatch, error, reason):
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", Mock(side_effect=error))
+    expected = "expected tokenizer.json, or vocab.txt or what else its class needs, of the same encoder"
+    with pytest.raises(ValueError) as raised:
+        token_ids(corpus(ENGLISH).splits, tiny)
+    assert str(raised.value) == f"text encoder {tiny}: found no tokenizer that can be read ({reason}), {expected}"
+
+
+def test_a_configuration_that_states_no_sizes_limits_nothing(tiny):
+    """Of weights that are no text encoder's alone; 512 tokens remain."""
+    (tiny / "config.json").write_text('{"model_type": "vit"}')
+    frames, notes = token_ids(corpus({**ENGLISH, "test": ["the " * 31]}).splits, tiny)
+    assert frames["test"].length.tolist() == [32] and notes["test"]["cut"] == 1
+
+
+def test_an_encoder_that_leaves_out_what_it_does_not_know(tmp_path):
+    """It has no [UNK]: a text of which no token is left has no frame, and is counted."""
+    vocabulary = {c: row for row, c in enumerate("abcdefghijkl mnopqrstuvwxyz")}
+    made = tmp_path / "made.json"
+    made.write_text(json.dumps({"version": "1.0", "model": {"type": "BPE", "vocab": vocabulary, "merges": []}}))
+    PreTrainedTokenizerFast(tokenizer_file=str(made)).save_pretrained(tmp_path / "bytes")
+    (tmp_path / "bytes" / "config.json").write_text('{"model_type": "vit"}')
+    frames, notes = token_ids(corpus({s: ["bad", "\u00f6!", "cab"] for s in SPLITS}).splits, tmp_path / "bytes")
+    assert frames["test"].values.tolist() == [1, 0, 3, 2, 0, 1] and frames["test"].length.tolist() == [3, 0, 3]
+    assert frames["test"].values.dtype == np.int64
+    assert notes["test"] == {"tokens": 6, "unknown_tokens": 0, "cut": 0, "without_tokens": 1}
 
 
 def test_case_that_does_not_fit_the_vocabulary_is_said(tmp_path, caplog):
     token_ids(corpus(ENGLISH).splits, bert(tmp_path / "cased", words=[*WORDS, "Good", "Film", "The"], lower=True))
-    assert "its tokenizer lower-cases, and its vocabulary has capitals; see do_lower_case" in said(caplog)
+    found = "its tokenizer lower-cases, and its vocabulary has capitals; see do_lower_case in its tokenizer_config.json"
+    assert said(caplog) == f"text encoder {tmp_path / 'cased'}: {found}"
+    many = [f"{a}{b}" for a in "abc" for b in "dog"]
+    for lower_case, told in ((18, 1), (19, 0)):  # with one capital: more than one in twenty, one in twenty
+        caplog.clear()
+        words = [*WORDS, *many, "end", "one"][:lower_case]
+        token_ids(corpus(ENGLISH).splits, bert(tmp_path / str(lower_case), words=[*words, "Good"]))
+        assert said(caplog).count("has capitals") == told
+    caplog.clear()
     caplog.clear()
     token_ids(corpus(ENGLISH).splits, bert(tmp_path / "uncased", lower=False))
     assert "its tokenizer keeps capitals, and its vocabulary has none; see do_lower_case" in said(caplog)
@@ -135,8 +192,33 @@ def test_the_share_of_unknown_words_is_counted_and_said(tiny, caplog):
         assert said(caplog).count(f"{2 / 14:.1%} of the tokens are unknown to it ([UNK])") == 1
 
 
+def test_what_is_told_of_the_counts(caplog):
+    def told(unknown, tokens, cut=0, lost=0, texts=("a",)):
+        caplog.clear()
+        counts = {"tokens": tokens, "unknown_tokens": unknown, "cut": cut, "without_tokens": lost}
+        tell({"train": counts, "test": dict.fromkeys(counts, 0)}, texts, "NAME")
+        return said(caplog)
+
+    assert told(1, 100) == told(0, 0) == ""  # one per cent
+    assert told(2, 100) == "text encoder NAME: 2.0% of the tokens are unknown to it ([UNK])"
+    assert told(0, 9, 3, 2) == (
+        "text encoder NAME: 3 utterances are longer than it reads and are cut; 2 texts have no token that it knows"
+    )
+    hint = "; name one for Chinese (--text-encoder bert-base-chinese)"
+    assert told(2, 100, texts=["a"] * 9 + ["b 一"]).count(hint) == 0  # one text in ten
+    assert told(2, 100, texts=["a"] * 17 + ["一", "我"]).count(hint) == 1  # two in nineteen
+
+
+def test_half_of_the_words_or_texts_may_be_unknown(tiny, caplog):
+    _, notes = token_ids(corpus({s: ["good gut", "bad schlecht"] for s in SPLITS}).splits, tiny)
+    assert notes["test"]["unknown_tokens"] == 2 and notes["test"]["tokens"] == 4
+    encoded = encode_corpus(corpus({s: ["good plot", "\ufffd"] for s in SPLITS}), str(tiny), finetune=True)
+    assert encoded.card["notes"]["test"]["text"]["without_tokens"] == 1
+    assert said(caplog) == f"text encoder {tiny}: 3 texts have no token that it knows"
+
+
 def test_what_is_mostly_unknown_is_refused(tiny):
-    with pytest.raises(ValueError, match="found 100% of the tokens unknown .*, expected one of this language$"):
+    with pytest.raises(ValueError, match="tiny: found 100% of the tokens unknown .*, expected one of this language$"):
         encode_corpus(corpus({s: ["gut gemacht", "öde"] for s in SPLITS}), str(tiny), finetune=False)
     with pytest.raises(ValueError, match="3 texts without any token"):
         encode_corpus(corpus({s: ["\ufffd"] for s in SPLITS}), str(tiny), finetune=True)
@@ -158,6 +240,14 @@ def test_what_is_cut_is_counted_and_said(tiny, caplog):
     assert encoded.card["notes"]["train"]["text"]["cut"] == 2 and encoded.card["notes"]["test"]["text"]["cut"] == 0
     assert encoded.splits["train"].frames["T"].length.tolist() == [32, 32, 32]
     assert "2 utterances are longer than it reads and are cut" in said(caplog)
+
+
+@pytest.mark.parametrize(("positions", "limit", "kept"), [(32, None, 32), (32, 16, 16), (1024, None, 512)])
+def test_the_smallest_of_three_limits_cuts(tmp_path, positions, limit, kept):
+    """The positions of the weights, what the tokenizer states, and 512."""
+    folder = bert(tmp_path / "x", positions=positions, limit=limit)
+    frames, notes = token_ids(corpus({**ENGLISH, "test": ["the " * 600, "the " * (kept - 2)]}).splits, folder)
+    assert frames["test"].length.tolist() == [kept, kept] and notes["test"]["cut"] == 1
 
 
 def test_weights_in_the_old_format_are_named_with_a_command_that_converts_them(tiny):
@@ -194,7 +284,7 @@ def test_context_tells_the_sentences_of_a_text_apart(tiny):
 
 
 def test_context_that_is_too_long_is_cut_in_front(tmp_path):
-    folder = bert(tmp_path / "short", positions=8)
+    folder = bert(tmp_path / "short", positions=8, limit=8)
     told, notes = token_ids(corpus({s: ["good " * 9 + "\nbad plot"] for s in SPLITS}).splits, folder, context=True)
     frames = told["test"]
     assert frames.length.tolist() == [8] and notes["test"]["cut"] == 1

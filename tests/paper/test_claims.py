@@ -8,23 +8,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from made_tables import folder, measure, measured, put
 
 from finelib.data import store
 from finelib.data.corpora import ALL_CORPORA
-from finelib.paper import ablations, claims, claims_measured, claims_printed, printed, table
+from finelib.paper import ablations, claims, claims_measured, claims_printed
 from finelib.paper.claims import as_text
-from finelib.paper.claims_measured import (
-    Results,
-    added_modality,
-    beats_others,
-    figure5,
-    figure5_above,
-    figure5_order,
-    finding,
-    higher,
-    lower_than_all,
-)
-from finelib.paper.table import Row, Table
+from finelib.paper.claims_measured import added_modality, higher, lower_than_all
 from finelib.paper.verdict import DOES_NOT, HOLDS, NOT_RUN, OPEN, VERDICTS, Verdict, all_must_hold
 from finelib.runs.options import Options
 from finelib.runs.records import PREDICTIONS, RunRecord, git_revision, write_record
@@ -37,7 +27,7 @@ BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def test_enough_claims_each_with_its_place_and_what_would_settle_it():
-    assert len(BY_ID) == len(CLAIMS) == 45 and set(claims.RULES) == set(BY_ID)
+    assert len(BY_ID) == len(CLAIMS) == 46 and set(claims.RULES) == set(BY_ID)
     assert all(claim.claim and claim.place and claim.settled_by for claim in CLAIMS)
 
 
@@ -100,19 +90,6 @@ def test_printed_claims_checked_by_hand(name, verdict, number):
     assert found.verdict == verdict and found.value == pytest.approx(number, abs=0.006)
 
 
-def put(monkeypatch, tables: dict[int, dict[str, tuple[float, ...]]]):
-    """Put constructed tables in the place of the paper's: number -> name -> percentages."""
-
-    def rows(number):
-        columns = printed.COLUMNS[number]
-        return tuple(
-            printed.PrintedRow(name, dict(zip(columns, map(str, values), strict=True)))
-            for name, values in tables[number].items()
-        )
-
-    monkeypatch.setattr(printed, "rows", rows)
-
-
 PAIR = {"FINE": (80, 80, 50), "B": (79, 79, 49)}
 TURNED = {"FINE": (80, 80, 50), "B": (79, 81, 49)}
 
@@ -164,25 +141,6 @@ def test_added_modality_printed(full, verdict, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------------------ measured
-
-
-def measured(name, low=None, high=None, data="files", runs=("run",), block="measured on files"):
-    """A row of Table 6, with the interval of its Corr minus FINE's."""
-    corr = {"mean": -1.0 if low is None else (low + high) / 2, "low": low, "high": high}
-    differences = None if name == "FINE" else {"corr": corr}
-    return Row(name, "system", data, "", "T", block, None, {}, runs, differences=differences)
-
-
-def folder(tmp_path, *found, number=6):
-    options = Options(out=tmp_path)
-    table.write(Table(number, (), ()), options.figures)  # the empty table's other forms are of no interest
-    content = {"table": number, "notes": [], "rows": [table._json_row(row) for row in found]}
-    (options.figures / f"table{number}.json").write_text(json.dumps(content))
-    return options
-
-
-def measure(rule, options, data="files", **settings):
-    return rule(Results(options, data), **settings)
 
 
 @pytest.mark.parametrize(
@@ -255,71 +213,6 @@ def test_added_modality_measured(tmp_path):
     assert found.verdict == HOLDS and found.says.startswith("of 9: ")
 
 
-@pytest.mark.parametrize(("low", "high", "verdict"), [(0.9, 0.95, HOLDS), (0.7, 0.8, DOES_NOT), (0.8, 0.9, OPEN)])
-def test_against_printed_rows(low, high, verdict, tmp_path, monkeypatch):
-    put(monkeypatch, {1: {"FINE": (99, 99, 99), "B": (85, 85, 85)}})
-    spans = dict.fromkeys(printed.SENTIMENT, {"mean": (low + high) / 2, "sd": 0.0, "low": low, "high": high, "n": 3})
-    row = replace(measured("FINE"), measured=spans)
-    options = folder(tmp_path, row, replace(row, data="public"), number=1)
-    assert measure(beats_others, options, tables=[1]).verdict == verdict
-    assert measure(beats_others, options, "public", tables=[1]).verdict == NOT_RUN
-    assert measure(beats_others, options, tables=[1, 2]).verdict == NOT_RUN
-
-
-@pytest.mark.parametrize(("gaps", "verdict"), [((-0.2, -0.1), HOLDS), ((-0.2, 0.2), DOES_NOT), ((-0.2, -0.01), OPEN)])
-def test_beats_others_on_planted_data_means_the_compared_systems(gaps, verdict, tmp_path):
-    """A row's difference is its Corr minus FINE's, here with a half-width of 0.05."""
-
-    def row(name, gap):
-        spans = gap and {"corr": {"mean": gap, "low": gap - 0.05, "high": gap + 0.05}}
-        return replace(measured(name), data="planted", differences=spans)
-
-    fine, *others = (row(*pair) for pair in zip(("FINE", "MulT", "MISA"), (None, *gaps), strict=True))
-    options = folder(tmp_path, fine, *others, number=1)
-    assert measure(beats_others, options, "planted", tables=[1]).verdict == verdict
-
-
-def spread(mean, half=0.1, beyond="no", control=0.0):
-    return {"mean": mean, "low": mean - half, "high": mean + half, "control": control, "beyond_control": beyond}
-
-
-@pytest.mark.parametrize(
-    ("rule", "measures", "verdict"),
-    [
-        (partial(figure5, measure="x"), {"x": spread(0.5, beyond="above")}, HOLDS),
-        (partial(figure5, measure="x"), {"x": spread(0.5, beyond="no")}, OPEN),
-        (partial(figure5, measure="x"), {"x": spread(0.5, beyond=None)}, OPEN),
-        (partial(figure5, measure="x"), {"x": spread(0.5, beyond="below")}, DOES_NOT),
-        (partial(figure5, measure="x", side="below"), {"x": spread(0.5, beyond="below")}, HOLDS),
-        (partial(figure5_above, measure="x", threshold=0.5), {"x": spread(0.7)}, HOLDS),
-        (partial(figure5_above, measure="x", threshold=0.5), {"x": spread(0.55)}, OPEN),
-        (partial(figure5_above, measure="x", threshold=0.5), {"x": spread(0.3)}, DOES_NOT),
-        (partial(figure5_order, larger="x", smaller="y"), {"x": spread(0.7), "y": spread(0.3)}, HOLDS),
-        (partial(figure5_order, larger="x", smaller="y"), {"x": spread(0.4), "y": spread(0.3)}, OPEN),
-        (partial(figure5_order, larger="x", smaller="y"), {"x": spread(0.3), "y": spread(0.7)}, DOES_NOT),
-    ],
-)
-def test_figure_5_rules(rule, measures, verdict, tmp_path):
-    options = Options(out=tmp_path)
-    options.figures.mkdir()
-    content = {"data": "files", "runs": ["run"], "measures": {"features": measures, "untrained": measures}}
-    (options.figures / "figure5.json").write_text(json.dumps(content))
-    assert measure(rule, options).verdict == verdict
-    assert measure(rule, options, "planted").verdict == NOT_RUN
-
-
-@pytest.mark.parametrize(("holds", "verdict"), [(True, HOLDS), (False, DOES_NOT), (None, OPEN)])
-def test_findings(holds, verdict, tmp_path):
-    options = Options(out=tmp_path)
-    options.figures.mkdir()
-    a = {"value": 1.0, "low": 0.5, "high": 1.5, "holds": holds, "says": "so", "runs": ["run"]}
-    content = {"data": "planted", "findings": {"a": a, "b": a | {"holds": True, "value": 2.0}}}
-    (options.figures / "estimators.json").write_text(json.dumps(content))
-    rule = partial(finding, file="estimators", names=["a", "b"])
-    assert measure(rule, options, "planted").verdict == verdict
-    assert measure(rule, options, "public").verdict == NOT_RUN
-
-
 @pytest.mark.parametrize(("holds", "verdict"), [(True, HOLDS), (False, DOES_NOT), (None, OPEN)])
 def test_claims_about_str_and_utr_are_judged_for_the_variant_in_a_column_of_its_own(tmp_path, holds, verdict):
     found = {"value": 0.7, "low": 0.6, "high": 0.8, "holds": holds, "runs": ["a"], "says": "0.7"}
@@ -344,14 +237,6 @@ def test_a_public_corpus_is_judged_by_its_own_rows_the_first_block_of_them(tmp_p
     found = claims.verdicts(BY_ID["moq_essential"], options)
     assert (found["ch_sims_v2"].verdict, found["mosi"].verdict) == (HOLDS, DOES_NOT)
     assert {found[name].verdict for name in ("mosei", "ict_mmmo", "planted", "files")} == {NOT_RUN}
-
-
-def test_a_public_corpus_speaks_of_its_own_table_alone(tmp_path):
-    gap = {"corr": {"mean": -0.2, "low": -0.3, "high": -0.1}}
-    fine, other = (replace(measured(name), data="public", corpus="mosi") for name in ("FINE", "MulT"))
-    options = folder(tmp_path, fine, replace(other, differences=gap), number=1)
-    found = claims.verdicts(BY_ID["outperforms_everywhere"], options)
-    assert found["mosi"].verdict == HOLDS and found["mosei"].verdict == NOT_RUN
 
 
 # ---------------------------------------------------------------------------------------------- the table

@@ -1,8 +1,11 @@
 """``run_all.sh --source`` of somebody's own corpus: its tables, and nothing of the paper's beside them."""
 
-import json
+import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
@@ -13,9 +16,11 @@ from finelib import metrics
 from finelib.baselines import SYSTEMS
 from finelib.baselines.references import PENALTIES
 from finelib.data import own
-from finelib.paper import own_corpus
+from finelib.paper import comparisons, own_corpus
 from finelib.paper.table import read
-from finelib.runs.options import Options
+from finelib.runs.options import ROOT, Options
+from finelib.runs.records import all_records
+from finelib.views import report
 
 SPLIT = ["train"] * 24 + ["valid"] * 8 + ["test"] * 8
 
@@ -63,6 +68,14 @@ def test_rows_are_what_fit_and_sklearn_give(made):
     assert all(rows[name].differences for name in rows if name != "FINE")
 
 
+def test_words_that_no_two_texts_share_cost_a_row_and_not_the_table(tmp_path):
+    path = write(tmp_path / "mine.npz")
+    with np.load(path) as held:
+        np.savez(path, **held, raw_text=[f"word{i}" for i in range(len(SPLIT))], text=held["audio"])
+    found = comparisons.references_of(finelib.load(path))
+    assert list(found) == ["ridge (T + A + V)", "ridge (T)", "floor (constant)"]
+
+
 def others() -> str:
     return ", ".join(name for name in SYSTEMS if name != "LF-DNN")
 
@@ -76,13 +89,36 @@ def test_subsets_end_with_the_runs_of_all_modalities(made):
 
 def test_nothing_of_the_paper_stands_beside_them(made):
     options = made[1]
-    assert not list(options.figures.glob("table*"))
-    claims = json.loads((options.figures / "claims.json").read_text())["claims"]
-    measured = {v for claim in claims for column, v in claim["verdicts"].items() if column != "printed"}
-    assert measured == {"not run"}
+    assert not [path for stem in ("table", "claims") for path in options.figures.glob(f"{stem}*")]
     page = (options.figures / "report.html").read_text()
     assert all(f'id="{name}"' in page and f'href="#{name}"' in page for name in own_corpus.SUBJECTS)
     assert '<h2 id="own_systems">Own corpus mine.npz: systems' in page and "Table 0" not in page
+    assert "<h1>Own corpus mine.npz: what was run</h1>" in page
+    unseen = r"<style.*?</style>|<script.*?</script>|<footer.*?</footer>|data:image[^\"]*"
+    seen = re.sub(unseen, "", page, flags=re.DOTALL)
+    for word in ("printed", "claim", "planted", "What came out", "NCE-CLUB", "read as own corpus"):
+        assert word not in seen.lower() and word not in seen, word
+
+
+def test_its_report_shows_differences_and_costs(made):
+    options = made[1]
+    page = (options.figures / "report.html").read_text()
+    for name in own_corpus.PICTURES:
+        assert (options.figures / f"{name}.png").exists() and f'<h3 id="{name}">' in page
+    assert 'href="own_systems_forest.html"' in page and 'id="curves-own_systems-0"' in page
+
+
+def test_a_report_of_the_own_corpus_leaves_the_paper_s_tables_out(made, tmp_path):
+    """Of a folder where both were made."""
+    figures = tmp_path / "figures"
+    shutil.copytree(made[1].figures, figures)
+    for name in ("table1.json", "claims.json", "audit.png"):
+        shutil.copy(ROOT / "figures" / "published" / name, figures)
+    own_page = report.write_report(replace(made[1], out=tmp_path)).read_text()
+    page = report.write_report(Options(out=tmp_path)).read_text()
+    of_the_paper = ("table1", "claims", "audit", "findings")
+    assert 'id="own_systems"' in own_page and not [i for i in of_the_paper if f'id="{i}"' in own_page]
+    assert all(f'id="{i}"' in page for i in ("own_systems", *of_the_paper))
 
 
 def test_a_second_call_trains_nothing(made, capsys):
@@ -90,11 +126,84 @@ def test_a_second_call_trains_nothing(made, capsys):
     assert "8 of 8 training runs" in capsys.readouterr().out
 
 
+# ------------------------------------------------------------------------------------------------- score
+
+
+def exported(options, path):
+    """Test predictions of LF-DNN's runs, as somebody would write them into a file."""
+    parts = []
+    for record in all_records(options.out / "runs", "own-LF_DNN-*"):
+        held = record.predictions()
+        parts.append(pd.DataFrame({"id": held["test_ids"], "prediction": held["test"], "seed": record.seed}))
+    found = pd.concat(parts)
+    found.to_csv(path, index=False)
+    return found
+
+
+def test_predictions_of_an_own_corpus_score_as_in_its_table(made, tmp_path, capsys):
+    options, path = made[1], tmp_path / "theirs.csv"
+    exported(options, path)
+    command = ["score", str(path), "--corpus", options.source, "--against", "FINE", "--out", str(options.out)]
+    assert main.main(command) == 0
+    table, scored = read(options.figures / "own_systems.json"), read(tmp_path / "theirs.scores.json")
+    expected, found = ({row.name: row for row in each.rows} for each in (table, scored))
+    assert found["theirs"].measured == expected["LF-DNN"].measured
+    assert found["FINE"].measured == expected["FINE"].measured and found["FINE"].runs == expected["FINE"].runs
+    for metric, difference in found["theirs"].differences.items():
+        assert difference["mean"] == expected["LF-DNN"].differences[metric]["mean"]
+    said = capsys.readouterr().out
+    assert "Scored against own corpus mine.npz, 8 test utterances (source mine.npz)." in said
+    assert "label range 1 to 5, from the training labels, held as -2 to 2" in said
+    alone = ["score", str(path), "--corpus", "own", "--source", options.source]
+    assert main.main(alone) == 0 and "theirs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: f.iloc[1:], "found 1 of 16 missing ('"),
+        (
+            lambda f: f.assign(id=["train_0", *f.id[1:]]),
+            "found 1 ids of no test utterance, 1 of them of train or valid",
+        ),
+        (lambda f: f.assign(prediction=f.prediction + 3), "expected them from -2 to 2, as finelib.load holds labels"),
+    ],
+)
+def test_predictions_of_other_utterances_or_on_another_scale_are_refused(made, tmp_path, capsys, change, says):
+    options, path = made[1], tmp_path / "theirs.csv"
+    change(exported(options, path)).to_csv(path, index=False)
+    assert main.main(["score", str(path), "--corpus", options.source]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("score: ") and said.count("\n") == 1 and says in said
+
+
+def test_a_file_that_has_changed_since_a_run_is_not_scored_beside_it(made, tmp_path, capsys):
+    options = made[1]
+    path = write(tmp_path / "mine.npz")
+    with np.load(path) as held:
+        arrays = dict(held)
+    np.savez(path, **arrays | {"label": arrays["label"][::-1]})
+    record = all_records(options.out / "runs", "own-FINE-*")[0]
+    assert main.main(["score", str(record.folder), "--corpus", str(path), "--out", str(tmp_path)]) == 2
+    assert "found other test utterances or labels than mine.npz has now, expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("corpus", ["mossi", "no/where.npz", "own"])
+def test_an_unknown_corpus_is_one_sentence(corpus, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("id,prediction\na,1\n")
+    assert main.main(["score", str(tmp_path / "a.csv"), "--corpus", corpus]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("score: ") and "expected" in said
+
+
+# ------------------------------------------------------------------------------------------------ what there is
+
+
 def test_one_modality_has_no_subsets_and_a_wrong_name_is_refused(tmp_path, capsys):
     options = Options(source=str(write(tmp_path / "mine.npz", ("audio",))), preset="smoke", out=tmp_path)
     assert list(main.results(options)) == ["own_systems"]
     assert main.main(["--source", options.source, "--only", "table1", "--out", str(tmp_path)]) == 2
-    assert "--only table1: unknown, expected one of own_systems, claims" in capsys.readouterr().err
+    assert "--only table1: unknown, expected one of own_systems\n" in capsys.readouterr().err
 
 
 def test_which_sources_are_own_corpora(tmp_path):

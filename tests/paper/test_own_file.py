@@ -78,7 +78,7 @@ def test_rows_of_the_licensed_files_are_judged(built, tmp_path):
     for kind, judged in (("files", True), ("own", False)):
         as_kind = [replace(row, data=kind) if row.data == "files" else row for row in rows]
         tables.write(replace(table, rows=tuple(as_kind)), tmp_path / "figures")
-        found = claims_measured.beats_others(claims_measured.Results(Options(out=tmp_path), "files"), [2])
+        found = claims_measured.best(claims_measured.Results(Options(out=tmp_path), "files"), [2])
         assert (found.verdict != NOT_RUN) == judged
 
 

@@ -17,7 +17,7 @@ import finelib
 from finelib import __main__ as main
 from finelib.baselines import lf_dnn
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
-from finelib.paper import score, significance, tables
+from finelib.paper import score, scored_against, significance, tables
 from finelib.runs import experiment
 from finelib.runs.options import ROOT, Options
 
@@ -135,7 +135,7 @@ def test_ids_that_are_not_planted_ask_for_the_public_corpus(tmp_path, monkeypatc
         corpus.splits["test"].ids[:] = [f"v_{i}" for i in range(len(corpus.splits["test"]))]
         return corpus
 
-    monkeypatch.setattr(score.public_sources, "load", load)
+    monkeypatch.setattr(scored_against.public_sources, "load", load)
     path = write_csv(tmp_path / "a.csv", range(34), [f"v_{i}" for i in range(34)])
     table, target = score.build([str(path)], "mosi", out=tmp_path)
     assert (

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from finelib import metrics
 from finelib.data.corpora import CORPORA
 from finelib.paper import printed, tables
-from finelib.paper.table import Row, Table, _marks, render, write
-from finelib.runs import presets
+from finelib.paper.notes import budget
+from finelib.paper.table import Row, Table, _marks, read, render, write
+from finelib.runs import experiment, presets
 from finelib.runs.options import Options
 
 
@@ -176,3 +178,45 @@ def test_missing_source_leaves_only_the_printed_rows(tmp_path):
 def test_presets_name_runs_once():
     base = presets.specs("mosi", Options(preset="demo", n_seeds=3))
     assert [s.seed for s in base] == [0, 1, 2] and len(set(base)) == 3
+
+
+# -------------------------------------------------------------------------------------------------- budgets
+
+
+def run_of(done, kept, size, epochs=10, patience=3):
+    train = {"epochs": epochs, "patience": patience}
+    return SimpleNamespace(config={"train": train}, curves=[{}] * done, selected_epoch=kept - 1, parameters=size)
+
+
+def test_a_budget_by_hand():
+    """Of FINE's runs one ends by patience, one at its limit, one by both at once; the other systems' median is 3 M."""
+    runs = {"FINE": [run_of(6, 3, 1_500_000), run_of(10, 8, 1_500_000), run_of(10, 7, 1_500_000)]}
+    others = {"MISA": [run_of(5, 2, 2_000_000)], "TFN": [run_of(4, 1, 4_000_000)]}
+    said = budget(runs | others, 1)
+    assert said.startswith("every system at most 10 epochs, ended by 3 without a better dev MAE; 1 of 5 runs ended at")
+    assert "; one setting of each; " in said
+    assert said.endswith("trained parameters: FINE 1.50 M, median of the others 3.00 M")
+    other = budget(runs | {"MISA": [run_of(20, 20, 2_000_000, epochs=20, patience=5)]}, 4)
+    assert other.startswith("FINE at most 10 epochs, ended by 3 ") and "MISA at most 20 epochs, ended by 5 " in other
+    assert "; 2 of 4 runs ended at their limit instead; up to 4 settings tried of each on dev; " in other
+
+
+def test_the_budget_of_a_table_is_that_of_its_runs(results):
+    (said,) = [note for note in read(results.figures / "table2.json").notes if note.startswith("Budget, ")]
+    specs = tables.own_specs(2, results)
+    records = experiment.run(specs, results.out, progress=False)
+    (train,) = {(spec.train.epochs, spec.train.patience) for spec in specs}
+    assert said.startswith(
+        "Budget, CMU-MOSEI, planted data: every system at most {} epochs, ended by {} ".format(*train)
+    )
+    fine, *others = {record.name: record.parameters / 1e6 for record in records}.values()
+    assert f"FINE {fine:.2f} M, median of the others {np.median(others):.2f} M" in said
+    assert f" of {len(specs)} runs ended at" in said
+
+
+@pytest.mark.parametrize(("tune", "tried"), [(None, 1), (7, 7)])
+def test_a_block_says_how_many_settings_were_tried(tune, tried, monkeypatch):
+    """A real block beside planted data is not tuned."""
+    monkeypatch.setattr(tables.tuning, "tuned", lambda specs, options: specs)
+    own, *real = tables.measured_blocks(4, Options(preset="smoke", tune=tune))
+    assert own.tried == tried and all(block.tried == 1 for block in real)

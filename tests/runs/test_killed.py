@@ -195,7 +195,7 @@ def test_a_signal_saves_the_state_between_two_steps(tmp_path, undisturbed, numbe
     wait_for(lambda: list(tmp_path.glob("runs/*/record.json")), process)
     wait_for(lambda: unfinished(tmp_path, "lock"), process)
     os.killpg(process.pid, number)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=300)[1]
     assert process.returncode == status and "interrupted; all that was trained is kept" in said
     assert "Traceback" not in said
     assert list(tmp_path.glob("runs/*/checkpoint.pt"))

@@ -41,7 +41,7 @@ def test_every_system_gets_as_many_settings_all_different_its_own_first(options)
 
 
 def test_a_small_space_is_used_up_not_repeated(options, monkeypatch):
-    spec = specs_of(options, "LF-DNN")[0]
+    spec = specs_of(options, "TFN")[0]
     monkeypatch.setattr(tuning, "TRAINING", {"lr": (1e-3, 1e-2)})
     monkeypatch.setattr(tuning, "space", lambda model: {})
     assert len(tuning.candidates(spec, 10)) <= 3

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import write_run
 from matplotlib.transforms import Bbox
 
 from finelib import metrics
@@ -13,6 +14,7 @@ from finelib.baselines import SYSTEMS, references
 from finelib.paper import comparisons, printed, significance, tables
 from finelib.runs import experiment, presets
 from finelib.runs.options import Options
+from finelib.runs.records import read_record
 from finelib.views import compare
 
 
@@ -107,6 +109,23 @@ def test_names_stand_on_no_point_error_bar_or_other_name(corpus):
             ends = [[table.loc[name, cost], table.loc[name, "corr"] + side * 0.01] for side in (-1, 1)]
             bar = Bbox(axis.transData.transform(ends))
             assert bar.count_overlaps(list(boxes.values())) == 0, name
+
+
+def test_the_budget_curve_draws_what_the_records_hold(tmp_path):
+    """Two runs by hand: four epochs in 8 s of which the third is kept, two epochs in 10 s."""
+    long = {"curves": [{"dev_corr": v} for v in (0.1, 0.3, 0.6, 0.5)], "selected_epoch": 2, "timing": {"seconds": 8.0}}
+    short = {"curves": [{"dev_corr": v} for v in (0.2, 0.4)], "selected_epoch": 1, "timing": {"seconds": 10.0}}
+    folders = [write_run(tmp_path, "MISA", parameters=1_234_000, **long), write_run(tmp_path, "FINE", **short)]
+    records = [read_record(folder) for folder in folders]
+    for against, xs in (("epochs", ([1, 2, 3, 4], [1, 2])), ("seconds", ([2, 4, 6, 8], [5, 10]))):
+        fine, misa, *others = compare.budget(records, against).axes
+        assert (fine.get_title(), misa.get_title()) == ("FINE, 0.00 M", "MISA, 1.23 M")
+        assert not any(axis.get_visible() for axis in others)
+        beside, curve, kept, test = (line.get_xydata() for line in misa.lines)
+        np.testing.assert_allclose(curve, np.stack([xs[0], [0.1, 0.3, 0.6, 0.5]], 1))
+        np.testing.assert_allclose(beside, np.stack([xs[1], [0.2, 0.4]], 1))
+        np.testing.assert_allclose([kept[0], test[0]], [(xs[0][2], 0.6), (xs[0][2], records[0].test["corr"])])
+        assert len(fine.lines) == 3  # no other run beside its own
 
 
 def test_minus_references_is_the_difference_of_scores(results):
