@@ -17,11 +17,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from compare_mmsa import WIDTHS
+from public_run import Batch, Run, behind_first, mean_frames, to_longest
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 TEXT, AUDIO, VISION = WIDTHS
-Batch = dict[str, Tensor]  # text, audio, vision (B, 50, d), mask (B, 50), label (B,)
 
 
 class Finished(Exception):
@@ -109,15 +109,15 @@ def old_transformers(embeddings: type, encoder: type) -> None:
         setattr(transformers.modeling_utils, name, None)
 
 
-def gfn(run: Any) -> nn.Module:
+def gfn(run: Run) -> nn.Module:
     """What the authors' script for CMU-MOSI does: four optimisers, of which two move the encoders."""
     public = load(run.folder / "ARGF" / "ARGF_context2", "model")
     public.F = SimpleNamespace(**vars(F))
     public.F.softmax = lambda x, axis: x if x.shape[axis] == 1 else F.softmax(x, axis)
     total, hidden, alpha = nn.L1Loss(reduction="sum"), 50, 0.001
-    order = {"audio": AUDIO, "vision": VISION, "text": TEXT}
-    encoders = nn.ModuleList(public.Encoder_5(d, hidden, 0.5) for d in order.values())
-    decoders = nn.ModuleList(public.Decoder2(hidden, d) for d in order.values())
+    widths = AUDIO, VISION, TEXT
+    encoders = nn.ModuleList(public.Encoder_5(d, hidden, 0.5) for d in widths)
+    decoders = nn.ModuleList(public.Decoder2(hidden, d) for d in widths)
     tell, graph = public.Discriminator(hidden), public.graph11_new(in_size=hidden, output_dim=1)
     single = public.classifier3(in_size=hidden, output_dim=1)
     owners = (encoders, decoders), (encoders, single), (tell,), (graph,)
@@ -125,9 +125,8 @@ def gfn(run: Any) -> nn.Module:
     settings = {"lr": run.lr, "betas": (0.5, 0.999), "weight_decay": 0.005}
     optimisers = [torch.optim.Adam(group, **settings) for group in groups]
 
-    def encode(batch: Batch) -> tuple[list, Tensor]:
-        there = batch["mask"][..., None]
-        x = [(batch[m] * there).sum(1) / there.sum(1) for m in order]
+    def encode(batch: Batch) -> tuple[tuple, Tensor]:
+        x = mean_frames(batch)
         return x, torch.stack([encoder(v) for encoder, v in zip(encoders, x, strict=True)], 1)
 
     def losses(batch: Batch) -> tuple:
@@ -155,7 +154,7 @@ def gfn(run: Any) -> nn.Module:
     return nn.ModuleList([encoders, decoders, tell, graph, single])
 
 
-def cubemlp(run: Any) -> nn.Module:
+def cubemlp(run: Run) -> nn.Module:
     """The command in the authors' README; the rate falls to a tenth after six sevenths of the epochs, as there."""
     public = load(run.folder, "Model")
     public.BertConfig = public.BertModel = Features
@@ -171,9 +170,8 @@ def cubemlp(run: Any) -> nn.Module:
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, round(run.epochs * 6 / 7), 0.1)
 
     def predict(batch: Batch) -> Tensor:
-        mask = batch["mask"][:, : int(batch["mask"].sum(1).max())]  # the authors' loader pads to the batch's longest
-        text, audio, vision = (batch[m][:, : mask.shape[1]] for m in ("text", "audio", "vision"))
-        return model(text, mask, mask, audio, vision)[0]
+        x = to_longest(batch)
+        return model(x["text"], x["mask"], x["mask"], x["audio"], x["vision"])[0]
 
     def step(batch: Batch) -> None:
         optimiser.zero_grad()
@@ -185,7 +183,7 @@ def cubemlp(run: Any) -> nn.Module:
     return model
 
 
-def mag(run: Any) -> nn.Module:
+def mag(run: Run) -> nn.Module:
     """A small BERT, untrained, behind the gate, and a linear map of the features in front; their [CLS] stays."""
     from transformers import BertConfig, get_linear_schedule_with_warmup
     from transformers.models.bert import modeling_bert as bert
@@ -207,8 +205,8 @@ def mag(run: Any) -> nn.Module:
 
     def predict(batch: Batch) -> Tensor:
         text = torch.cat([model.cls.expand(len(batch["text"]), -1, -1), model["map"](batch["text"])], 1)
-        vision, audio = (F.pad(batch[m], (0, 0, 1, 0)) for m in ("vision", "audio"))
-        return inner(None, vision, audio, attention_mask=F.pad(batch["mask"], (1, 0), value=1), inputs_embeds=text)[0]
+        x = behind_first(batch)
+        return inner(None, x["vision"], x["audio"], attention_mask=x["mask"], inputs_embeds=text)[0]
 
     def step(batch: Batch) -> None:
         optimiser.zero_grad()
@@ -220,7 +218,7 @@ def mag(run: Any) -> nn.Module:
     return model
 
 
-def c_mib(run: Any) -> nn.Module:
+def c_mib(run: Run) -> nn.Module:
     """Fusion by concatenation, as the authors' file has it."""
     sizes(TEXT)
     old_transformers(Embeddings, Features)
@@ -232,7 +230,7 @@ def c_mib(run: Any) -> nn.Module:
     return steps_itself(run, public.MIB(config, None))
 
 
-def euar(run: Any) -> nn.Module:
+def euar(run: Run) -> nn.Module:
     """The partial code as it is published."""
     sizes(TEXT)
     quiet_plateau()
@@ -243,7 +241,7 @@ def euar(run: Any) -> nn.Module:
     return steps_itself(run, model, lambda error: [s.step(error) for s in (model.scheduler_l, model.scheduler_all)])
 
 
-def steps_itself(run: Any, model: nn.Module, after: Any = lambda error: None) -> nn.Module:
+def steps_itself(run: Run, model: nn.Module, after: Any = lambda error: None) -> nn.Module:
     """Train a model that takes its optimisers' steps in ``forward``."""
     model.proj_a = nn.Conv1d(AUDIO, model.d_l, 3, padding=1, bias=False)
     model.optimizer_all.add_param_group({"params": list(model.proj_a.parameters())})
@@ -260,7 +258,7 @@ def steps_itself(run: Any, model: nn.Module, after: Any = lambda error: None) ->
     return model
 
 
-def dmd(run: Any) -> nn.Module:
+def dmd(run: Run) -> nn.Module:
     """The authors' trainer drives it; its look at dev and test after an epoch is ours, and ends it."""
     quiet_plateau()
     torch.Tensor.cuda = nn.Module.cuda = lambda self, *args: self
