@@ -32,7 +32,7 @@ from pathlib import Path
 from compare_mmsa import ALLOCATOR, ROOT, count, keep, measures, write_file
 from public_run import SYSTEMS, Run, checkout
 
-ROWS = (512, 128, 300)
+ROWS = (384, 96, 300)
 FILE = Path("MOSI") / "Processed" / "aligned_50.pkl"
 
 
