@@ -111,8 +111,8 @@ def _beats_printed(results: Results, table: int, metrics: list[str] | None) -> l
 def _beats_compared(results: Results, table: int, metrics: list[str] | None) -> list[Verdict]:
     """Corr whatever the ``metrics``: the only one that all corpora share.
 
-    A block that cannot rank systems (``real.UNRANKED``) judges nothing. Against the claim one system is enough. For it, all must have been run that the paper prints for the corpus and that
-    can do with the block's modalities.
+    A block that cannot rank systems (``real.UNRANKED``) judges nothing. Against the claim one system is enough. For it,
+    all must have been run that the paper prints for the corpus and that can do with the block's modalities.
     """
     rows = results.rows(table)
     others = [name for name in rows if name in SYSTEMS]
