@@ -55,8 +55,9 @@ PARTS = (
         "Real corpora, the text encoder trained with each system",
         tuple(f"{FINETUNED}{number}" for number in range(1, 5)),
         "all-MiniLM-L6-v2, fine-tuned; of the compared systems those whose authors fine-tune theirs, with their "
-        "published settings. Trained on one NVIDIA H100. Made by `./run_all.sh --source public --finetune-text --seeds 5 --only "
-        "table1`, CMU-MOSEI by `--seeds 3 --systems none --only table2`. UR-FUNNY and CH-SIMS have *not been run*.",
+        "published settings. Trained on one NVIDIA H100. Made by `./run_all.sh --source public --finetune-text --seeds "
+        "5 --only table1`, CMU-MOSEI by `--seeds 3 --systems none --only table2`. UR-FUNNY and CH-SIMS have *not been "
+        "run*.",
     ),
     Part("Real CMU-MOSI", ("real_mosi", "real_mosi_cost", "real_mosi_modalities")),
     Part("Table 5: which modalities", ("table5", "table5_forest")),
