@@ -264,9 +264,8 @@ def dmd(run: Run) -> nn.Module:
     torch.Tensor.cuda = nn.Module.cuda = lambda self, *args: self
     module("pynvml")
     trainer_class = load(run.folder, "trains.singleTask.DMD").DMD
-    from trains.singleTask.distillnets import get_distillation_kernel, get_distillation_kernel_homo
-    from trains.singleTask.misc import softmax
-    from trains.singleTask.model.dmd import DMD
+    names = "distillnets.get_distillation_kernel_homo", "distillnets.get_distillation_kernel", "misc", "model.dmd"
+    kernel_homo, kernel, misc, network = (importlib.import_module(f"trains.singleTask.{name}") for name in names)
 
     recipe = json.loads((run.folder / "config" / "config.json").read_text())["dmd"]
     args = SimpleNamespace(**recipe["commonParams"] | recipe["datasetParams"]["mosi"])
@@ -275,10 +274,10 @@ def dmd(run: Run) -> nn.Module:
     args.__dict__.update(learning_rate=run.lr, update_epochs=run.settings["accumulate"])
     common = {"n_classes": 1, "to_idx": [0, 1, 2], "from_idx": [0, 1, 2], "gd_reg": 10, "w_losses": [1, 10]}
     common |= {"metric": "l1", "alpha": 1 / 8, "hyp_params": args}
-    width, prior = args.dst_feature_dim_nheads[0], [softmax([0, 0, 1, 0, 1, a_from_v], 0.25) for a_from_v in (0, 1)]
-    homo = get_distillation_kernel_homo.DistillationKernel(hidden_size=width, gd_size=64, gd_prior=prior[0], **common)
-    hetero = get_distillation_kernel.DistillationKernel(hidden_size=2 * width, gd_size=32, gd_prior=prior[1], **common)
-    model = nn.ModuleList([DMD(args), homo, hetero])
+    width, prior = args.dst_feature_dim_nheads[0], [misc.softmax([0, 0, 1, 0, 1, a_v], 0.25) for a_v in (0, 1)]
+    homo = kernel_homo.DistillationKernel(hidden_size=width, gd_size=64, gd_prior=prior[0], **common)
+    hetero = kernel.DistillationKernel(hidden_size=2 * width, gd_size=32, gd_prior=prior[1], **common)
+    model = nn.ModuleList([network.DMD(args), homo, hetero])
 
     class Trainer(trainer_class):
         def do_test(self, inner: nn.Module, data: Any, mode: str) -> dict:
