@@ -52,11 +52,12 @@ def most(attention: Float[Tensor, "R T"]) -> int:
 
 
 def draw(axis: Axes, shown: FaceFrame | str) -> None:
-    """A picture with the points of the face on it, its time above; or the sentence."""
+    """A picture with the points of the face and its time, or a sentence; at the foot, where the row of video is."""
     axis.set_axis_off()
     if isinstance(shown, str):
-        axis.text(0.5, 0.5, textwrap.fill(shown, 36), ha="center", va="center", fontsize=8, color="0.35")
+        axis.text(0.5, 0.15, textwrap.fill(shown, 36), ha="center", fontsize=8, color="0.35")
         return
+    axis.set_anchor("S")
     axis.imshow(shown.picture)
-    axis.scatter(*shown.points[:, :2].T, s=1.5, linewidths=0, color=COLOURS["V"])
+    axis.scatter(*shown.points[:, :2].T, s=2.5, linewidths=0, color=COLOURS["V"])
     axis.set_title(f"most attended picture, {shown.seconds:.2f} s", fontsize=9)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from finelib.data.face_frames import FaceFrame
@@ -80,10 +81,10 @@ def draw(
         attended.draw(right.subplots(), shown)
     axes = top.subplots(count, 2, squeeze=False)
     for row, m in zip(axes, seen.frames, strict=True):
-        frames, experts = seen.frames[m].T, len(seen.router[m])
+        frames, experts = seen.frames[m].T.numpy(), len(seen.router[m])
         row[0].imshow(frames, aspect="auto", cmap="RdBu_r", vmin=-3, vmax=3, interpolation="nearest")
         row[0].set(ylabel=NAMES[m], yticks=[])
-        row[1].imshow(seen.attention[m], aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
+        row[1].imshow(seen.attention[m].numpy(), aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
         middles = np.arange(experts) * queries + (queries - 1) / 2
         row[1].set_yticks(middles, [f"expert {e}" for e in range(experts)])
         if m == "V" and isinstance(shown, FaceFrame):
@@ -93,6 +94,7 @@ def draw(
         column[-1].set_xlabel("frame")
         for axis in column:
             axis.tick_params(labelsize=7)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _summary(bottom.subplots(1, 3, width_ratios=[1, 1.2, 1.4]), seen, label, low, high)
     plt.close(figure)
     return figure
@@ -101,7 +103,7 @@ def draw(
 def _summary(axes, seen: Look, label: float, low: float, high: float) -> None:
     width = 0.8 / len(seen.router)
     for i, (m, router) in enumerate(seen.router.items()):
-        axes[0].bar(np.arange(len(router)) + i * width, router, width, color=COLOURS[m], label=NAMES[m])
+        axes[0].bar(np.arange(len(router)) + i * width, router.numpy(), width, color=COLOURS[m], label=NAMES[m])
     axes[0].set(title="router", xlabel="expert", ylim=(0, 1), xticks=range(len(next(iter(seen.router.values())))))
     axes[0].legend(frameon=False, fontsize=7)
     axes[1].bar(list(seen.norms), list(seen.norms.values()), color=[COLOURS[name[0]] for name in seen.norms])

@@ -20,8 +20,8 @@ pytest.importorskip("ai_edge_litert", reason="extra 'recordings' is not installe
 
 COLOURS = [(200, 30, 30), (30, 160, 30), (30, 30, 200)]  # of the background, second by second
 CLIPS = """file,text,label,split,start,end
-a.mkv,one,0,train,,
-a.mkv,two,1,train,1,3
+a.mkv,one,-1,train,,
+a.mkv,two,1.5,train,1,3
 b.mkv,three,1,valid,,
 a.mkv,four,1,test,0.5,2.5
 away.mkv,five,-1,test,,
