@@ -59,5 +59,6 @@ def draw(axis: Axes, shown: FaceFrame | str) -> None:
         return
     axis.set_anchor("S")
     axis.imshow(shown.picture)
+    axis.autoscale(False)
     axis.scatter(*shown.points[:, :2].T, s=2.5, linewidths=0, color=COLOURS["V"])
     axis.set_title(f"most attended picture, {shown.seconds:.2f} s", fontsize=9)
