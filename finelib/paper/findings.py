@@ -68,17 +68,22 @@ def _real(folder: Path) -> Finding | None:
         return None
     shown = [corpora[0] for corpora in told.values()]
     said = f"Test Corr: {'; '.join(shown)}."
-    if beside := _beside_finetuned(folder):
-        said += f" A fine-tuned encoder alone minus FINE: {'; '.join(beside)}."
+    said += _over_finetuned(folder)
     return Finding("real", _beside_linear(told), said, "06_real_mosi", "")
 
 
-def _beside_finetuned(folder: Path) -> list[str]:
-    """Corpus and paired difference of a fine-tuned encoder alone to FINE, in the tables of fine-tuned systems."""
+def _over_finetuned(folder: Path) -> str:
+    """FINE minus a fine-tuned encoder alone, on the first corpus whose table of fine-tuned systems there is."""
     paths = [folder / f"{FINETUNED}{number}.json" for number in range(1, 5)]
     rows = [row for path in paths if path.exists() for row in read(path).rows if row.differences]
-    alone = [row for row in rows if row.name.startswith(ENCODER_ALONE)]
-    return [f"{ALL_CORPORA[row.corpus].title} {_span(row.differences['corr'], sign='+')}" for row in alone]
+    alone = next((row for row in rows if row.name.startswith(ENCODER_ALONE)), None)
+    if not alone:
+        return ""
+    of_it = alone.differences["corr"]  # the encoder minus FINE
+    over = {"mean": -of_it["mean"], "low": None, "high": None}
+    if of_it["low"] is not None:
+        over |= {"low": -of_it["high"], "high": -of_it["low"]}
+    return f" Over a fine-tuned encoder ({ALL_CORPORA[alone.corpus].title}): {_span(over, sign='+')}."
 
 
 ABOVE, BELOW, OPEN = "above", "below", "not told apart from"
