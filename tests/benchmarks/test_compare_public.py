@@ -155,6 +155,7 @@ def test_intervals_and_the_verdict_are_of_the_public_codes_mean(monkeypatch):
         return scores | {"dev_mae": [1.0]}
 
     monkeypatch.setattr(compare_public, "in_process", in_process)
+    monkeypatch.setattr(compare_public, "ROWS", (512, 1, 1))
     found = compare_public.compare({}, 3)
     mae = SimpleNamespace(**found["mae"])
     # sd 0.2, t(2) = 4.303: 4.303 * 0.2 / sqrt(3) = 0.4969; 1.6 is 0.4 above 1.2
