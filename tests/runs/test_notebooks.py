@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 
+import copied_code
 import nbformat
 import papermill
 import psutil
@@ -15,7 +16,7 @@ import pytest
 
 from finelib import __main__ as main
 from finelib.data.corpora import CORPORA
-from finelib.runs import code, notebooks
+from finelib.runs import notebooks
 from finelib.runs.notebooks import Notebook
 from finelib.runs.options import ROOT, Options
 
@@ -57,22 +58,7 @@ def copy(tmp_path, monkeypatch):
             if path.is_file() and path.suffix != ".pyc":
                 (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / path.relative_to(ROOT)).write_bytes(path.read_bytes())
-    real = code._path.__wrapped__
-
-    def path(name):
-        found = real(name)
-        return found and tmp_path / found.relative_to(ROOT)
-
-    parse, parsed = code._parsed.__wrapped__, {}
-
-    def parsed_again(path):
-        """Of its text as it is now; each text is parsed once."""
-        key = path, path.read_text(encoding="utf-8")
-        parsed[key] = parsed.get(key) or parse(path)
-        return parsed[key]
-
-    monkeypatch.setattr(code, "_path", path)
-    monkeypatch.setattr(code, "_parsed", parsed_again)
+    copied_code.read_from(tmp_path, monkeypatch)
     monkeypatch.setattr(main, "ROOT", tmp_path)
     monkeypatch.setattr(notebooks, "FOLDER", tmp_path / "notebooks")
     return tmp_path
