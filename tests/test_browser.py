@@ -240,16 +240,22 @@ def test_figure_5_switches_projection_and_colour(browser, results):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, results):
-    """Address of a JupyterLab on a copy of the notebooks, set to the smoke preset and to a copy of the results."""
+    """Address of a JupyterLab on a copy of the first notebook, set to the smoke preset, and on one that shows Figure 5.
+
+    It shows the pages that were written: ``09_figure_5``, which makes them, is executed with every smoke preset.
+    """
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(results.out, home / "results")
     (home / "finelib").symlink_to(ROOT / "finelib")
     (home / "notebooks").mkdir()
-    for name in ("00_start_here", "09_figure_5"):
-        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4)
-        (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-        cell.source += f'\npreset = "smoke"\nout = {str(home / "results")!r}'
-        nbformat.write(notebook, home / "notebooks" / f"{name}.ipynb")
+    notebook = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", 4)
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    cell.source += f'\npreset = "smoke"\nout = {str(home / "results")!r}'
+    nbformat.write(notebook, home / "notebooks" / "00_start_here.ipynb")
+    page = results.figures / "figure5a.html"
+    shown = f"from pathlib import Path\nfrom finelib.views.figure5 import Page\nPage(Path({str(page)!r}).read_text())"
+    notebook.cells = [notebook.cells[1], nbformat.v4.new_code_cell(shown)]  # after the set-up
+    nbformat.write(notebook, home / "notebooks" / "figure_5.ipynb")
     with in_jupyterlab.started(home) as address:
         yield address
 
@@ -274,7 +280,7 @@ def test_start_here_runs_in_jupyterlab_and_the_explorer_answers(browser, lab):
 
 def test_figure_5_turns_and_answers_in_jupyterlab(browser, lab):
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
-    in_jupyterlab.run_all_cells(page, lab, "09_figure_5")
+    in_jupyterlab.run_all_cells(page, lab, "figure_5")
     element = page.locator("iframe[title='interactive Figure 5']").first
     element.scroll_into_view_if_needed()
     frame = page.frame_locator("iframe[title='interactive Figure 5']").first
