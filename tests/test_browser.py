@@ -11,9 +11,11 @@ import pytest
 import rendered
 from in_chromium import ARGUMENTS, CHROMIUM, coloured, drag, hover_a_point, opened, serious, sync_api, until
 
+from finelib.runs import experiment, presets
 from finelib.runs.options import ROOT
+from finelib.study import representations
+from finelib.study.figure5 import pca, project
 from finelib.views import figure5, figures
-from finelib.views.figure5 import make_figure5
 
 if CHROMIUM is None and os.environ.get("CI"):
     pytest.fail("CI needs a Chromium: apt-get install chromium", pytrace=False)
@@ -196,7 +198,11 @@ HOSTILE = (
 
 def test_text_of_utterances_is_shown_as_text(browser, results, tmp_path):
     """In Figure 5's page and in a notebook's table: nothing runs, nothing is markup, nothing is endless."""
-    figure = make_figure5(results)
+    specs = presets.figure5_specs(results)[:1]
+    (record,) = experiment.run(specs, results.out)
+    features = representations.extract(record, specs[0])
+    projections = dict.fromkeys(("UMAP", "PCA"), project(features, pca))
+    figure = figure5.Figure5(experiment.load_corpus(specs[0].data), record, features, projections, {})
     test = figure.corpus.splits["test"]
     texts = [HOSTILE[i % len(HOSTILE)] for i in range(len(test))]
     hostile = replace(test, text=texts, ids=[f"{text[:60]} {i}" for i, text in enumerate(texts)])
