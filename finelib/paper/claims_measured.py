@@ -19,7 +19,7 @@ from finelib.paper.printed import COLUMNS
 from finelib.paper.table import Row, read
 from finelib.paper.tables import design_of
 from finelib.paper.verdict import DOES_NOT, HOLDS, NOT_RUN, OPEN, Verdict, all_must_hold, by_interval, number
-from finelib.runs import presets
+from finelib.runs import presets, real
 from finelib.runs.options import ROOT, Options
 from finelib.runs.records import RECORD, read_record
 
@@ -111,15 +111,18 @@ def _beats_printed(results: Results, table: int, metrics: list[str] | None) -> l
 def _beats_compared(results: Results, table: int, metrics: list[str] | None) -> list[Verdict]:
     """Corr whatever the ``metrics``: the only one that all corpora share.
 
-    Against the claim one system is enough. For it, all must have been run that the paper prints for the corpus and that
-    can do with the block's modalities.
+    A block that cannot rank systems (``real.UNRANKED``) judges nothing. Against the claim one system is enough. For it,
+    all must have been run that the paper prints for the corpus and that can do with the block's modalities.
     """
     rows = results.rows(table)
     others = [name for name in rows if name in SYSTEMS]
     if not others:
         runs = tuple(run for row in rows.values() for run in row.runs)
         return [Verdict(NOT_RUN, f"no other method has been run for Table {table} on these data", runs=runs)]
-    found, own = _pairs(results, table, [("FINE", other) for other in others]), rows[others[0]].modalities
+    own = rows[others[0]].modalities
+    if why := real.UNRANKED.get((results.corpus, own)):
+        return [Verdict(NOT_RUN, f"Table {table}, {own}: {why}")]
+    found = _pairs(results, table, [("FINE", other) for other in others])
     absent = [name for name in presets.printed_for(results.corpus) if name not in rows]
     absent = [name for name in absent if presets.can_do(name, own.split(" + "))]
     if absent and found.verdict != DOES_NOT:

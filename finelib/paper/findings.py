@@ -16,8 +16,10 @@ from finelib.paper.verdict import DOES_NOT, HOLDS
 FINE, VARIANT = "FINE", "FINE with subset codes"
 SCORES = ("shared_in_str", "unique_in_utr", "noise_in_neither")
 PUBLIC = "public_table"  # what tables made by --source public are called where they are published
+FINETUNED = "finetuned_table"  # and those whose text encoder was trained too
 NO_RIVALS = ("floor", "oracle")  # references that are bounds, not models
 FOUND = 0.5  # a score above it is called found
+ENCODER_ALONE = "text encoder alone"
 SURE = 1.96  # standard errors on either side of a printed gap
 
 
@@ -40,21 +42,21 @@ class Finding:
     picture: str
 
 
-def findings(folder: Path, finetuned: Path | None = None) -> list[Finding]:
+def findings(folder: Path) -> list[Finding]:
     """The findings that the files in a figures folder allow.
-
-    Args:
-        finetuned: the comparison with a fine-tuned text encoder (benchmarks/finetuned_text.json), if it is to be told.
 
     Raises:
         ValueError: a file is not what its name says.
     """
-    found = (_real(folder, finetuned), _factorised(folder), _terms(folder), _bound(folder), _printed())
+    found = (_real(folder), _factorised(folder), _terms(folder), _bound(folder), _printed())
     return [finding for finding in found if finding]
 
 
-def _real(folder: Path, finetuned: Path | None) -> Finding | None:
-    """FINE beside the best linear model, in the first block of each corpus that was measured on real recordings."""
+def _real(folder: Path) -> Finding | None:
+    """FINE beside the best linear model, in the first block of each corpus that was measured on real recordings.
+
+    Then, where the text encoder was fine-tuned, beside that encoder alone.
+    """
     told: dict[str, list[str]] = {}
     for title, rows in _first_blocks(folder):
         fine = next((row for row in rows if row.name == FINE), None)
@@ -66,10 +68,22 @@ def _real(folder: Path, finetuned: Path | None) -> Finding | None:
         return None
     shown = [corpora[0] for corpora in told.values()]
     said = f"Test Corr: {'; '.join(shown)}."
-    if finetuned and finetuned.exists():
-        difference = json.loads(finetuned.read_text())["difference"]["corr"]
-        said += f" Over a fine-tuned encoder (CMU-MOSI): {_span(difference, sign='+')}."
+    said += _over_finetuned(folder)
     return Finding("real", _beside_linear(told), said, "06_real_mosi", "")
+
+
+def _over_finetuned(folder: Path) -> str:
+    """FINE minus a fine-tuned encoder alone, on the first corpus whose table of fine-tuned systems there is."""
+    paths = [folder / f"{FINETUNED}{number}.json" for number in range(1, 5)]
+    rows = [row for path in paths if path.exists() for row in read(path).rows if row.differences]
+    alone = next((row for row in rows if row.name.startswith(ENCODER_ALONE)), None)
+    if not alone:
+        return ""
+    of_it = alone.differences["corr"]  # the encoder minus FINE
+    over = {"mean": -of_it["mean"], "low": None, "high": None}
+    if of_it["low"] is not None:
+        over |= {"low": -of_it["high"], "high": -of_it["low"]}
+    return f" Over a fine-tuned encoder ({ALL_CORPORA[alone.corpus].title}): {_span(over, sign='+')}."
 
 
 ABOVE, BELOW, OPEN = "above", "below", "not told apart from"

@@ -3,7 +3,9 @@
 from statistics import median
 
 from finelib.baselines import SYSTEMS
+from finelib.data.corpora import ALL_CORPORA
 from finelib.paper.table import Row
+from finelib.runs import real
 from finelib.runs.records import RunRecord
 
 OWN = (
@@ -102,6 +104,10 @@ def _of_public(number: int, rows: list[Row]) -> tuple[str, ...]:
     """What the blocks of real, public corpora need to be read."""
     public = [row for row in rows if row.data == "public"]
     said = [PUBLIC] if public else []
+    for (corpus, modalities), why in real.UNRANKED.items():
+        block = [row.kind for row in public if row.corpus == corpus and row.modalities == modalities]
+        if number != 5 and block.count("system") > 2:  # more than FINE and the encoder alone
+            said.append(f"{ALL_CORPORA[corpus].title}, public data: {why}.")
     if number != 5 and any(row.modalities == "T" and row.name.startswith("FINE") for row in public):
         said.append(TEXT_ALONE)
     if any(row.name.startswith("plain average") for row in public):

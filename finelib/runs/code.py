@@ -2,12 +2,17 @@
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE = "finelib"
+# Pythons write the same code differently: since 3.12 with the type parameters of functions and classes, since 3.13
+# without empty fields; the form of 3.11 is taken
+AS_PYTHON_3_11 = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+NO_TYPE_PARAMETERS = ", type_params=[]"
 
 
 def code_hash(*roots: str, without: Iterable[str] = ()) -> str:
@@ -60,7 +65,7 @@ def _parsed(path: Path) -> tuple[list[str], str]:
         first = body[0] if isinstance(body, list) and body else None
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             body[0] = ast.Pass()
-    return found, ast.dump(tree)
+    return found, ast.dump(tree, **AS_PYTHON_3_11).replace(NO_TYPE_PARAMETERS, "")
 
 
 def imported(tree: ast.AST) -> list[str]:

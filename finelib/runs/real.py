@@ -9,6 +9,11 @@ from finelib.data.sentence_encoders import E5
 from finelib.runs.options import Options
 
 FOLDS = 5
+# (corpus, modalities) of blocks that rank no systems, and why
+UNRANKED = {
+    ("mosi", "T + A"): "its audio is one frame a clip, so a system that follows audio over time cannot show what it is "
+    "made for, and nothing is ranked by it"
+}
 # what the sources of a corpus have that have more than text
 MODALITIES = {("mosi", "public"): ("T", "A"), ("ict_mmmo", "public"): ("A", "V")}
 MODALITIES |= dict.fromkeys(

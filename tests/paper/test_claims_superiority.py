@@ -162,6 +162,15 @@ def test_some_systems_can_only_speak_against_it(gap, verdict, tmp_path):
     assert found.verdict == verdict and ("Table 1 lacks TFN, LMF, GFN, " in found.says) is (verdict == NOT_RUN)
 
 
+@pytest.mark.parametrize("gap", [-0.2, 0.2])
+def test_a_block_whose_audio_is_one_frame_a_clip_ranks_nothing(gap, tmp_path):
+    """CMU-MOSI from public sources; another corpus with the same modalities is judged."""
+    found = judged(real(tmp_path, dict.fromkeys(SYSTEMS, gap), "T + A"))
+    assert found.verdict == NOT_RUN and "its audio is one frame a clip" in found.says
+    options = real(tmp_path, dict.fromkeys(SYSTEMS, gap), "T + A", "mosei", number=2)
+    assert judged(options, "mosei", "best_mosei").verdict == (HOLDS if gap < 0 else DOES_NOT)
+
+
 ON_TEXT = "TFN LMF MISA C-MFN".split()  # MAG-BERT and MuLOT need two modalities
 
 

@@ -1,7 +1,9 @@
 """A run becomes stale when code that decides it changes, and only then."""
 
 import shutil
+import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import copied_code
@@ -117,3 +119,35 @@ def test_the_closure_holds_what_python_imports():
     )
     packages = {"finelib.data"}  # an __init__ with a docstring alone
     assert set(said.stdout.split()) - packages == code.closure(["finelib.fine"])
+
+
+def test_code_is_the_same_text_in_every_python(tmp_path):
+    """Python 3.12 and 3.13 write a function in another way; 3.11 writes it so."""
+    file = tmp_path / "code.py"
+    file.write_text("def f(x):\n    return x\n")
+    argument = "arguments(posonlyargs=[], args=[arg(arg='x')], kwonlyargs=[], kw_defaults=[], defaults=[])"
+    body = "body=[Return(value=Name(id='x', ctx=Load()))], decorator_list=[]"
+    written = f"Module(body=[FunctionDef(name='f', args={argument}, {body})], type_ignores=[])"
+    assert code._parsed(file)[1] == written
+
+
+@pytest.mark.parametrize("python", ["3.12", "3.13", "3.14"])
+def test_another_python_finds_the_same_hash(python, tmp_path):
+    """Records are shared between machines, as on a cluster."""
+    other = shutil.which(f"python{python}")
+    script = tmp_path / "text.py"
+    script.write_text(
+        "import importlib.util, pathlib, sys\n"
+        "spec = importlib.util.spec_from_file_location('code_', sys.argv[1])\n"
+        "code = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(code)\n"
+        "code.imported = lambda tree: []\n"
+        "sys.stdout.write(code._parsed(pathlib.Path(sys.argv[2]))[1])\n"
+    )
+    run = partial(subprocess.run, capture_output=True, text=True)
+    if not other or run([other, "-c", "import sys"]).returncode:
+        pytest.skip(f"no Python {python} on this machine")
+    for name in ("training.py", "fine.py", "data/planted.py"):
+        file = ROOT / "finelib" / name
+        found = run([other, script, code.__file__, file], check=True).stdout
+        assert found == code._parsed(file)[1]

@@ -22,9 +22,7 @@ PUBLISHED = ROOT / pages.PUBLISHED
 def checkout(tmp_path):
     """A folder with the pages, and published tables as they are."""
     shutil.copytree(PUBLISHED, tmp_path / pages.PUBLISHED)
-    (tmp_path / pages.BENCHMARK).parent.mkdir()
-    for name in ("README.md", pages.BENCHMARK):
-        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "README.md", tmp_path)
     return tmp_path
 
 
