@@ -122,8 +122,13 @@ def test_an_option_makes_stale_the_notebooks_that_take_it(change, expected):
 
 def test_another_version_of_a_package_makes_stale(monkeypatch):
     before = keys()
-    monkeypatch.setattr(notebooks, "version", lambda name: "0.0" if name == "matplotlib" else "1")
-    assert stale(before, keys()) == EVERY
+    other = notebooks.packages() | {"matplotlib": "0.0"}
+    monkeypatch.setattr(notebooks, "version", other.get)
+    notebooks.packages.cache_clear()
+    try:
+        assert stale(before, keys()) == EVERY
+    finally:
+        notebooks.packages.cache_clear()
 
 
 # ------------------------------------------------------------------------------------------- execution
