@@ -3,11 +3,14 @@
 import os
 
 import pytest
+import requests
 import torch
 from filelock import FileLock
 from hypothesis import settings
 
 from finelib.config import DataConfig
+from finelib.data import face_models
+from finelib.data.safe_pickle import DataError
 from finelib.models import build
 from finelib.paper import tables
 from finelib.runs import experiment, presets
@@ -53,6 +56,20 @@ def make_results(options: Options) -> None:
     figure, caption = diagrams.factorisation(values, "planted data")
     style.save(figure, "figure3", options.figures, caption)
     report.write_report(options)
+
+
+@pytest.fixture(scope="session")
+def face_cache(tmp_path_factory):
+    """A cache folder with the face models; MediaPipe's wheel is downloaded where the machine's cache lacks it."""
+    try:
+        kept = face_models.folder()
+    except DataError as error:
+        if isinstance(error.__cause__, requests.ConnectionError):
+            pytest.skip(f"no network: {error}")
+        raise
+    cache = tmp_path_factory.mktemp("face_cache")
+    (cache / "faces").symlink_to(kept.parent)
+    return cache
 
 
 @pytest.fixture(scope="session")

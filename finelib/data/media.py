@@ -1,5 +1,6 @@
 """Sound and pictures of recordings, decoded by PyAV (extra ``recordings``)."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 RATE = 22050  # Hz, of the sound
 FPS = 5.0  # pictures a second
+ROUNDING = 0.0005  # seconds: Matroska tells times in milliseconds
 
 
 def sound(path: Path, start: float = 0.0, end: float = np.inf) -> np.ndarray | None:
@@ -32,8 +34,10 @@ def sound(path: Path, start: float = 0.0, end: float = np.inf) -> np.ndarray | N
     return samples[round(first) : round(last)]
 
 
-def pictures(path: Path, start: float = 0.0, end: float = np.inf) -> Iterator[np.ndarray]:
-    """Pictures (H, W, 3) uint8, five a second as far as there are as many, upright; none without a track.
+def pictures(path: Path, start: float = 0.0, end: float = np.inf) -> Iterator[tuple[float, np.ndarray]]:
+    """Time in the file (seconds) and picture (H, W, 3) uint8, upright; none without a track.
+
+    Five a second as far as there are as many: of each fifth of a second from ``start`` the first picture.
 
     Raises:
         OSError, ValueError: they cannot be decoded.
@@ -43,11 +47,12 @@ def pictures(path: Path, start: float = 0.0, end: float = np.inf) -> Iterator[np
     with av.open(str(path)) as container:
         cover = av.stream.Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-        wanted = start
+        last = -1
         for frame in container.decode(streams[0]) if streams else ():
             time = frame.time or 0.0
             if time >= end:
                 break
-            if time >= wanted:
-                wanted = max(wanted + 1 / FPS, time)
-                yield np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+            fifth = math.floor((time - start + ROUNDING) * FPS)
+            if fifth > last:
+                last = fifth
+                yield time, np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)

@@ -15,13 +15,13 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from finelib.data import audio, face_models, faces, media, own_files, own_table, store
+from finelib.data import audio, face_frames, faces, media, own_files, own_table, store
 from finelib.data.features import Corpus, Frames, Split
 from finelib.data.own_labels import NAME, Range
 from finelib.data.safe_pickle import DataError
 
 TABLE = "clips.csv"
-VERSION = 1  # to be raised when the features of the same clip change
+VERSION = 2  # to be raised when the features of the same clip change
 RECIPE = {"version": VERSION, "A": audio.RECIPE, "V": f"{faces.RECIPE}; {media.FPS:g} pictures a second"}
 WIDTHS = {"A": audio.WIDTH, "V": faces.WIDTH}
 PACKAGES = {"av": "av", "librosa": "librosa", "ai_edge_litert": "ai-edge-litert"}
@@ -70,8 +70,8 @@ def files(folder: Path) -> list[Path]:
     return [folder / TABLE, *dict.fromkeys(clip.path for clip in read_clips(folder))]
 
 
-def read_clips(folder: Path) -> list[Clip]:
-    """The clips of a folder's ``clips.csv``, which is all that may be read of it.
+def read_clips(folder: Path, there: bool = True) -> list[Clip]:
+    """The clips of a folder's ``clips.csv``, which is all that may be read of it; ``there``: each file must be there.
 
     Columns: file (below the folder), text, label, split, and start and end in seconds where a file holds several
     clips; only file must be there. An empty label: the clip can be predicted and no more. An empty split, in every
@@ -88,7 +88,7 @@ def read_clips(folder: Path) -> list[Clip]:
         raise DataError(f"{folder / TABLE}: found the column {unknown[0]!r}, expected {expected}")
     clips: dict[str, Clip] = {}
     for line in table.rows:
-        clip = _clip(table, line, folder)
+        clip = _clip(table, line, folder, there)
         if clip.name in clips:
             table.refuse(line, f"{clip.name!r} a second time", "each clip once")
         clips[clip.name] = clip
@@ -96,7 +96,7 @@ def read_clips(folder: Path) -> list[Clip]:
     return list(clips.values())
 
 
-def _clip(table: own_table.Table, line: int, folder: Path) -> Clip:
+def _clip(table: own_table.Table, line: int, folder: Path, there: bool) -> Clip:
     row = table.rows[line]
     file = row["file"].replace("\\", "/")
     path = folder / file
@@ -104,7 +104,7 @@ def _clip(table: own_table.Table, line: int, folder: Path) -> Clip:
         table.refuse(line, "no file", "one")
     elif PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts or ":" in file[:2]:
         table.refuse(line, f"the path {file!r}", "one below the folder")
-    elif not path.is_file():
+    elif there and not path.is_file():
         table.refuse(line, f"no file {file!r} in the folder", "a recording")
     start, end = _seconds(table, line, "start", 0.0), _seconds(table, line, "end", np.inf)
     if start is not None and end is not None and not 0 <= start < end:
@@ -249,27 +249,13 @@ def _sound(clip: Clip, _cache: Path) -> tuple[np.ndarray, str]:
 
 
 def _faces(clip: Clip, cache: Path) -> tuple[np.ndarray, str]:
-    reader, found, count = None, [], 0
-    for picture in media.pictures(clip.path, clip.start, clip.end):
-        reader = reader or faces.Faces(_models(cache))
+    found, count = [], 0
+    for frame in face_frames.read(clip.path, clip.start, clip.end, cache):
         count += 1
-        points = reader.points(picture)
-        if points is not None and np.isfinite(points).all():
-            found.append(faces.features(points))
+        if frame.points is not None:
+            found.append(faces.features(frame.points))
     values = np.array(found, np.float32).reshape(-1, faces.WIDTH)
     return values, "" if found else ("without a face" if count else "without pictures")
-
-
-def _models(cache: Path) -> Path:
-    """The face models, fetched when the first picture needs them.
-
-    Raises:
-        DataError: they cannot be had or kept, which says nothing of the clip.
-    """
-    try:
-        return face_models.folder(cache)
-    except OSError as error:
-        raise DataError(str(error)) from error
 
 
 def _read(folder: Path) -> Features:

@@ -1,6 +1,7 @@
 """An explorer for one utterance at a time, for notebooks: what FINE sees, where it looks, what a modality is worth."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -8,10 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from finelib.data.face_frames import FaceFrame
 from finelib.data.features import Batch, Corpus
 from finelib.fine import FINE
+from finelib.views import attended
 from finelib.views.style import COLOURS, NAMES, png, shortened
 
 EVERYTHING = "nothing muted"
@@ -61,24 +65,36 @@ def look(model: FINE, batch: Batch, muted: tuple[str, ...] = ()) -> Look:
     )
 
 
-def draw(seen: Look, label: float, low: float, high: float, queries: int) -> Figure:
-    """Frames and attention over time, then router weights, feature norms, and predictions."""
-    count = len(seen.frames)
-    figure = plt.figure(figsize=(9, 1.9 * count + 2.2), layout="constrained")
+def draw(
+    seen: Look, label: float, low: float, high: float, queries: int, shown: FaceFrame | str | None = None
+) -> Figure:
+    """Frames and attention over time, then router weights, feature norms, and predictions.
+
+    Args:
+        shown: the picture at the video frame that is attended most, which is marked then, or why there is none.
+    """
+    count, beside = len(seen.frames), 0 if shown is None else 3.2  # inches
+    figure = plt.figure(figsize=(9 + beside, 1.9 * count + 2.2), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.9 * count, 2.2])
+    if shown is not None:
+        top, right = top.subfigures(1, 2, width_ratios=[9, beside])
+        attended.draw(right.subplots(), shown)
     axes = top.subplots(count, 2, squeeze=False)
     for row, m in zip(axes, seen.frames, strict=True):
-        frames, experts = seen.frames[m].T, len(seen.router[m])
+        frames, experts = seen.frames[m].T.numpy(), len(seen.router[m])
         row[0].imshow(frames, aspect="auto", cmap="RdBu_r", vmin=-3, vmax=3, interpolation="nearest")
         row[0].set(ylabel=NAMES[m], yticks=[])
-        row[1].imshow(seen.attention[m], aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
+        row[1].imshow(seen.attention[m].numpy(), aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
         middles = np.arange(experts) * queries + (queries - 1) / 2
         row[1].set_yticks(middles, [f"expert {e}" for e in range(experts)])
+        if m == "V" and isinstance(shown, FaceFrame):
+            row[1].axvline(attended.most(seen.attention[m]), color="white", linestyle=":", linewidth=1.2)
     for column, title in zip(axes.T, ("features over time", "attention of each expert's queries"), strict=True):
         column[0].set_title(title)
         column[-1].set_xlabel("frame")
         for axis in column:
             axis.tick_params(labelsize=7)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _summary(bottom.subplots(1, 3, width_ratios=[1, 1.2, 1.4]), seen, label, low, high)
     plt.close(figure)
     return figure
@@ -87,7 +103,7 @@ def draw(seen: Look, label: float, low: float, high: float, queries: int) -> Fig
 def _summary(axes, seen: Look, label: float, low: float, high: float) -> None:
     width = 0.8 / len(seen.router)
     for i, (m, router) in enumerate(seen.router.items()):
-        axes[0].bar(np.arange(len(router)) + i * width, router, width, color=COLOURS[m], label=NAMES[m])
+        axes[0].bar(np.arange(len(router)) + i * width, router.numpy(), width, color=COLOURS[m], label=NAMES[m])
     axes[0].set(title="router", xlabel="expert", ylim=(0, 1), xticks=range(len(next(iter(seen.router.values())))))
     axes[0].legend(frameon=False, fontsize=7)
     axes[1].bar(list(seen.norms), list(seen.norms.values()), color=[COLOURS[name[0]] for name in seen.norms])
@@ -107,8 +123,20 @@ def _summary(axes, seen: Look, label: float, low: float, high: float) -> None:
         axis.title.set_fontsize(9)
 
 
-def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBox:
-    """Choose an utterance and mute a modality of a model with Q-Formers; the picture below follows."""
+def explorer(
+    model: FINE, corpus: Corpus, split: str = "test", folder: Path | str | None = None, cache: Path | None = None
+) -> ipywidgets.VBox:
+    """Choose an utterance and mute a modality of a model with Q-Formers; the picture below follows.
+
+    Args:
+        folder: of a corpus made from recordings: where they lie. The picture that is attended most is shown then, and
+            is in whatever is published of the notebook.
+        cache: as in ``finelib.load``.
+
+    Raises:
+        DataError, OSError: ``clips.csv`` of the folder cannot be read.
+    """
+    pictures = None if folder is None else attended.Pictures(folder, corpus, cache)
     part = corpus.splits[split]
     hidden = corpus.kind == "public"  # recordings of people, and executed notebooks are published
     named = [(f"{i}" if hidden else f"{i}: {name}", i) for i, name in enumerate(part.ids)]
@@ -116,12 +144,24 @@ def explorer(model: FINE, corpus: Corpus, split: str = "test") -> ipywidgets.VBo
     muted = ipywidgets.ToggleButtons(options=[EVERYTHING, *(NAMES[m] for m in model.modalities)], description="mute")
     said, picture = ipywidgets.Label(), ipywidgets.Image(format="png", layout={"max_width": "100%"})
 
+    def shown(seen: Look, chosen: tuple[str, ...]) -> FaceFrame | str | None:
+        if pictures is None:
+            return None
+        if "V" not in model.modalities:
+            return "the model reads no video"
+        if "V" in chosen:
+            return "video is muted"
+        if not part.frames["V"].length[which.value]:
+            return "the clip has no picture with a face"
+        return pictures.at(part.ids[which.value], attended.most(seen.attention["V"]))
+
     def show(_change: object = None) -> None:
         chosen = tuple(m for m in model.modalities if NAMES[m] == muted.value)
         seen = look(model, corpus.batch([which.value], split, model.modalities), chosen)
         label, text = float(part.label[which.value]), "" if hidden else shortened(part.text[which.value])
         said.value = f"{text} label {label:+.2f}, prediction {seen.prediction:+.2f}".strip()
-        picture.value = png(draw(seen, label, corpus.info.label_low, corpus.info.label_high, model.config.queries), 90)
+        about = label, corpus.info.label_low, corpus.info.label_high, model.config.queries
+        picture.value = png(draw(seen, *about, shown(seen, chosen)), 90)
 
     for widget in (which, muted):
         widget.observe(show, "value")

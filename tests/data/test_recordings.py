@@ -14,7 +14,7 @@ import requests
 from scipy.io import wavfile
 
 import finelib
-from finelib.data import audio, face_models, faces, media, recordings, store
+from finelib.data import audio, face_frames, face_models, faces, media, recordings, store
 from finelib.data.safe_pickle import DataError
 
 av = pytest.importorskip("av", reason="extra 'recordings' is not installed")
@@ -54,18 +54,8 @@ def decoded(name: str) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def models() -> faces.Faces:
-    return faces.Faces(models_folder())
-
-
-def models_folder() -> Path:
-    """MediaPipe's wheel is downloaded where the cache lacks it."""
-    try:
-        return face_models.folder()
-    except DataError as error:
-        if isinstance(error.__cause__, requests.ConnectionError):
-            pytest.skip(f"no network: {error}")
-        raise
+def models(face_cache) -> faces.Faces:
+    return faces.Faces(face_models.folder(face_cache))
 
 
 # ---------------------------------------------------------------------------------------------------- faces
@@ -177,15 +167,8 @@ def folder(tmp_path_factory) -> Path:
     return made
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    made = tmp_path_factory.mktemp("cache")
-    (made / "faces").symlink_to(models_folder().parent)
-    return made
-
-
-def test_eight_clips_to_a_prediction_for_a_ninth(folder, cache, tmp_path, monkeypatch):
-    corpus = finelib.load(folder, cache=cache, jobs=1)
+def test_eight_clips_to_a_prediction_for_a_ninth(folder, face_cache, tmp_path, monkeypatch):
+    corpus = finelib.load(folder, cache=face_cache, jobs=1)
     assert corpus.kind == "own" and corpus.widths == {"T": 384, "A": 33, "V": 1434}
     assert sum(map(len, corpus.splits.values())) == 8 and corpus.info.label_high == 3
     said = "; ".join(corpus.card["identity"]["says"])
@@ -209,44 +192,56 @@ def test_eight_clips_to_a_prediction_for_a_ninth(folder, cache, tmp_path, monkey
 
     model = finelib.fit("FINE", corpus, finelib.TrainConfig(epochs=1))
     finelib.save_model(model, corpus, tmp_path / "fine.model")
-    monkeypatch.setattr(recordings.face_models, "_download", None)  # nothing is fetched from here on
+    monkeypatch.setattr(face_models, "_download", None)  # nothing is fetched from here on
     loaded = finelib.load_model(tmp_path / "fine.model")
     joined(tmp_path / "new.mkv", "single_face.mp4", "librivox/sense_and_sensibility_01_austen_64kb-0890.wav")
-    found = loaded.predict(tmp_path / "new.mkv", text="rather selfish", cache=cache)
+    found = loaded.predict(tmp_path / "new.mkv", text="rather selfish", cache=face_cache)
     assert np.isfinite([found.value, found.low, found.high]).all() and found.low < found.value < found.high
     assert set(found.muted) == {"T", "A", "V"} and str(found).startswith("new.mkv: ")
-    without = loaded.predict(tmp_path / "new.mkv", cache=cache)
+    without = loaded.predict(tmp_path / "new.mkv", cache=face_cache)
     assert without.value == pytest.approx(found.value - found.muted["T"], abs=1e-5) and "no text" in without.warnings
     assert "  WARNING: no text" in str(without).splitlines()
-    every = loaded.predict(folder, cache=cache)
+    every = loaded.predict(folder, cache=face_cache)
     assert [each.name for each in every] == list(recordings_of(folder)) and len(every) == 8
+
+
+def test_a_frame_of_a_real_face_is_found_again_where_it_was(folder, face_cache):
+    """Of the whole recording and of a stretch of it; pictures are .04 s apart."""
+    clips = {clip.name: clip for clip in recordings.read_clips(folder)}
+    for name, first in (("a.mkv", 0.0), ("a.mkv$_$0.5-1.5", 0.5)):
+        clip = clips[name]
+        (features,) = recordings.extract([clip], face_cache, jobs=1)
+        for k in (0, 3, len(features.frames["V"]) - 1):
+            frame = face_frames.kept(clip.path, clip.start, clip.end, k, face_cache)
+            assert np.array_equal(faces.features(frame.points), features.frames["V"][k])
+            assert first + k / 5 <= frame.seconds < first + k / 5 + 0.05
 
 
 def recordings_of(folder: Path) -> list[str]:
     return [clip.name for clip in recordings.read_clips(folder)]
 
 
-def test_features_are_extracted_once_and_again_when_the_clip_is_another(folder, cache, monkeypatch):
+def test_features_are_extracted_once_and_again_when_the_clip_is_another(folder, face_cache, monkeypatch):
     clips = recordings.read_clips(folder)
-    first = recordings.extract(clips, cache, jobs=1)
+    first = recordings.extract(clips, face_cache, jobs=1)
     monkeypatch.setattr(recordings, "_fill", None)  # whoever extracts now fails
-    again = recordings.extract(clips, cache, jobs=1)
+    again = recordings.extract(clips, face_cache, jobs=1)
     assert all(np.array_equal(a.frames[m], b.frames[m]) for a, b in zip(first, again, strict=True) for m in "AV")
     clip = clips[0]
     content = clip.path.read_bytes()
     try:
         clip.path.write_bytes(content + b"\0")
         with pytest.raises(TypeError):
-            recordings.extract([clip], cache, jobs=1)
+            recordings.extract([clip], face_cache, jobs=1)
     finally:
         clip.path.write_bytes(content)
-    monkeypatch.setattr(recordings, "RECIPE", {**recordings.RECIPE, "version": 2})
+    monkeypatch.setattr(recordings, "RECIPE", {**recordings.RECIPE, "version": recordings.VERSION + 1})
     with pytest.raises(TypeError):
-        recordings.extract([clip], cache, jobs=1)
+        recordings.extract([clip], face_cache, jobs=1)
 
 
-def test_an_interrupted_extraction_keeps_what_it_has_done(folder, tmp_path, monkeypatch):
-    (tmp_path / "faces").symlink_to(models_folder().parent)
+def test_an_interrupted_extraction_keeps_what_it_has_done(folder, face_cache, tmp_path, monkeypatch):
+    (tmp_path / "faces").symlink_to(face_cache / "faces")
     clips, done, fill = recordings.read_clips(folder)[:3], [], recordings._fill
 
     def stop_at_the_third(partial, clip, cache):
