@@ -1,6 +1,5 @@
 """What several tests look at: a small finished output folder, a small corpus, a model."""
 
-import gc
 import os
 
 import pytest
@@ -23,11 +22,6 @@ from finelib.views.figure5 import make_figure5
 # the same examples at every call, however slow the machine; FINE_FUZZ tries more of them (data/test_fuzz.py)
 settings.register_profile("same", derandomize=True, deadline=None, database=None)
 settings.load_profile("same")
-
-
-def pytest_collection_finish():
-    """Nothing looks for garbage in what is imported by now; statsmodels does at every correction of p values."""
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

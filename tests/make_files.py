@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from finelib.data import conversion
+from finelib.data import conversion, own_files
 from finelib.data.corpora import CORPORA, CorpusInfo
 
 SMALL = (12, 6, 6)
@@ -22,13 +22,17 @@ WORDS = "this film was really good but the end made no sense to me at all".split
 def read_here(patch) -> None:
     """Have files read in this process, by pytest's MonkeyPatch: one of their own takes two seconds to start.
 
-    That one is held by ``data/test_hostile.py`` and ``data/test_readers.py``.
+    That one is held by ``data/test_hostile.py``, ``data/test_readers.py`` and ``data/test_own.py``.
     """
 
     def convert(info, paths, sha256, name, context, folder):
         conversion._read(info.name, [str(path.resolve()) for path in paths], sha256, name, context, str(folder))
 
+    def convert_own(paths, sha256, name, label_range, seed, folder):
+        own_files.write_store([str(path.resolve()) for path in paths], sha256, name, label_range, seed, str(folder))
+
     patch.setattr(conversion, "convert", convert)
+    patch.setattr(conversion, "convert_own", convert_own)
 
 
 class _NumPy1Pickler(pickle._Pickler):

@@ -1,31 +1,21 @@
 """The report, Figure 5 and the notebooks in a browser (Debian's Chromium): drawn, usable, accessible, off-line."""
 
-import io
 import os
 import re
 import shutil
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 from dataclasses import replace
 
+import in_jupyterlab
 import nbformat
-import numpy as np
 import pytest
 import rendered
-from PIL import Image
+from in_chromium import ARGUMENTS, CHROMIUM, coloured, drag, hover_a_point, opened, serious, sync_api, until
 
+from finelib.runs import experiment, presets
 from finelib.runs.options import ROOT
+from finelib.study import representations
+from finelib.study.figure5 import pca, project
 from finelib.views import figure5, figures
-from finelib.views.figure5 import make_figure5
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage"]
-TOKEN = "test"
 
 if CHROMIUM is None and os.environ.get("CI"):
     pytest.fail("CI needs a Chromium: apt-get install chromium", pytrace=False)
@@ -38,40 +28,6 @@ def browser():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
-
-
-@contextmanager
-def opened(browser, url: str, **options):
-    """A page without network whose complaints are kept; there must be none at the end."""
-    context = browser.new_context(**options)
-    page, complaints = context.new_page(), []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda r: complaints.append(r.url) if re.match(r"(https?|wss?):", r.url) else None)
-    page.on("requestfailed", lambda r: complaints.append(f"failed: {r.url[:100]}"))
-    context.set_offline(True)
-    try:
-        page.goto(url)
-        yield page
-        assert complaints == []
-    finally:
-        context.close()
-
-
-def colours(png: bytes) -> np.ndarray:
-    """(height, width), True where a pixel has a colour, that is, is neither white, grey nor black."""
-    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
-    return pixels.max(-1) - pixels.min(-1) > 60
-
-
-def coloured(png: bytes) -> float:
-    """Share of coloured pixels."""
-    return float(colours(png).mean())
-
-
-def serious(page) -> list[str]:
-    found = axe_playwright.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    return [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in found if v["impact"] in ("serious", "critical")]
 
 
 # --------------------------------------------------------------------------------------------------- report
@@ -201,37 +157,17 @@ def test_pages_of_the_repository_fit_a_phone_and_show_their_pictures(browser, re
 # -------------------------------------------------------------------------------------------------- Figure 5
 
 
-def drag(page, box: dict, dx: float, dy: float) -> None:
-    page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + box["height"] * 0.5)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.55 + dx, box["y"] + box["height"] * 0.5 + dy, steps=6)
-    page.mouse.up()
-
-
-def hover_a_point(page, cloud) -> str:
-    """Go to coloured pixels of the cloud, away from its legend, until a point answers; what is said of it."""
-    box, places = cloud.bounding_box(), np.argwhere(colours(cloud.screenshot()))
-    for y, x in places[places[:, 1] > 0.25 * box["width"]][::11]:
-        page.mouse.move(box["x"] + float(x), box["y"] + float(y))
-        page.wait_for_timeout(60)
-        label = cloud.locator(".hovertext")
-        if label.count():
-            return label.first.text_content()
-    raise AssertionError("no point of the cloud answers to the pointer")
-
-
 @pytest.mark.parametrize("panel", ["a", "b"])
 def test_figure_5_turns_answers_and_selects(browser, results, panel):
     url = (results.figures / f"figure5{panel}.html").as_uri()
     with opened(browser, url, viewport={"width": 1100, "height": 700}) as page:
         page.wait_for_selector("body[data-ready=yes]")
-        page.wait_for_timeout(1500)
         cloud = page.locator("#cloud")
-        assert coloured(cloud.screenshot()) > 0.001, "the cloud is empty"
+        until(page, lambda: coloured(cloud.screenshot()) > 0.001, "the cloud is empty")
         camera = "() => JSON.stringify(document.getElementById('cloud')._fullLayout.scene._scene.getCamera())"
         before = page.evaluate(camera)
         drag(page, cloud.bounding_box(), 160, 60)
-        assert page.evaluate(camera) != before, "the cloud does not turn"
+        until(page, lambda: page.evaluate(camera) != before, "the cloud does not turn")
         assert re.search(r"label .*prediction", hover_a_point(page, cloud), re.DOTALL)
         plane = page.locator("#plane").bounding_box()
         page.mouse.move(plane["x"] + plane["width"] * 0.25, plane["y"] + 20)
@@ -262,7 +198,11 @@ HOSTILE = (
 
 def test_text_of_utterances_is_shown_as_text(browser, results, tmp_path):
     """In Figure 5's page and in a notebook's table: nothing runs, nothing is markup, nothing is endless."""
-    figure = make_figure5(results)
+    specs = presets.figure5_specs(results)[:1]
+    (record,) = experiment.run(specs, results.out)
+    features = representations.extract(record, specs[0])
+    projections = dict.fromkeys(("UMAP", "PCA"), project(features, pca))
+    figure = figure5.Figure5(experiment.load_corpus(specs[0].data), record, features, projections, {})
     test = figure.corpus.splits["test"]
     texts = [HOSTILE[i % len(HOSTILE)] for i in range(len(test))]
     hostile = replace(test, text=texts, ids=[f"{text[:60]} {i}" for i, text in enumerate(texts)])
@@ -272,7 +212,7 @@ def test_text_of_utterances_is_shown_as_text(browser, results, tmp_path):
     (tmp_path / "figure5a.html").write_text(html)
     with opened(browser, (tmp_path / "figure5a.html").as_uri(), viewport={"width": 1100, "height": 700}) as page:
         page.wait_for_selector("body[data-ready=yes]")
-        page.wait_for_timeout(1500)
+        until(page, lambda: coloured(page.locator("#plane").screenshot()) > 0.001, "the plane is empty")
         for i in range(len(HOSTILE)):  # what plotly draws of each
             page.evaluate("i => Plotly.Fx.hover('plane', [{ curveNumber: 0, pointNumber: i }])", i)
             page.wait_for_function(
@@ -306,92 +246,29 @@ def test_figure_5_switches_projection_and_colour(browser, results):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, results):
-    """Address of a JupyterLab on a copy of the notebooks, set to the smoke preset and to a copy of the results."""
+    """Address of a JupyterLab on a copy of the first notebook, set to the smoke preset, and on one that shows Figure 5.
+
+    It shows the pages that were written: ``09_figure_5``, which makes them, is executed with every smoke preset.
+    """
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(results.out, home / "results")
     (home / "finelib").symlink_to(ROOT / "finelib")
     (home / "notebooks").mkdir()
-    for name in ("00_start_here", "09_figure_5"):
-        notebook = stored(name)
-        (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-        cell.source += f'\npreset = "smoke"\nout = {str(home / "results")!r}'
-        nbformat.write(notebook, home / "notebooks" / f"{name}.ipynb")
-    log = (home / "log").open("w")
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            "--no-browser",
-            "--port=0",
-            "--ip=127.0.0.1",
-            "--allow-root",
-            f"--IdentityProvider.token={TOKEN}",
-            f"--ServerApp.root_dir={home}",
-            "--ServerApp.port_retries=0",
-        ],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        cwd=home,
-        env=os.environ
-        | {
-            "JUPYTER_CONFIG_DIR": str(home / "config"),
-            "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        },
-    )
-    try:
-        yield wait_for_address(home / "log", server)
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def stored(name: str) -> nbformat.NotebookNode:
-    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4)
-
-
-def wait_for_address(log, server) -> str:
-    for _ in range(240):
-        if found := re.search(r"http://127\.0\.0\.1:\d+/", log.read_text()):
-            return found[0]
-        assert server.poll() is None, log.read_text()[-2000:]
-        time.sleep(0.5)
-    raise AssertionError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
-
-
-def start_kernel(page, address: str, path: str) -> None:
-    """Start a notebook's kernel before its page is opened, so that the page connects to it and starts none itself."""
-    asked = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
-    headers = {"Authorization": f"token {TOKEN}"}
-    answer = page.request.post(f"{address}api/sessions", data=asked, headers=headers, timeout=90_000)
-    assert answer.ok, answer.text()
-
-
-def run_all_cells(page, address: str, name: str) -> None:
-    """Open a notebook, run it through the menu, wait until the last cell is done; an error or a question ends it.
-
-    The menu waits for the kernel's name in the toolbar. Before that JupyterLab has no kernel for the cells: each of
-    them asks for one, and several "Select Kernel" dialogs lie one over the other.
-    """
-    start_kernel(page, address, f"notebooks/{name}.ipynb")
-    page.goto(f"{address}lab/workspaces/{name}/tree/notebooks/{name}.ipynb?token={TOKEN}")  # no other test's tabs
-    page.locator(".jp-NotebookPanel-toolbar .jp-KernelName", has_text="Python 3").wait_for(timeout=90_000)
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=90_000, state="attached")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    wrong = page.locator('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"], .jp-Dialog')
-    # the text content: JupyterLab does not render what is out of sight, so the inner text there is empty
-    prompts, deadline = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt"), time.monotonic() + 300
-    while not re.fullmatch(r"\[\d+\]:", prompts.last.text_content().strip()):
-        page.wait_for_timeout(500)
-        assert not wrong.count(), wrong.first.text_content()
-        assert time.monotonic() < deadline, f"not done after 300 s: {prompts.all_text_contents()}"
+    notebook = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", 4)
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    cell.source += f'\npreset = "smoke"\nout = {str(home / "results")!r}'
+    nbformat.write(notebook, home / "notebooks" / "00_start_here.ipynb")
+    page = results.figures / "figure5a.html"
+    shown = f"from pathlib import Path\nfrom finelib.views.figure5 import Page\nPage(Path({str(page)!r}).read_text())"
+    notebook.cells = [notebook.cells[1], nbformat.v4.new_code_cell(shown)]  # after the set-up
+    nbformat.write(notebook, home / "notebooks" / "figure_5.ipynb")
+    with in_jupyterlab.started(home) as address:
+        yield address
 
 
 def test_start_here_runs_in_jupyterlab_and_the_explorer_answers(browser, lab):
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
-    run_all_cells(page, lab, "00_start_here")
+    in_jupyterlab.run_all_cells(page, lab, "00_start_here")
     picture = page.locator("img.widget-image").last
     picture.scroll_into_view_if_needed()
     picture.wait_for(timeout=30_000)
@@ -409,17 +286,16 @@ def test_start_here_runs_in_jupyterlab_and_the_explorer_answers(browser, lab):
 
 def test_figure_5_turns_and_answers_in_jupyterlab(browser, lab):
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
-    run_all_cells(page, lab, "09_figure_5")
+    in_jupyterlab.run_all_cells(page, lab, "figure_5")
     element = page.locator("iframe[title='interactive Figure 5']").first
     element.scroll_into_view_if_needed()
     frame = page.frame_locator("iframe[title='interactive Figure 5']").first
     cloud = frame.locator("#cloud")
     cloud.wait_for(timeout=60_000)
-    page.wait_for_timeout(2500)
-    assert coloured(cloud.screenshot()) > 0.001, "the cloud is empty"
+    until(page, lambda: coloured(cloud.screenshot()) > 0.001, "the cloud is empty")
     camera = "e => JSON.stringify(e._fullLayout.scene._scene.getCamera())"
     before = cloud.evaluate(camera)
     drag(page, cloud.bounding_box(), 120, 40)
-    assert cloud.evaluate(camera) != before
+    until(page, lambda: cloud.evaluate(camera) != before, "the cloud does not turn")
     assert "prediction" in hover_a_point(page, cloud)
     page.close()

@@ -227,22 +227,32 @@ def run_papermill(path, target, cwd, *parameters, **environment):
 
 def test_runs_alone_with_papermill(tmp_path):
     """One notebook through papermill's own command, from the root, parameters given by hand."""
-    path = ROOT / "notebooks" / "01_method_walkthrough.ipynb"
-    run = run_papermill(path, tmp_path / "out.ipynb", ROOT, "preset", "smoke", "out", str(tmp_path))
+    path, target = ROOT / "notebooks" / "00_start_here.ipynb", tmp_path / "out.ipynb"
+    run = run_papermill(path, target, ROOT, "preset", "smoke", "out", str(tmp_path))
     assert run.returncode == 0, run.stderr[-2000:]
-    assert (tmp_path / "figures" / "figure2.png").stat().st_size > 10_000
+    assert len(list(tmp_path.glob("runs/*/record.json"))) == 1
+    shown = [output.get("data", {}) for cell in nbformat.read(target, 4).cells for output in cell.get("outputs", ())]
+    assert any(len(data.get("image/png", "")) > 10_000 for data in shown)
+    assert any("acc2_nonzero" in data.get("text/html", "") for data in shown)
+    assert "application/vnd.jupyter.widget-view+json" in shown[-1]
 
 
 def test_the_data_notebook_reads_the_source_that_it_is_given(tmp_path):
-    """From a folder with the files of two corpora, one of them broken, in a working folder outside the checkout."""
+    """From a folder with the files of two corpora, one of them broken, in a working folder outside the checkout.
+
+    Public files cannot be had, which is said of each.
+    """
     write_mmsa(tmp_path / "files", "mosi", n=(40, 12, 9))
     (write_mmsa(tmp_path / "files", "ch_sims")).write_bytes(b"<html>Sign in")
     path, target, environment = ROOT / "notebooks" / "02_data.ipynb", tmp_path / "out.ipynb", dict(os.environ)
     environment |= {"FINE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    environment |= {"FINE_DATA_MIRROR": str(tmp_path / "nothing")}
     given = ("preset", "smoke", "source", str(tmp_path / "files"), "out", str(tmp_path))
     run = run_papermill(path, target, tmp_path, *given, env=environment)
     assert run.returncode == 0, run.stderr[-2000:]
-    said = json.dumps(nbformat.read(target, 4).cells[-1].outputs)
+    *_, public, last = [cell for cell in nbformat.read(target, 4).cells if cell.cell_type == "code"]
+    assert json.dumps(public.outputs).count("found no such file, expected ") >= 4
+    said = json.dumps(last.outputs)
     assert "CMU-MOSI, counted on reading" in said and "train.A.inf" in said and "image/png" in said
     assert "found a web page" in said and "CMU-MOSEI: looked for" in said and "UR-FUNNY: looked in" in said
     assert "your file, read as CMU-MOSI" in said and "TO DECIDE" in said

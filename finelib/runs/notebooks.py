@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -97,6 +98,7 @@ class Notebook:
         )
 
 
+@cache
 def packages() -> dict[str, str]:
     """Versions of what computes and draws."""
     return versions() | {name: version(name) for name in DRAWING}

@@ -14,7 +14,6 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 from tqdm.auto import tqdm
 
 from finelib.baselines import references
@@ -129,7 +128,7 @@ def over_seeds_and_utterances(rows: dict[str, np.ndarray], other: np.ndarray | N
         none = dict.fromkeys(("low", "high", "p_holm"))
         return {s: {"mean": float(x.mean() - base.mean()), **none} for s, x in rows.items()}
     found = significance.family_intervals(values, base)
-    p = multipletests(found.p, method="holm")[1]
+    p = significance.holm(found.p)
     numbers = {"mean": found.mean, "low": found.low, "high": found.high, "p_holm": p}
     return {s: {name: float(x[i]) for name, x in numbers.items()} for i, s in enumerate(rows)}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from make_files import read_here
 
 import finelib
 from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
@@ -103,8 +104,9 @@ def test_every_form_gives_the_arrays_that_were_written(write, tmp_path):
         assert np.array_equal(split.frames["V"].values, np.float32(made["vision"][rows]))
 
 
-def test_real_ict_mmmo_is_as_the_public_reader_has_it(tmp_path):
+def test_real_ict_mmmo_is_as_the_public_reader_has_it(tmp_path, monkeypatch):
     """Its published h5 files in a folder of one's own: audio and video, labels 1 to 5."""
+    read_here(monkeypatch)
     public = sources.load("ict_mmmo", "public")
     (tmp_path / "mine").mkdir()
     for file in own_files_of_mmmo():
@@ -133,7 +135,8 @@ def test_text_alone_is_encoded_and_an_empty_text_has_no_frames(tmp_path):
         assert len(split.frames["T"].values) == split.frames["T"].length.sum()
 
 
-def test_no_recording_is_in_two_drawn_splits_and_the_seed_draws_them(tmp_path):
+def test_no_recording_is_in_two_drawn_splits_and_the_seed_draws_them(tmp_path, monkeypatch):
+    read_here(monkeypatch)
     made = {k: v for k, v in fields().items() if k != "split"} | {"file": np.array([f"v{i // 2}" for i in range(N)])}
     made["video"], path = made.pop("vision"), tmp_path / "mine.pkl"
     path.write_bytes(pickle.dumps(made | {"id": np.arange(N).astype(str)}))
@@ -203,7 +206,8 @@ def test_a_third_label_in_a_two_class_corpus_is_refused(tmp_path):
 # --------------------------------------------------------------------------------------- records, known names
 
 
-def test_an_own_corpus_has_records_like_any_other(tmp_path):
+def test_an_own_corpus_has_records_like_any_other(tmp_path, monkeypatch):
+    read_here(monkeypatch)
     path = write_npz(tmp_path / "mine")
     data, config = DataConfig("own", source=str(path)), FineConfig(("A", "V"), width=(8, 8, 8), task_width=8)
     spec = RunSpec("FINE", data, config, TrainConfig(epochs=1), 0)
@@ -339,7 +343,8 @@ def test_arrays_that_cannot_be_meant_are_refused(change, tmp_path):
         read(tmp_path / "a.npz")
 
 
-def test_check_tells_what_was_decided_and_names_every_wrong_row(tmp_path, capsys):
+def test_check_tells_what_was_decided_and_names_every_wrong_row(tmp_path, capsys, monkeypatch):
+    read_here(monkeypatch)
     rows = [f"good film {i},{i % 5},{i + 1}" for i in range(20)]
     (tmp_path / "a.csv").write_text("\n".join(["text,label,audio_0", *rows]))
     assert doctor.main([str(tmp_path / "a.csv")]) == 0

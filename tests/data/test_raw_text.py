@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make_files import dump, mmsa_content
+from make_files import dump, mmsa_content, read_here
 
 from finelib.data import raw_text, sources
 from finelib.data.corpora import CORPORA
@@ -51,8 +51,9 @@ def test_halves_of_characters_are_joined_and_lost_ones_counted():
     assert mended("a b", "a\tb\n")[1]["control_characters"] == 0
 
 
-def test_python_2_s_text_comes_right_from_the_file_to_the_card(tmp_path):
+def test_python_2_s_text_comes_right_from_the_file_to_the_card(tmp_path, monkeypatch):
     """Python 2 pickled UTF-8 as bytes, which are read as Latin-1."""
+    read_here(monkeypatch)
     content = mmsa_content(CORPORA["mosi"])
     content["train"]["raw_text"] = ["café ”now”".encode().decode("latin-1")] + [""] * (len(content["train"]["id"]) - 1)
     loaded = sources.load("mosi", dump(content, tmp_path / "x.pkl"), cache=tmp_path / "cache")

@@ -47,7 +47,8 @@ def test_mmsa_frames_are_the_real_rows(tmp_path, corpus, layout):
         assert notes[s]["A"].items() >= {"nan": 0, "inf": 1, "nonzero_frames_dropped": 0}.items()
 
 
-def test_mmsa_aligned_uses_the_text_mask(tmp_path):
+def test_mmsa_aligned_uses_the_text_mask(tmp_path, monkeypatch):
+    read_here(monkeypatch)
     path = write_mmsa(tmp_path, "mosi", aligned=True)
     loaded = sources.load("mosi", tmp_path, aligned=True)
     mask = load_pickle(path)["test"]["text_bert"][:, 1]
@@ -110,7 +111,8 @@ def test_what_the_reading_process_says_is_said_here(tmp_path):
     assert [p.suffix for p in (tmp_path / "cache" / "corpora").iterdir()] == [".lock"]
 
 
-def test_mmsa_split_and_overlap(tmp_path):
+def test_mmsa_split_and_overlap(tmp_path, monkeypatch):
+    read_here(monkeypatch)
     content = mmsa_content(MOSI)
     content["test"]["id"] = [content["train"]["id"][3], *content["test"]["id"][1:]]
     with pytest.raises(DataError, match="1 ids in both train and test"):

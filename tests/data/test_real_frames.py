@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from make_files import dump, mmsa_content, pad_in_front, write_mfn
+from make_files import dump, mmsa_content, pad_in_front, read_here, write_mfn
 
 from finelib.data import mmsa, public_mfn, real_frames, sources
 from finelib.data.card import changes, describe
@@ -272,6 +272,7 @@ def test_a_modality_of_zeros_is_pointed_out(tmp_path):
 
 def test_everything_is_said_on_load_in_one_line(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("FINE_CACHE", str(tmp_path / "cache"))
+    read_here(monkeypatch)
     changed = altered(lengths(lambda k, t: k // 2))
     changed["valid"].pop("raw_text")
     path = dump(changed, tmp_path / "x.pkl")

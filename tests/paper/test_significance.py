@@ -1,5 +1,8 @@
 """The comparison of rows against hand-worked cases, scipy, statsmodels and simulation."""
 
+import gc
+import weakref
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -281,6 +284,23 @@ def test_holm_rejects_what_statsmodels_rejects():
             p = rng.uniform(size=size) ** power
             assert significance.holm_rejections(p) == multipletests(p, method="holm")[0].sum()
     assert significance.holm_rejections(np.zeros(5)) == 5 and significance.holm_rejections(np.ones(5)) == 0
+
+
+def test_holm_is_statsmodels_and_does_not_look_for_garbage_in_what_is_there():
+    class Circle:
+        pass
+
+    circle = Circle()
+    circle.itself, seen = circle, weakref.ref(circle)
+    gc.disable()
+    try:
+        del circle
+        p = np.array([0.01, 0.04, 0.03])
+        assert significance.holm(p).tolist() == pytest.approx([0.03, 0.06, 0.06]) and seen() is not None
+        gc.collect()  # everything is looked at again
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import copied_code
 import pytest
 
 from finelib.baselines.variants import VariantConfig
@@ -67,20 +68,13 @@ STALE = {
 def copy(tmp_path, monkeypatch):
     """A copy of the library whose files are read in place of the real ones."""
     shutil.copytree(ROOT / "finelib", tmp_path / "finelib", ignore=shutil.ignore_patterns("__pycache__"))
-    real = code._path.__wrapped__
-
-    def path(name):
-        found = real(name)
-        return found and tmp_path / found.relative_to(ROOT)
-
-    monkeypatch.setattr(code, "_path", path)
+    copied_code.read_from(tmp_path, monkeypatch)
     return tmp_path / "finelib"
 
 
 def hashes():
     """Of every run, from the files as they are now."""
-    for remembered in (records._run_code, code._parsed):
-        remembered.cache_clear()
+    records._run_code.cache_clear()
     found = {name: records.run_code(spec) for name, spec in RUNS.items()}
     records._run_code.cache_clear()
     return found

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 
+import copied_code
 import nbformat
 import papermill
 import psutil
@@ -15,7 +16,7 @@ import pytest
 
 from finelib import __main__ as main
 from finelib.data.corpora import CORPORA
-from finelib.runs import code, notebooks
+from finelib.runs import notebooks
 from finelib.runs.notebooks import Notebook
 from finelib.runs.options import ROOT, Options
 
@@ -57,22 +58,7 @@ def copy(tmp_path, monkeypatch):
             if path.is_file() and path.suffix != ".pyc":
                 (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / path.relative_to(ROOT)).write_bytes(path.read_bytes())
-    real = code._path.__wrapped__
-
-    def path(name):
-        found = real(name)
-        return found and tmp_path / found.relative_to(ROOT)
-
-    parse, parsed = code._parsed.__wrapped__, {}
-
-    def parsed_again(path):
-        """Of its text as it is now; each text is parsed once."""
-        key = path, path.read_text(encoding="utf-8")
-        parsed[key] = parsed.get(key) or parse(path)
-        return parsed[key]
-
-    monkeypatch.setattr(code, "_path", path)
-    monkeypatch.setattr(code, "_parsed", parsed_again)
+    copied_code.read_from(tmp_path, monkeypatch)
     monkeypatch.setattr(main, "ROOT", tmp_path)
     monkeypatch.setattr(notebooks, "FOLDER", tmp_path / "notebooks")
     return tmp_path
@@ -136,8 +122,13 @@ def test_an_option_makes_stale_the_notebooks_that_take_it(change, expected):
 
 def test_another_version_of_a_package_makes_stale(monkeypatch):
     before = keys()
-    monkeypatch.setattr(notebooks, "version", lambda name: "0.0" if name == "matplotlib" else "1")
-    assert stale(before, keys()) == EVERY
+    other = notebooks.packages() | {"matplotlib": "0.0"}
+    monkeypatch.setattr(notebooks, "version", other.get)
+    notebooks.packages.cache_clear()
+    try:
+        assert stale(before, keys()) == EVERY
+    finally:
+        notebooks.packages.cache_clear()
 
 
 # ------------------------------------------------------------------------------------------- execution
