@@ -263,10 +263,10 @@ def browser():
 
 
 @contextmanager
-def opened(browser, address: str, page: str, dark: bool = False):
+def opened(browser, address: str, page: str, width: int = 1280, dark: bool = False):
     """A page whose complaints are kept; at the end there must be none, nor a request to elsewhere."""
     scheme = "dark" if dark else "light"
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     shown, complaints = context.new_page(), []
     shown.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     shown.on("pageerror", lambda error: complaints.append(str(error)))
@@ -296,8 +296,7 @@ def test_a_page_is_quiet_accessible_and_fits_a_phone(browser, address, page, dar
         background = shown.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (max(map(int, re.findall(r"\d+", background)[:3])) < 60) == dark
         assert serious(shown) == []
-        shown.set_viewport_size({"width": 390, "height": 800})
-        shown.reload()  # what scrolls gets its place among the keys then
+    with opened(browser, address, f"{page}.html", 390, dark) as shown:
         assert shown.evaluate("document.documentElement.scrollWidth") <= 390
         assert serious(shown) == []
 
