@@ -1,7 +1,6 @@
 """The rows of somebody's own corpus as train, valid and test: as it says, or drawn so that no recording is in two."""
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit
 
 from finelib.data import checks, own_table, videos
 from finelib.data.features import SPLITS
@@ -76,6 +75,8 @@ def _drawn(group: list[str], where: str, seed: int) -> np.ndarray:
     index = np.arange(len(group))
     group, split = np.array(group), np.full(len(group), "train", dtype=object)
     held = max(2, round(HELD * count))
+    from sklearn.model_selection import GroupShuffleSplit  # when used: every process that reads a file starts here
+
     _, rest = next(GroupShuffleSplit(1, test_size=held, random_state=seed).split(index, groups=group))
     _, test = next(GroupShuffleSplit(1, test_size=held // 2, random_state=seed).split(rest, groups=group[rest]))
     split[rest] = "valid"

@@ -1,7 +1,6 @@
 """Which video an utterance is of, and splits in which no video is on both sides."""
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 
 from finelib.data.card import CLIP
 from finelib.data.features import Corpus
@@ -26,6 +25,8 @@ def folds(ids: list[str], count: int = 5) -> np.ndarray:
     There is no chance in it: from the largest to the smallest, each video goes to the fold that has fewest utterances.
     """
     fold = np.empty(len(ids), dtype=np.int64)
+    from sklearn.model_selection import GroupKFold  # when used, as in own_splits
+
     for number, (_, rows) in enumerate(GroupKFold(count).split(ids, groups=of(ids))):
         fold[rows] = number
     return fold
