@@ -1,5 +1,6 @@
 """Many tasks in a few processes that report progress, stop between two steps when asked, and end with their parent."""
 
+import ctypes
 import multiprocessing
 import os
 import queue
@@ -123,4 +124,16 @@ def _start_worker(steps, stop) -> None:
 
 def _call(work: Callable, task: tuple) -> None:
     if not _stop.is_set():  # it may have waited in the pool's queue
-        work(*task, _steps.put, _stop.is_set)
+        try:
+            work(*task, _steps.put, _stop.is_set)
+        finally:
+            return_freed_memory()
+
+
+def return_freed_memory() -> None:
+    """To the system, so that a process does not keep what its largest task needed; done for glibc alone.
+
+    ``run_all.sh`` has the allocator keep freed memory, since that makes the steps of one training quicker.
+    """
+    with suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

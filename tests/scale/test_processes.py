@@ -2,13 +2,18 @@
 
 import multiprocessing
 import os
+import platform
+import re
 import signal
 import threading
 import time
 from contextlib import suppress
 
+import numpy as np
+import psutil
 import pytest
 
+from finelib.runs.options import ROOT
 from finelib.scale import processes
 
 
@@ -23,6 +28,12 @@ def fail(advance, stop):
 
 def die(advance, stop):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def size_with(folder, name, count, advance, stop):
+    much = [np.ones(1_000_000) for _ in range(count)]  # 8 MB each
+    (folder / name).write_text(str(psutil.Process().memory_info().rss))
+    return much
 
 
 class Stopped(BaseException):
@@ -42,6 +53,16 @@ def test_every_task_once_and_its_progress(tmp_path):
     processes.run(write, [(tmp_path, "a"), (tmp_path, "bb"), (tmp_path, "ccc")], 2, seen.append)
     assert sorted(seen) == [1, 2, 3] and {p.name for p in tmp_path.iterdir()} == {"a", "bb", "ccc"}
     assert str(os.getpid()) not in {p.read_text() for p in tmp_path.iterdir()}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators do as they do")
+def test_a_worker_gives_back_what_a_task_needed(tmp_path, monkeypatch):
+    """Under run_all.sh's settings, by which freed memory is kept for the next step."""
+    keep = re.search(r"keep=(\S+)", (ROOT / "run_all.sh").read_text())[1]
+    monkeypatch.setenv("GLIBC_TUNABLES", keep)
+    processes.run(size_with, [(tmp_path, "most", 60), (tmp_path, "after", 0)], 1, print)
+    most, after = (int((tmp_path / name).read_text()) for name in ("most", "after"))
+    assert most - after > 300e6
 
 
 def test_errors_are_raised_here():
