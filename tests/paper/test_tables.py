@@ -11,7 +11,7 @@ import pytest
 from finelib import metrics
 from finelib.data.corpora import CORPORA
 from finelib.paper import printed, tables
-from finelib.paper.notes import budget
+from finelib.paper.notes import budget, notes
 from finelib.paper.table import Row, Table, _marks, read, render, write
 from finelib.runs import experiment, presets
 from finelib.runs.options import Options
@@ -43,6 +43,16 @@ def test_printed_rows_are_the_papers():
     for number in (1, 2):  # the paper's bold and underlined cells
         marks = _marks(rows[number], "acc2_nonzero")
         assert {rows[number][i].name for i, mark in marks.items() if mark == "best"} == {"FINE"}
+
+
+def test_systems_that_the_paper_does_not_print_for_a_corpus_come_last_and_are_named():
+    """Table 2 prints TFN and MISA, Table 4 TFN and Self-MM."""
+    options = Options(systems="TFN,MISA,Self-MM,MFN", n_seeds=1, preset="smoke")
+    rows = {number: list(tables.by_name(tables.own_specs(number, options))) for number in (2, 4)}
+    assert rows == {2: ["FINE", "TFN", "MISA", "MFN", "Self-MM"], 4: ["FINE", "TFN", "MFN", "Self-MM", "MISA"]}
+    of_mosei = [replace(row(name, 0.8), corpus="mosei") for name in rows[2]]
+    assert "Not printed in this table: MFN, Self-MM." in notes(2, of_mosei)
+    assert not any(said.startswith("Not printed") for said in notes(2, of_mosei[:3]))
 
 
 def test_printed_digits_are_kept_and_the_last_row_is_fine_s():
