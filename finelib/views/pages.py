@@ -46,10 +46,10 @@ PARTS = (
         "for an encoder that is trained too are low here: some systems end at the limit of epochs before they have "
         "learned, so a low row is no verdict on a method. On UR-FUNNY the compared systems have *not been run* with "
         "several seeds, nor anywhere the rows of Table 6. Why FINE is not above a linear model on UR-FUNNY: "
-        "[benchmarks](benchmarks/README.md#where-fine-is-not-above-a-linear-model). The printed rows have another text encoder (BERT-base, "
-        "fine-tuned) and three modalities, so no sentence compares the two. Made by `./run_all.sh --source public "
-        "--seeds N --only tableK`, N as each cell says (Table 3 with `--systems none`); most runs of Table 1, and two "
-        "of the three seeds of Table 2, on a machine with a GPU and 16 cores.",
+        "[benchmarks](benchmarks/README.md#where-fine-is-not-above-a-linear-model). The printed rows have another text "
+        "encoder (BERT-base, fine-tuned) and three modalities, so no sentence compares the two. Made by `./run_all.sh "
+        "--source public --seeds N --only tableK`, N as each cell says (Table 3 with `--systems none`); most runs of "
+        "Table 1, and two of the three seeds of Table 2, on a machine with a GPU and 16 cores.",
     ),
     Part(
         "Real CMU-MOSI: four settings of every system",
