@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from finelib.baselines.common import Baseline, Mask, Output, Settings, aligned, perceptron, recurrence
 from finelib.data.features import Batch, Corpus
@@ -83,7 +84,8 @@ class Block(nn.Module):
     def forward(self, x: Float[Tensor, "M B n d"]) -> Float[Tensor, "M B n d"]:
         normed = self.norm(x.flatten(1, 2)).view_as(x)
         inner, gate = each(normed, self.enter).chunk(2, -1)
-        y = self.scan(F.silu(self.convolve(inner)))
+        # kept for one layer at a time: the states of all took 15 GB for a batch of CMU-MOSEI's longest texts
+        y = checkpoint(self.scan, F.silu(self.convolve(inner)), use_reentrant=False, preserve_rng_state=False)
         return x + each(y * F.silu(gate), self.leave)
 
     def convolve(self, x: Float[Tensor, "M B n i"]) -> Float[Tensor, "M B n i"]:

@@ -48,8 +48,8 @@ PARTS = (
         "several seeds, nor anywhere the rows of Table 6. Why FINE is not above a linear model on UR-FUNNY: "
         "[benchmarks](benchmarks/README.md#where-fine-is-not-above-a-linear-model). The printed rows have another text "
         "encoder (BERT-base, fine-tuned) and three modalities, so no sentence compares the two. Made by `./run_all.sh "
-        "--source public --seeds N --only tableK` (N: 5, 3, 3, 3, 5; Table 3 with `--systems none`); most runs of Table "
-        "1, two of the three seeds of Table 2 and some of the others on a machine with a GPU and 16 cores.",
+        "--source public --seeds N --only tableK` (N: 5, 3, 3, 3, 5; Table 3 with `--systems none`); most runs of "
+        "Table 1, two of the three seeds of Table 2 and some of the others on a machine with a GPU and 16 cores.",
     ),
     Part(
         "Real CMU-MOSI: four settings of every system",

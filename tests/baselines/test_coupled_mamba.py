@@ -93,3 +93,22 @@ def test_the_largest_real_step_is_read(corpus):
     before = model(batch).prediction
     model.weight.data = torch.tensor([50.0, 0, 0])  # all weight on text
     assert not torch.allclose(model(batch).prediction, before)
+
+
+def test_no_layer_keeps_its_states_for_the_way_back(monkeypatch):
+    """What a layer keeps is a few times its input, not that times its states; gradients are those of keeping all."""
+    torch.manual_seed(0)
+    config = coupled_mamba.Config(width=16, states=16, expand=2)
+    block, x = coupled_mamba.Block(2, config), torch.randn(2, 4, 50, 16, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
+        y = block(x)
+    assert sum(kept) < 2 * config.states * x.nbytes  # states of one modality alone, twice
+    found = torch.autograd.grad(y.square().sum(), [x, *block.parameters()])
+    monkeypatch.setattr(coupled_mamba, "checkpoint", lambda f, *given, **_: f(*given))
+    kept.clear()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
+        y = block(x)
+    assert sum(kept) > 4 * config.states * x.nbytes
+    for one, other in zip(found, torch.autograd.grad(y.square().sum(), [x, *block.parameters()]), strict=True):
+        assert torch.equal(one, other)
