@@ -117,14 +117,12 @@ def own_specs(number: int, options: Options) -> list[RunSpec]:
 def block_specs(data: DataConfig, options: Options, compared: bool = True) -> list[RunSpec]:
     """The runs of a block of Tables 1-4: FINE, on real data the text encoder alone, and the compared systems.
 
-    Systems that the paper does not print for the corpus come last. With ``options.tune`` the settings are chosen first,
-    which trains what has no record yet.
+    With ``options.tune`` the settings are chosen first, which trains what has no record yet.
     """
     found = presets.specs_of(data, options)
     if not compared:
         return found
-    printed_here = presets.printed_for(data.corpus)
-    found += sorted(presets.compared_specs(data, options), key=lambda spec: spec.name not in printed_here)
+    found += presets.compared_specs(data, options)
     return tuning.tuned(found, options) if options.tune else found
 
 

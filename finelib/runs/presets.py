@@ -84,6 +84,8 @@ def specs_of(data: DataConfig, options: Options) -> list[RunSpec]:
 def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
     """The runs of the compared systems that can do with the data's modalities, with the seeds of ``specs_of``.
 
+    Systems that the paper does not print for the corpus come last.
+
     Smoke and demo shrink every system (``DEMO`` of its file), as they do FINE, and train it like FINE, where the
     paper prints it (``WHERE_PRINTED``). Real data get the published settings. With a fine-tuned text encoder,
     systems whose authors do not train one get the source's own text features, or are left out where the source has none
@@ -91,14 +93,14 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
     """
     public, small = data.source.startswith("public"), is_small(data, options)
     own = real.modalities(data) if public else MODALITIES
-    found = []
-    for name in compared_systems(options):
+    found, printed = [], printed_for(data.corpus)
+    for name in sorted(compared_systems(options), key=lambda name: name not in printed):
         system, features = SYSTEMS[name], data
         if data.finetune_text and not system.FINETUNED:
             if public:
                 continue
             features = replace(data, text_encoder="files", finetune_text=False)
-        if small and options.systems is None and name not in printed_for(data.corpus):
+        if small and options.systems is None and name not in printed:
             continue
         if not can_do(name, own):
             continue
