@@ -1,4 +1,4 @@
-"""Why FINE on frozen text is not above a linear model on CH-SIMS and UR-FUNNY, where on CMU-MOSEI it is: on dev.
+"""FINE on frozen text where it is not above a linear model, CH-SIMS and UR-FUNNY, and where it is, CMU-MOSEI: on dev.
 
     python benchmarks/missed_bars.py [--jobs N]
 
@@ -30,16 +30,13 @@ SEEDS = (100, 101, 102)
 PATH = Path(__file__).with_suffix(".json")
 LABEL_LOSSES = {"lambda_cl": 0.0, "lambda_aux": 0.0, "beta_mi": 0.0}
 SMALL = {"width": (32, 32, 32), "task_width": 32, "experts": 2, "queries": 2, "top_k": 1}
+CHANGES = ((False, {}), (True, {}), (False, LABEL_LOSSES), (False, SMALL))
 # corpus, training utterances (None: all), one mean frame an utterance, changes of FineConfig
-CASES = [
-    *((corpus, None, *case) for corpus in ("ch_sims", "ur_funny") for case in (
-        (False, {}), (True, {}), (False, LABEL_LOSSES), (False, SMALL),
-    )),
-    *(("mosei", size, False, {}) for size in (1368, 7609)),
-]  # fmt: skip
+CASES = [(corpus, None, *change) for corpus in ("ch_sims", "ur_funny") for change in CHANGES]
+CASES += [("mosei", size, False, {}) for size in (1368, 7609)]
 
 
-def first_rows(corpus: Corpus, size: int | None) -> Corpus:
+def fewer(corpus: Corpus, size: int | None) -> Corpus:
     """The corpus with ``size`` training utterances, drawn with a seed of their own."""
     if size is None:
         return corpus
@@ -61,7 +58,7 @@ def mean_frames(corpus: Corpus) -> Corpus:
 
 def prepared(corpus: str, size: int | None, one_frame: bool) -> Corpus:
     """What a case is trained on: train and dev alone."""
-    found = first_rows(without_test(experiment.load_corpus(real.data_config(corpus, "public", Options()))), size)
+    found = fewer(without_test(experiment.load_corpus(real.data_config(corpus, "public", Options()))), size)
     return mean_frames(found) if one_frame else found
 
 
