@@ -112,6 +112,18 @@ def order(rng: Generator, n: int, count: int = 6) -> Drawn:
     return Drawn(codes, sign * np.sign(at["A"] - at["T"]) / np.sqrt(1 - 1 / count))
 
 
+def lookup(rng: Generator, n: int, count: int = 5) -> Drawn:
+    """Audio is a table of values that add up to 0, each frame with a mark of its own, in random order; text says one
+    mark all along, and the label is the value beside it."""
+    asked, value, rows = rng.integers(0, count, n), uniform(rng, n, count), np.arange(n)
+    value = (value - value.mean(1, keepdims=True)) / np.sqrt(1 - 1 / count)
+    table, at = np.zeros((n, count, count + 1)), places(rng, n, count, count)
+    table[rows[:, None], at, np.arange(count)] = 2.0
+    table[rows[:, None], at, count] = value
+    codes = {"T": held(2.0 * np.eye(count)[asked], count), "A": table, "V": rng.standard_normal((n, count, 1))}
+    return Drawn(codes, value[rows, asked])
+
+
 def commons(rng: Generator, n: int) -> Drawn:
     """A factor that all modalities see, none of them clearly, turns the sign of what each has to itself; much else in
     each is loud and says nothing."""
@@ -120,6 +132,16 @@ def commons(rng: Generator, n: int) -> Drawn:
         seen = common + 0.7 * rng.standard_normal((n, 1))
         codes[m] = held(np.concatenate([seen, x, 1.5 * rng.standard_normal((n, 4))], 1))
     return Drawn(codes, (common * sum(own.values()))[:, 0] / np.sqrt(3))
+
+
+def turned(rng: Generator, n: int) -> Drawn:
+    """Two factors that all modalities see, none of them clearly, turn the sign of what each has to itself, once each;
+    much else in each is loud and says nothing."""
+    common, own, codes = signs(rng, n, 2), {m: uniform(rng, n, 1) for m in MODALITIES}, {}
+    for m, x in own.items():
+        seen = common + 0.5 * rng.standard_normal((n, 2))
+        codes[m] = held(np.concatenate([seen, x, 1.5 * rng.standard_normal((n, 4))], 1))
+    return Drawn(codes, common.prod(1) * sum(own.values())[:, 0] / np.sqrt(3))
 
 
 def disagreeing(rng: Generator, n: int) -> Drawn:
@@ -210,14 +232,16 @@ def cues(rng: Generator, n: int) -> Drawn:
 WORLDS = {
     "means": World("the sum of two factors a modality", means, ("LF-DNN",), 400),
     "products": World("products of three factors, one of each modality", products, ("TFN", "LMF"), 1200),
-    "steps": World("what audio says one step before a mark of the text", steps, ("MFN", "Coupled Mamba"), 1200),
-    "order": World("whether a mark of audio follows that of the text", order, ("MulT",), 800),
-    "commons": World("a common factor turns what is private", commons, ("MISA", "ConFEDE", "DMD"), 500),
+    "steps": World("what audio says one step before a mark of the text", steps, ("MFN",), 1200),
+    "order": World("whether a mark of audio follows that of the text", order, ("Coupled Mamba",), 800),
+    "lookup": World("the value that audio has beside the mark that the text says", lookup, ("MulT", "BBFN"), 1500),
+    "commons": World("a common factor turns what is private", commons, ("MISA", "DMD"), 500),
+    "turned": World("two common factors turn what is private", turned, ("ConFEDE",), 700),
     "disagreeing": World("each modality has a label of its own", disagreeing, ("Self-MM",), 400),
-    "ignored": World("which signal of a modality counts, if any", ignored, ("BBFN", "EUAR"), 500),
+    "ignored": World("which signal of a modality counts, if any", ignored, ("EUAR",), 500),
     "nuisance": World("products among loud nuisance", nuisance, ("C-MIB",), 500, width=16),
     "graph": World("products of pairs and of all three", graph, ("GFN",), 600),
-    "grid": World("a weight for each step of each modality", grid, ("CubeMLP",), 800),
+    "grid": World("a weight for each step of each modality", grid, ("CubeMLP",), 1200),
     "shifts": World("audio turns the word at its step", shifts, ("MAG-BERT", "MSG"), 600),
     "matching": World("products of paired frames in unknown orders", matching, ("MuLOT",), 1000),
     "context": World("the context turns the punchline", context, ("C-MFN",), 600),

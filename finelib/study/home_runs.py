@@ -1,7 +1,7 @@
 """One cell of the matrix of home worlds: a system, whole or without its part, trained in a world with one seed.
 
-The seed is that of the world's data too. Every system has one setting for all worlds, chosen at home with seed 10,
-which is not reported; docs/home_worlds.md says how.
+The seed is that of the world's data too. Every system has one setting for all worlds, chosen at home with seeds from 10
+on, which are not reported; docs/home_worlds.md says how.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "TFN": dict(dropout=0.0, post_dropout=0.1),
     "LMF": dict(dropout=0.0, rank=8, loss="mse"),
     "MFN": dict(hidden=(16, 16, 16), memory=32),
-    "CubeMLP": dict(steps=8, width=32, blocks=((4, 16),)),
+    "CubeMLP": dict(steps=8, width=32, blocks=((8, 16),)),
     "MISA": dict(width=32, lstm=8),
     "ConFEDE": dict(contrast=0.5),
     "DMD": dict(steps=6, width=16),

@@ -117,24 +117,21 @@ class OneTaskSelfMM(self_mm.Model):
         return {"L_MP": loss, "total": loss}
 
 
-class Open(nn.Module):
-    """A gate that always says the same, whatever it is asked."""
+class Itself(bbfn.Gated):
+    """A sequence attends to itself in the place of the other one of its pair."""
 
-    def __init__(self, width: int, value: float):
-        super().__init__()
-        self.width, self.value = width, value
-
-    def forward(self, x: Float[Tensor, "*axes i"]) -> Float[Tensor, "*axes o"]:
-        return x.new_full((*x.shape[:-1], self.width), self.value)
+    def forward(self, x: bbfn.Frames, y: bbfn.Frames, control: Tensor, mask: Mask) -> bbfn.Frames:
+        return super().forward(x, x, control, mask)
 
 
-class UngatedBBFN(bbfn.Model):
-    """Both gates of every layer stand open: what is kept and what is new are added up."""
+class SeparateBBFN(bbfn.Model):
+    """No sequence of a pair attends to the other."""
 
     def __init__(self, config: bbfn.Config, inputs: Inputs, corpus: Corpus):
         super().__init__(config, inputs, corpus)
-        for gated in (g for layers in self.pairs.values() for layer in layers for g in layer.gated):
-            gated.retain = gated.compound = Open(config.width, 20.0)  # the sigmoid of it is 1
+        for layers in self.pairs.values():
+            for layer in layers:
+                layer.gated = nn.ModuleList(Itself(config) for _ in layer.gated)
 
 
 class Averaged(nn.Module):
@@ -246,7 +243,7 @@ TAKEN_OUT = {
     "CubeMLP": Part("the MLP along the steps (their mean instead)", UnmixedCubeMLP),
     "MISA": Part("private encoders and the three losses", OneEncoderMISA),
     "Self-MM": Part("the unimodal tasks", OneTaskSelfMM),
-    "BBFN": Part("the gates", UngatedBBFN),
+    "BBFN": Part("attention to the other modality (to itself instead)", SeparateBBFN),
     "C-MIB": Part("the bottlenecks", change=dict(unimodal=False, fused=False)),
     "ConFEDE": Part("the contrastive loss", change=dict(contrast=0.0, mono=0.0)),
     "MSG": Part("the step at which it shifts (means instead)", AveragedMSG),

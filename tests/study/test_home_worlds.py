@@ -98,6 +98,13 @@ def formula_order(c, i):
     return sign * {True: 1, False: -1}[at["A"] > at["T"]] * (at["A"] != at["T"]) / np.sqrt(5 / 6)
 
 
+def formula_lookup(c, i):
+    asked = np.argmax(at_every_step(c["T"])[i])
+    (at,) = np.flatnonzero(c["A"][i, :, asked])
+    assert c["A"][i, :, -1].sum() == pytest.approx(0, abs=1e-9)
+    return c["A"][i, at, -1]
+
+
 def formula_ignored(c, i):
     total = 0.0
     for m in MODALITIES:
@@ -119,8 +126,9 @@ FORMULAS = {name.removeprefix("formula_"): f for name, f in list(globals().items
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_response_is_what_the_world_says(name):
     found = drawn(name)
-    if name == "commons":  # the common factor itself is in no modality
-        private = np.sqrt(1 / 3) * sum(at_every_step(found.codes[m])[:, 1] for m in MODALITIES)
+    if name in ("commons", "turned"):  # the common factors themselves are in no modality
+        at = {"commons": 1, "turned": 2}[name]
+        private = np.sqrt(1 / 3) * sum(at_every_step(found.codes[m])[:, at] for m in MODALITIES)
         np.testing.assert_allclose(abs(found.response), abs(private))
         return
     expected = [FORMULAS[name](found.codes, i) for i in range(len(found.response))]
@@ -257,6 +265,16 @@ def test_without_transport_every_frame_gets_the_same(corpora):
         np.testing.assert_allclose(sent.mean(1), states["A"].mean(1), atol=0.1)
 
 
+def test_a_separate_bbfn_does_not_look_at_the_other_modality(corpora):
+    batch, whole, separate = pair("BBFN", corpora)
+    first, second = torch.randn(2, 20, batch.features["T"].shape[1], whole.config.width)
+    control, mask = torch.randn(20, 2 * whole.config.width), batch.mask["T"]
+    for model, differs in ((whole, True), (separate, False)):
+        (gated,) = {layer.gated[0] for layer in model.pairs["A"]}
+        change = gated(first, second, control, mask) - gated(first, second.roll(1, 0), control, mask)
+        assert bool(change.abs().max() > 1e-3) is differs
+
+
 def test_without_context_the_context_changes_nothing(corpora):
     batch, whole, without = pair("C-MFN", corpora)
     features = {m: torch.where((batch.sentence[m] > 0)[..., None], -x, x) for m, x in batch.features.items()}
@@ -317,8 +335,8 @@ def test_every_system_has_one_home_and_one_part():
 
 
 def test_the_matrix_is_whole():
-    cells = home_worlds.matrix_cells((0, 1, 2))
-    at_home, elsewhere = 3 * (len(WORLDS) + 20 + 19), home_worlds.AWAY * 20 * (len(WORLDS) - 1)
+    cells = home_worlds.matrix_cells((0, 1, 2, 3, 4))
+    at_home, elsewhere = 5 * (len(WORLDS) + 20 + 19), home_worlds.AWAY * 20 * (len(WORLDS) - 1)
     assert len(cells) == len(set(cells)) == at_home + elsewhere
 
 
