@@ -32,11 +32,12 @@ MODELS = "finelib.models"  # imports every system, so of it its own code counts 
 NAME, FINE, RIDGE = "home_worlds", "FINE", "ridge"
 EPOCHS = {"smoke": 2, "demo": 30, "paper": 30}
 TRAIN = TrainConfig(patience=20, batch_size=64, device="cpu")  # so small, they are quicker there than on a GPU
-# Learning rates: for each system the best of the same three in the world that Tables 1 to 4 had before.
-RATES = dict.fromkeys(("GFN", "CubeMLP", "Self-MM"), 1e-3)
+# Learning rates: for each system the best of the same three in the world that Tables 1 to 4 had before, but CubeMLP's,
+# which is the best of them at home on dev (seeds 10 to 14).
+RATES = dict.fromkeys(("GFN", "Self-MM"), 1e-3)
 RATES |= dict.fromkeys(("TFN", "LMF", "MISA", "BBFN", "ConFEDE", "MSG", "MulT"), 2e-3)
 RATES |= dict.fromkeys(("FINE", "LF-DNN", "MFN", "C-MIB", "DMD", "EUAR"), 4e-3)
-RATES |= dict.fromkeys(("C-MFN", "MAG-BERT", "MuLOT", "Coupled Mamba"), 4e-3)
+RATES |= dict.fromkeys(("C-MFN", "MAG-BERT", "MuLOT", "Coupled Mamba", "CubeMLP"), 4e-3)
 # what differs from the demo's sizes (``DEMO`` of each file)
 SETTINGS: dict[str, dict[str, Any]] = {
     "TFN": dict(dropout=0.0, post_dropout=0.1),
