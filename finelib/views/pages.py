@@ -109,8 +109,8 @@ PARTS = (
         "Home worlds",
         ("home_worlds", "home_worlds_at_home"),
         "Planted data: for each compared system a world in which its own idea is what is needed. Test Corr as a share "
-        "of the way from a constant to the oracle; a frame marks each system's home. Made by "
-        "`./run_all.sh --only home_worlds`.",
+        "of the way from a constant to the oracle; a frame marks each system's home. Who misses the rule, and why: "
+        "[home worlds](docs/home_worlds.md). Made by `./run_all.sh --only home_worlds --seeds 5`.",
     ),
     Part("Figure 3: where the information lies", ("figure3",)),
     Part("Figure 5: the features in three dimensions", ("figure5",)),

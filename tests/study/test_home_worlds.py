@@ -350,7 +350,7 @@ def three_cells(small, monkeypatch, tmp_path):
 def test_what_is_trained_is_kept(three_cells, monkeypatch):
     first = home_worlds.measure_diagonal(three_cells)
     assert first["verdicts"]["TFN"]["world"] == "products" and first["runs"] == 2
-    monkeypatch.setattr(home_runs, "_score", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(home_runs, "measure", lambda *_: pytest.fail("trained again"))
     assert home_worlds.measure_diagonal(three_cells) == first
     assert json.loads((three_cells.figures / "home_worlds_diagonal.json").read_text())["matrix"] == first["matrix"]
 
