@@ -20,9 +20,10 @@ from joblib import Parallel, delayed
 from finelib.baselines import self_mm
 from finelib.data import worlds
 from finelib.data.features import MODALITIES, Corpus
+from finelib.metrics import correlation
 from finelib.runs.records import write_atomically
 from finelib.study import home_runs
-from finelib.study.home_runs import Cell, corr
+from finelib.study.home_runs import Cell
 from finelib.study.home_worlds import HOME
 from finelib.training import Trainer, predict
 
@@ -74,7 +75,7 @@ def share(cell: Cell, divided_by: int = 1, told: bool = False) -> dict:
     train = replace(train, epochs=train.epochs * divided_by, patience=train.patience * divided_by)
     Trainer(model, corpus, train, cell.seed).run(lambda _: None)
     test, label = corpus.splits["test"], corpus.splits["train"].label
-    found = {"share": corr(predict(model, test), test.label) / corr(test.factors["oracle"], test.label)}
+    found = {"share": correlation(predict(model, test), test.label) / correlation(test.factors["oracle"], test.label)}
     if given and not (cell.without or told):
         own = {m: model.memory[m].label.numpy() for m in given}
         apart = {m: truth[: len(label)] - label for m, truth in given.items()}

@@ -15,6 +15,7 @@ error in it would move all rows at once. ``simulate`` counts false positives and
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -74,7 +75,7 @@ class Difference:
     Attributes:
         mean, low, high: the difference and its 95 % interval over seeds and utterances.
         p: two-sided, of the same moderated t statistic.
-        df: its degrees of freedom (Satterthwaite).
+        df: its degrees of freedom (Satterthwaite); None where nothing varies and the difference is certain.
         seeds, utterances: how many of each.
         p_seeds: of the paired t test over seeds alone, which speaks of this test split only.
         wilcoxon: of the signed-rank test over seeds; None below ten seeds, where it cannot reach small p.
@@ -152,8 +153,9 @@ def differences(
     for row, (name, d) in enumerate(by_seed.items()):
         p_seeds = _seeds_alone(d, lambda v: stats.ttest_1samp(v, 0))
         wilcoxon = _seeds_alone(d, stats.wilcoxon) if n_seeds >= WILCOXON_SEEDS else None
-        moderated_test = (float(values[row]) for values in found)
-        out[name] = Difference(*moderated_test, *sizes, p_seeds, wilcoxon, exact[name], float(p_holm[row]))
+        *moderated_test, df = (float(values[row]) for values in found)
+        df = df if isfinite(df) else None
+        out[name] = Difference(*moderated_test, df, *sizes, p_seeds, wilcoxon, exact[name], float(p_holm[row]))
     return out
 
 

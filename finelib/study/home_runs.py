@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +18,7 @@ from finelib.baselines.variants import VariantConfig
 from finelib.config import TrainConfig
 from finelib.data import worlds
 from finelib.data.features import Corpus
+from finelib.metrics import correlation
 from finelib.runs.checkpoint import Stopped
 from finelib.runs.code import code_hash
 from finelib.runs.kept import kept
@@ -114,9 +114,9 @@ def measure(cell: Cell, preset: str, stop: processes.Stop = processes.never) -> 
     """``score``, kept nowhere; and the dev Corr ("dev") of what is trained."""
     corpus = worlds.generate(cell.world, cell.seed)
     test = corpus.splits["test"]
-    found = {"oracle": corr(test.factors["oracle"], test.label)}
+    found = {"oracle": correlation(test.factors["oracle"], test.label)}
     if cell.system == RIDGE:
-        return found | {"corr": corr(references.ridge(corpus, corpus.modalities), test.label)}
+        return found | {"corr": correlation(references.ridge(corpus, corpus.modalities), test.label)}
     model = build(cell, corpus)
 
     def after_update(_trainer: object) -> None:
@@ -126,15 +126,10 @@ def measure(cell: Cell, preset: str, stop: processes.Stop = processes.never) -> 
     train = train_settings(cell.system, preset)
     history = Trainer(model, corpus, train, cell.seed).run(after_update)
     with cpu_threads(train.threads):
-        found["corr"] = corr(predict(model, test), test.label)
+        found["corr"] = correlation(predict(model, test), test.label)
     found["dev"] = history.curves[history.best_epoch]["dev_corr"]
     found |= {"seconds": history.seconds, "epochs": len(history.curves)}
     return found | {"parameters": sum(p.numel() for p in model.parameters())}
-
-
-def corr(prediction: np.ndarray, label: np.ndarray) -> float:
-    """Pearson's; 0 for a constant prediction."""
-    return float(np.corrcoef(prediction, label)[0, 1]) if prediction.std() > 0 else 0.0
 
 
 def score_and_advance(cell: Cell, preset: str, out: Path, advance: Any, stop: processes.Stop) -> None:

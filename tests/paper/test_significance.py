@@ -232,6 +232,7 @@ def test_differences_without_any_variance_leave_no_doubt():
     found = differences("mae", {"same": runs, "one off": [x + 1 for x in runs]}, runs, label)
     assert (found["same"].mean, found["same"].p_seeds, found["same"].p) == (0, 1, 1)
     assert (found["one off"].mean, found["one off"].p_seeds, found["one off"].p) == (1, 0, 0)
+    assert found["same"].df is None  # infinity is no JSON
 
 
 def test_of_the_tests_only_the_one_over_seeds_pairs_them():

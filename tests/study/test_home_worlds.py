@@ -355,6 +355,12 @@ def test_what_is_trained_is_kept(three_cells, monkeypatch):
     assert json.loads((three_cells.figures / "home_worlds_diagonal.json").read_text())["matrix"] == first["matrix"]
 
 
+def test_a_constant_prediction_has_come_no_way(three_cells, monkeypatch):
+    """0.1 is rounded, so its standard deviation over many utterances is not 0."""
+    monkeypatch.setattr(home_runs, "predict", lambda model, split: np.full(len(split), 0.1, np.float32))
+    assert home_runs.measure(Cell("products", "TFN", 0), "smoke")["corr"] == 0
+
+
 def test_another_seed_or_setting_is_another_run(three_cells, monkeypatch):
     whole = home_runs.score(Cell("products", "TFN", 0), "smoke", three_cells.out)
     assert home_runs.score(Cell("products", "TFN", 1), "smoke", three_cells.out) != whole
