@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ LOCKED = by_name(
     sum((PROJECT["optional-dependencies"][e] for e in ("browser", "docs", "cluster")), [])
 )  # not in conda's
 LOCK = by_name(lock_lines())
+
+
+def test_pip_too_takes_every_pin():
+    """uv overlooks a package that says it is not for so new a Python; pip, which stands in for uv, refuses it."""
+    refused, python = [], ".".join(str(part) for part in sys.version_info[:3])
+    for found in metadata.distributions():
+        wanted = SpecifierSet(found.metadata.get("Requires-Python") or "")
+        if f"=={found.version}" == str(LOCK.get(canonicalize_name(found.name))) and not wanted.contains(python):
+            refused.append(f"{found.name} {found.version} is for Python {wanted}")
+    assert not refused
 
 
 def conda() -> dict[str, SpecifierSet]:
