@@ -28,7 +28,9 @@ TABLES = [path for path in sorted(publish.PUBLISHED.glob("*.json")) if path.with
 @pytest.mark.parametrize("path", sorted(publish.PUBLISHED.glob("*.json")), ids=lambda path: path.name)
 def test_published_numbers_are_numbers(path):
     """NaN and infinity are no JSON: other readers than Python's fail on them."""
-    json.loads(path.read_text(), parse_constant=lambda found: pytest.fail(f"{path.name}: found {found}"))
+    found = []
+    json.loads(path.read_text(), parse_constant=found.append)
+    assert not found
 
 
 def test_readme_is_short():
