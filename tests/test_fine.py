@@ -64,6 +64,19 @@ def test_predictions_depend_on_neither_labels_nor_critics_nor_queue():
     assert not torch.equal(before.prediction, model(batch).prediction)
 
 
+@pytest.mark.parametrize(("variant", "same"), [(None, True), ("w/o MoQ + LSTM", False)])
+def test_the_order_of_frames_is_not_seen_where_q_formers_read_them(variant, same):
+    """Eq. 1 has no positions: a modality's frames are a set. An LSTM in that place sees their order."""
+    model, batch = make(VariantConfig(**vars(SMALL), variant=variant) if variant else SMALL), make_batch()
+    shuffled = {m: x.clone() for m, x in batch.features.items()}
+    for m, x in shuffled.items():
+        for frames, real in zip(x, batch.mask[m], strict=True):
+            n = int(real.sum())
+            frames[:n] = frames[torch.randperm(n)]
+    found = torch.allclose(model(batch).prediction, model(replace(batch, features=shuffled)).prediction, atol=1e-6)
+    assert found == same
+
+
 @pytest.mark.parametrize("modalities", SUBSETS, ids="".join)
 def test_every_subset_of_modalities_uses_just_those(modalities):
     model, batch = make(replace(SMALL, modalities=modalities)).train(), make_batch(8)

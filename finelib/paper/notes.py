@@ -4,7 +4,7 @@ from statistics import median
 
 from finelib.baselines import SYSTEMS
 from finelib.data.corpora import ALL_CORPORA, CORPORA
-from finelib.paper.table import Row
+from finelib.paper.table import Row, in_millions
 from finelib.runs import presets, real
 from finelib.runs.records import RunRecord
 
@@ -29,6 +29,7 @@ AVERAGE = (
     "trained on some 517 of the official dev utterances and selected on the others, split by video, because the "
     "numbers are over-fitted on train."
 )
+SAME = "Without a context C-MFN is MFN: where both rows have none, they are one model, trained alike."
 SIMS = "On CH-SIMS v2 ACC-2 and F1 are those of Table 4: all utterances, 0 counts as negative; it has no ACC-7."
 DIFFERENCE = (
     "Δ: the row minus FINE{of}, same seeds, with a 95 % interval over seeds and test utterances; p of that difference "
@@ -68,6 +69,9 @@ def _of_corpora(number: int, rows: list[Row]) -> tuple[str, ...]:
     measured = [row for row in rows if row.name in SYSTEMS and row.corpus in CORPORA]
     if beside := dict.fromkeys(row.name for row in measured if row.name not in presets.printed_for(row.corpus)):
         said.append(f"Not printed in this table: {', '.join(beside)}.")
+    alone = {(row.block, row.name) for row in rows if row.measured and not row.context}
+    if any({(block, "MFN"), (block, "C-MFN")} <= alone for block, _ in alone):
+        said.append(SAME)
     kinds = {row.data for row in rows}
     if "planted" in kinds:
         said.append(
@@ -139,11 +143,13 @@ def budget(runs: dict[str, list[RunRecord]], tried: int) -> str:
     found = [run for group in runs.values() for run in group]
     said.append(f"{sum(map(_ended_by_the_limit, found))} of {len(found)} runs ended at their limit instead")
     said.append(f"up to {tried} settings tried of each on dev" if tried > 1 else "one setting of each")
-    sizes = {name: group[0].parameters / 1e6 for name, group in runs.items()}
+    sizes = {name: group[0].parameters for name, group in runs.items()}
     fine = next((name for name in sizes if name.startswith("FINE")), None)
     others = [size for name, size in sizes.items() if name != fine]
     if fine and others:
-        said.append(f"trained parameters: {fine} {sizes[fine]:.2f} M, median of the others {median(others):.2f} M")
+        said.append(
+            f"trained parameters: {fine} {in_millions(sizes[fine])}, median of the others {in_millions(median(others))}"
+        )
     return "; ".join(said)
 
 

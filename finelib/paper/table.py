@@ -225,6 +225,11 @@ def _json_row(row: Row) -> dict:
     return {key: value for key, value in asdict(row).items() if key not in left_out}
 
 
+def in_millions(parameters: float) -> str:
+    """A count for a table: 0.27 M; below 0.01 M the count itself."""
+    return f"{parameters / 1e6:.2f} M" if parameters >= 5000 else f"{parameters:.0f}"
+
+
 def _csv(table: Table) -> str:
     metrics = table.metrics
     told, parts = ("name", "kind", "data", "encoder", "modalities", "block"), ("sd", "low", "high")

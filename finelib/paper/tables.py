@@ -20,7 +20,7 @@ from finelib.metrics import correlation
 from finelib.paper import ablations, comparisons, printed, significance
 from finelib.paper.notes import budget, notes
 from finelib.paper.printed import COLUMNS, CORPUS_OF
-from finelib.paper.table import Row, Table, write
+from finelib.paper.table import Row, Table, in_millions, write
 from finelib.runs import experiment, presets, real, tuning
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
@@ -215,7 +215,7 @@ def _extra_columns(
     critics included.
     """
     if number != 5:
-        return {name: {"parameters": f"{runs[0].parameters / 1e6:.2f} M"} for name, runs in records.items()}
+        return {name: {"parameters": in_millions(runs[0].parameters)} for name, runs in records.items()}
     columns: dict[str, dict[str, str]] = {name: {} for name in records}
     if number == 5 and corpus.kind == "planted":
         oracle = subset_oracles(corpus, data.design)

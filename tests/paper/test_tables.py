@@ -11,8 +11,8 @@ import pytest
 from finelib import metrics
 from finelib.data.corpora import CORPORA
 from finelib.paper import printed, tables
-from finelib.paper.notes import budget, notes
-from finelib.paper.table import Row, Table, _marks, read, render, write
+from finelib.paper.notes import SAME, budget, notes
+from finelib.paper.table import Row, Table, _marks, in_millions, read, render, write
 from finelib.runs import experiment, presets
 from finelib.runs.options import Options
 
@@ -32,6 +32,18 @@ def test_best_and_second_within_each_block_ties_shared_and_oracle_left_out():
     rows = [row("oracle (true factors)", 0.99, 0.1), row("a", 0.8, 0.5), row("b", 0.9, 0.4), row("c", 0.9, 0.7)]
     assert _marks(rows, "acc2_nonzero") == {1: "second", 2: "best", 3: "best"}
     assert _marks(rows, "mae") == {1: "second", 2: "best"}
+
+
+def test_a_small_count_of_parameters_is_no_zero():
+    assert [in_millions(n) for n in (385, 4999, 5000, 1_762_345, 192.5)] == ["385", "4999", "0.01 M", "1.76 M", "192"]
+
+
+def test_two_rows_of_one_model_are_told():
+    pair = [row(name, 0.8) for name in ("MFN", "C-MFN")]
+    with_context = replace(pair[1], context=True)
+    assert SAME in notes(1, pair)
+    assert SAME not in notes(1, pair[1:]) and SAME not in notes(3, [pair[0], with_context])
+    assert SAME not in notes(1, [pair[0], replace(pair[1], block="another")])
 
 
 def test_printed_rows_are_the_papers():
