@@ -63,6 +63,13 @@ def test_report_shows_the_runs_behind_a_number(browser, results):
         assert not dialog.is_visible()
 
 
+def test_the_second_best_can_be_told_from_what_opens_runs(browser, results):
+    lines = "cells => [...new Set(cells.map(cell => getComputedStyle(cell).textDecorationStyle))]"
+    with opened(browser, (results.figures / "report.html").as_uri()) as page:
+        assert page.eval_on_selector_all("td.second button.value", lines) == ["solid"]
+        assert page.eval_on_selector_all("td:not(.second) button.value", lines) == ["dotted"]
+
+
 def test_report_in_light_and_dark(browser, results):
     with opened(browser, (results.figures / "report.html").as_uri(), color_scheme="light") as page:
         background = "() => getComputedStyle(document.body).backgroundColor"

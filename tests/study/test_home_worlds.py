@@ -147,6 +147,18 @@ def test_ridge_has_nothing_to_find_where_it_should_not(name):
     assert found.response.mean() == pytest.approx(0, abs=0.03) and found.response.var() == pytest.approx(1, abs=0.04)
 
 
+@pytest.mark.parametrize(("name", "left"), [("steps", 6**-0.5), ("order", 0), ("grid", 0), ("shifts", 6**-0.5)])
+def test_what_a_reader_blind_to_order_can_know(name, left):
+    """Its best guess is the response averaged over orders of each modality's frames; docs/home_worlds.md has these."""
+    n, rng, total = 400, np.random.default_rng(5), 0.0
+    found = drawn(name, n)
+    for _ in range(60):
+        order = {m: rng.random(c.shape[:2]).argsort(1)[..., None] for m, c in found.codes.items()}
+        shuffled = {m: np.take_along_axis(c, order[m], 1) for m, c in found.codes.items()}
+        total = total + np.array([FORMULAS[name](shuffled, i) for i in range(n)])
+    assert np.corrcoef(total, found.response)[0, 1] == pytest.approx(left, abs=0.12)
+
+
 def test_a_corpus_is_drawn_by_its_seed_alone(small):
     first, again, other = (worlds.generate("order", seed) for seed in (0, 0, 1))
     assert first.sha256 == again.sha256 != other.sha256
