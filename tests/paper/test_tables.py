@@ -11,7 +11,7 @@ import pytest
 from finelib import metrics
 from finelib.data.corpora import CORPORA
 from finelib.paper import printed, tables
-from finelib.paper.notes import SAME, budget, notes
+from finelib.paper.notes import BELOW, SAME, budget, notes
 from finelib.paper.table import Row, Table, _marks, in_millions, read, render, write
 from finelib.runs import experiment, presets
 from finelib.runs.options import Options
@@ -32,6 +32,15 @@ def test_best_and_second_within_each_block_ties_shared_and_oracle_left_out():
     rows = [row("oracle (true factors)", 0.99, 0.1), row("a", 0.8, 0.5), row("b", 0.9, 0.4), row("c", 0.9, 0.7)]
     assert _marks(rows, "acc2_nonzero") == {1: "second", 2: "best", 3: "best"}
     assert _marks(rows, "mae") == {1: "second", 2: "best"}
+
+
+def test_systems_that_are_not_above_ridge_are_named():
+    ridges = [row(f"ridge ({m})", acc, 1.0, "reference") for m, acc in (("T", 0.3), ("T + A", 0.5))]
+    systems = [row("TFN", 0.4, 1.0), row("LMF", 0.5, 1.0), row("FINE", 0.6, 1.0), row("MISA", 0.1, 1.0, block="c")]
+    assert BELOW.format("TFN, LMF") in notes(1, ridges + systems)
+    assert not any(said.startswith("Not above ridge") for said in notes(1, ridges + systems[2:]))
+    real = [replace(each, data="public") for each in ridges + systems]
+    assert not any(said.startswith("Not above ridge") for said in notes(1, real))
 
 
 def test_a_small_count_of_parameters_is_no_zero():
