@@ -179,6 +179,29 @@ def test_terms_are_counted_in_all_forms(folder):
     assert "at most by -0.400 [-0.500, -0.300]" in finding.says
 
 
+def test_components_on_real_recordings_are_counted(folder):
+    assert "On real recordings" not in found(folder, "terms").says
+    shutil.copy(PUBLISHED / f"{PUBLIC}6.json", folder)
+    rows = [r for r in json.loads((folder / f"{PUBLIC}6.json").read_text())["rows"] if r.get("differences")]
+    rows = [r for r in rows if r["kind"] == "system"]
+
+    def told():
+        shown = sum(r["differences"]["corr"]["p_holm"] < 0.05 for r in rows)
+        return (
+            f"On real recordings (CMU-MOSI and CH-SIMS v2) {shown} of {len(rows)} changes of FINE are shown to matter."
+        )
+
+    assert told() in found(folder, "terms").says and len(rows) == 2 * 34
+    names = ("w/o MoQ", "w/o DCQ")
+
+    def clear(content):
+        for row in [r for r in content["rows"] + rows if r["name"] in names and r.get("differences")]:
+            row["differences"]["corr"]["p_holm"] = 0.01
+
+    change(folder, f"{PUBLIC}6", clear)
+    assert told() in found(folder, "terms").says
+
+
 @pytest.mark.parametrize(("verdict", "said"), [("holds", "is an"), ("does not hold", "is not an"), ("not run", None)])
 def test_the_bound_is_what_the_claim_says(folder, verdict, said):
     def how(content):
