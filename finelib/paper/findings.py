@@ -168,9 +168,12 @@ def _components_on_real(folder: Path) -> str:
     path = folder / f"{PUBLIC}6.json"
     found = read(path).rows if path.exists() else []
     rows = [row for row in found if row.kind == "system" and row.differences]
+    if not rows:
+        return ""
     titles = " and ".join(dict.fromkeys(ALL_CORPORA[row.corpus].title for row in rows))
-    shown = f"{sum(map(_clear, rows))} of {len(rows)}"
-    return f" On real recordings ({titles}) {shown} changes of FINE are shown to matter." if rows else ""
+    most = _change(max(rows, key=lambda row: abs(row.differences["corr"]["mean"])))
+    shown = f"{sum(map(_clear, rows))} of {len(rows)} changes of FINE are shown to matter"
+    return f" On real recordings ({titles}) {shown}; Corr changes at most by {most}."
 
 
 def _clear(row: Row) -> bool:
