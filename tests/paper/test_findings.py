@@ -189,8 +189,8 @@ def test_components_on_real_recordings_are_counted(folder):
         shown = f"{sum(r['differences']['corr']['p_holm'] < 0.05 for r in rows)} of {len(rows)}"
         most = max((r["differences"]["corr"] for r in rows), key=lambda d: abs(d["mean"]))
         return (
-            f"On real recordings (CMU-MOSI and CH-SIMS v2) {shown} changes of FINE are shown to matter; Corr changes at "
-            f"most by {most['mean']:+.3f} [{most['low']:+.3f}, {most['high']:+.3f}]."
+            f"On real recordings (CMU-MOSI and CH-SIMS v2) {shown} changes of FINE are shown to matter; Corr changes "
+            f"at most by {most['mean']:+.3f} [{most['low']:+.3f}, {most['high']:+.3f}]."
         )
 
     assert told() in found(folder, "terms").says and len(rows) == 2 * 34
