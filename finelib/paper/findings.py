@@ -153,8 +153,8 @@ def _terms(folder: Path) -> Finding | None:
     title = "No term of L_MI is shown to matter for the prediction"
     if clear:
         title = f"Terms of L_MI are shown to matter in {clear} of {len(without + others)} comparisons"
-    said = f"Planted data, {len(without)} ways to leave terms out: Corr changes at most by {_change(most)}"
-    said += f"; in other forms, {sum(map(_clear, others))} of {len(others)} are shown to matter." if others else "."
+    said = f"Planted data, {len(without)} ablations: Corr changes at most by {_change(most)}"
+    said += f"; in other forms, {sum(map(_clear, others))} of {len(others)} are." if others else "."
     losses = [row for row in main if row.differences and _clear(row) and row.name not in names]
     if losses:
         worst = min(losses, key=lambda row: row.differences["corr"]["mean"])
@@ -168,12 +168,7 @@ def _components_on_real(folder: Path) -> str:
     path = folder / f"{PUBLIC}6.json"
     found = read(path).rows if path.exists() else []
     rows = [row for row in found if row.kind == "system" and row.differences]
-    if not rows:
-        return ""
-    titles = " and ".join(dict.fromkeys(ALL_CORPORA[row.corpus].title for row in rows))
-    most = _change(max(rows, key=lambda row: abs(row.differences["corr"]["mean"])))
-    shown = f"{sum(map(_clear, rows))} of {len(rows)} changes of FINE are shown to matter"
-    return f" On real recordings ({titles}) {shown}; Corr changes at most by {most}."
+    return f" On real recordings, {sum(map(_clear, rows))} of {len(rows)} changes are." if rows else ""
 
 
 def _clear(row: Row) -> bool:
