@@ -168,7 +168,7 @@ def _components_on_real(folder: Path) -> str:
     path = folder / f"{PUBLIC}6.json"
     found = read(path).rows if path.exists() else []
     rows = [row for row in found if row.kind == "system" and row.differences]
-    return f" On real recordings, {sum(map(_clear, rows))} of {len(rows)} changes are." if rows else ""
+    return f" On real data, {sum(map(_clear, rows))} of {len(rows)} changes are." if rows else ""
 
 
 def _clear(row: Row) -> bool:

@@ -180,14 +180,14 @@ def test_terms_are_counted_in_all_forms(folder):
 
 
 def test_components_on_real_recordings_are_counted(folder):
-    assert "On real recordings" not in found(folder, "terms").says
+    assert "On real data" not in found(folder, "terms").says
     shutil.copy(PUBLISHED / f"{PUBLIC}6.json", folder)
     rows = [r for r in json.loads((folder / f"{PUBLIC}6.json").read_text())["rows"] if r.get("differences")]
     rows = [r for r in rows if r["kind"] == "system"]
 
     def told():
         shown = f"{sum(r['differences']['corr']['p_holm'] < 0.05 for r in rows)} of {len(rows)}"
-        return f"On real recordings, {shown} changes are."
+        return f"On real data, {shown} changes are."
 
     assert told() in found(folder, "terms").says and len(rows) == 2 * 34
     names = ("w/o MoQ", "w/o DCQ")
