@@ -9,6 +9,7 @@ from statistics import median
 
 from finelib.baselines import SYSTEMS
 from finelib.paper import significance
+from finelib.paper.table import in_millions
 from finelib.paper.verdict import NOT_RUN, Verdict, all_must_hold, by_interval
 
 FINE = "FINE"
@@ -65,4 +66,4 @@ def _span(counts: set[int]) -> str:
 
 def _sizes(parameters: dict[str, int]) -> str:
     others = median(parameters[system] for system in SYSTEMS)
-    return f"FINE has {parameters[FINE] / 1e6:.2f} M parameters, the median other {others / 1e6:.2f} M"
+    return f"FINE has {in_millions(parameters[FINE])} parameters, the median other {in_millions(others)}"
