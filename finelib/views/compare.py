@@ -18,7 +18,6 @@ from finelib import metrics
 from finelib.data.features import Corpus
 from finelib.data.own_labels import title_of
 from finelib.paper import comparisons, significance
-from finelib.paper.table import in_millions
 from finelib.runs.options import Options
 from finelib.runs.records import RunRecord
 from finelib.views.style import BLUE, RED, finish, panels
@@ -170,7 +169,7 @@ def _budget_panel(axis: Axes, group: list[RunRecord], against: str, metric: str)
         axis.plot(cost, dev, color=colour, linewidth=1.2, alpha=0.7)
         axis.plot(cost[kept], dev[kept], "o", color=colour, markersize=4)
         axis.plot(cost[kept], record.test[metric], "D", color="black", markerfacecolor="none", markersize=4)
-    axis.set_title(f"{group[0].name}, {in_millions(group[0].parameters)}", fontsize="medium")
+    axis.set_title(f"{group[0].name}, {group[0].parameters / 1e6:.2f} M", fontsize="medium")
     axis.tick_params(labelbottom=True)
 
 
