@@ -1,9 +1,15 @@
 """Sound to frames of 33 numbers by librosa, the recipe of CH-SIMS: log F0, 20 MFCC, 12 of a constant-Q chromagram."""
 
+import os
 import warnings
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+from filelock import FileLock
 
+from finelib.data import store
 from finelib.data.media import RATE
 
 HOP = 512  # samples between frames: 43 frames a second
@@ -16,10 +22,9 @@ RECIPE = f"librosa: log F0 (YIN, {LOWEST:g} to {HIGHEST:g} Hz), 20 MFCC, 12 chro
 
 def features(samples: np.ndarray) -> np.ndarray:
     """Frames (T, 33) float32 of samples (S,) at 22,050 Hz; none of silence or of less than a hop."""
-    import librosa
-
     if len(samples) < HOP or np.abs(samples).max() < SILENT:
         return np.zeros((0, WIDTH), np.float32)
+    librosa = load_librosa()
     count = 1 + len(samples) // HOP
     samples = np.pad(samples.astype(np.float32), (0, max(0, SHORTEST - len(samples))))
     with warnings.catch_warnings():
@@ -29,3 +34,22 @@ def features(samples: np.ndarray) -> np.ndarray:
         chroma = librosa.feature.chroma_cqt(y=samples, sr=RATE, hop_length=HOP, tuning=0.0)
     parts = (np.log(pitch)[None], mfcc, chroma)
     return np.concatenate([part[:, :count] for part in parts]).T.astype(np.float32)
+
+
+@cache
+def load_librosa() -> ModuleType:
+    """librosa, whose functions one process at a time compiles, into a folder of ours (or NUMBA_CACHE_DIR).
+
+    Two processes that compile them at once can leave files of which every later process dies
+    (github.com/numba/numba/issues/10128).
+    """
+    folder = Path(os.environ.setdefault("NUMBA_CACHE_DIR", str(store.cache_folder() / "numba")))
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        import numba
+
+        numba.config.reload_config()  # it may have been imported before the folder was set
+        import librosa.core.constantq
+        import librosa.core.pitch
+        import librosa.feature.spectral
+    return librosa

@@ -25,6 +25,7 @@ from finelib.runs.options import ROOT, Options, assigned, check_parameter
 from finelib.runs.records import RunRecord, digest, versions
 
 FOLDER = ROOT / "notebooks"
+LOG = "kernels.log"  # in the folder of executed copies
 DRAWING = ("pandas", "statsmodels", "matplotlib", "seaborn", "plotly", "umap-learn")  # packages, beside a run's
 
 
@@ -122,8 +123,10 @@ def execute(notebook: Notebook, options: Options) -> None:
     Raises:
         ValueError: the notebook has a parameter that is no option, found before a kernel is started.
         papermill.PapermillExecutionError: a cell failed.
+        RuntimeError: the kernel died; the notebook's name, and where its last words are.
     """
     import papermill  # slow to import, and not needed for a table alone
+    from nbclient.exceptions import DeadKernelError
 
     parameters, key, target = notebook.parameters(options), notebook.key(options), notebook.target(options)
     partial = target.parent / "partial" / target.name  # papermill writes after each cell
@@ -134,6 +137,9 @@ def execute(notebook: Notebook, options: Options) -> None:
     except papermill.PapermillExecutionError:
         os.replace(partial, target)
         raise
+    except DeadKernelError as error:
+        said = f"{executed(options) / LOG}; what it had done is in {partial}"
+        raise RuntimeError(f"notebook {notebook.name}: its kernel died; what it said is in {said}") from error
     os.replace(partial, target)
     written = [path for name in notebook.writes for path in sorted(options.figures.glob(f"{name}.*"))]
     leave(notebook.note(options), key, [target, *written])
@@ -146,7 +152,7 @@ def execute_all(notebooks: list[Notebook], options: Options) -> None:
     cores = joblib.cpu_count()
     workers = options.jobs or cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))  # for the kernels, which inherit it
-    with _errors_to(folder / "kernels.log"), ThreadPoolExecutor(workers) as pool:
+    with _errors_to(folder / LOG), ThreadPoolExecutor(workers) as pool:
         started = time.monotonic()
         longest_first = reversed(notebooks)
         running = {pool.submit(execute, notebook, options): notebook.name for notebook in longest_first}

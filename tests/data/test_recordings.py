@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -11,11 +13,13 @@ import numpy as np
 import pooch
 import pytest
 import requests
+from filelock import FileLock
 from scipy.io import wavfile
 
 import finelib
 from finelib.data import audio, face_frames, face_models, faces, media, recordings, store
 from finelib.data.safe_pickle import DataError
+from finelib.runs.options import ROOT
 
 av = pytest.importorskip("av", reason="extra 'recordings' is not installed")
 pytest.importorskip("librosa", reason="extra 'recordings' is not installed")
@@ -113,6 +117,21 @@ def test_silence_has_no_frames_and_a_short_sound_has_its_own():
     assert audio.features(np.zeros(9000, np.float32)).shape == (0, 33)
     assert audio.features(np.zeros(0, np.float32)).shape == (0, 33)
     assert audio.features(np.random.default_rng(0).normal(size=2000).astype(np.float32)).shape == (4, 33)
+
+
+@pytest.mark.long
+def test_one_process_at_a_time_compiles(tmp_path):
+    """Two at once can leave files of which every later process dies (github.com/numba/numba/issues/10128)."""
+    code = "import numpy; from finelib.data import audio; print(audio.features(numpy.ones(22050)).shape)"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    with FileLock(tmp_path / "lock"):  # as another process that compiles has it
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=20)
+        assert not list(tmp_path.rglob("*.nbc"))
+    assert process.communicate()[0].strip() == "(44, 33)"
+    assert list(tmp_path.rglob("guf-pitch*.nbc"))
 
 
 def test_stretches_of_a_recording_are_cut_where_they_are():
