@@ -1,9 +1,9 @@
 """One learning rate for every system of the home worlds, chosen among the same three for each, at home on dev.
 
-    python benchmarks/home_rates.py [--jobs N]
+    python benchmarks/home_rates.py [--jobs N] [--systems GFN,ConFEDE]
 
 Seeds 10 and 11, which the matrix does not report. Writes home_rates.json: for each system and rate the dev Corr of the
-selected epoch; the largest mean chooses ("chosen", which ``home_runs.RATES`` has).
+selected epoch; the largest mean chooses ("chosen", which ``home_runs.RATES`` has). With ``--systems`` the others stay.
 """
 
 import argparse
@@ -31,11 +31,13 @@ def dev_corr(system: str, rate: float, seed: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2)
-    jobs = parser.parse_args().jobs
-    tasks = [(system, rate, seed) for system in HOME for rate in RATES for seed in SEEDS]
+    parser.add_argument("--systems", default=",".join(HOME))
+    given = parser.parse_args()
+    jobs, systems = given.jobs, given.systems.split(",")
+    tasks = [(system, rate, seed) for system in systems for rate in RATES for seed in SEEDS]
     scores = dict(zip(tasks, Parallel(jobs, verbose=5)(delayed(dev_corr)(*t) for t in tasks), strict=True))
-    found = {}
-    for system in HOME:
+    found = json.loads(PATH.read_text())["systems"] if PATH.exists() else {}
+    for system in systems:
         by_rate = {rate: [scores[system, rate, seed] for seed in SEEDS] for rate in RATES}
         found[system] = {"chosen": max(RATES, key=lambda rate: mean(by_rate[rate])), "dev_corr": by_rate}
         print(system, found[system])

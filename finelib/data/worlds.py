@@ -170,11 +170,12 @@ def nuisance(rng: Generator, n: int) -> Drawn:
 
 
 def graph(rng: Generator, n: int) -> Drawn:
-    """Of every pair of modalities x, y the same x1 y2 - x2 y1 counts, and the product of all three first factors."""
-    x = {m: uniform(rng, n, 2) for m in MODALITIES}
-    pairs = sum(p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0] for p, q in combinations(x.values(), 2))
+    """Of every pair of modalities x, y the same four products count, x1 y3 + x2 y4 - x3 y1 - x4 y2, and the product of
+    all three first factors."""
+    x = {m: uniform(rng, n, 4) for m in MODALITIES}
+    pairs = sum((p[:, :2] * q[:, 2:] - p[:, 2:] * q[:, :2]).sum(1) for p, q in combinations(x.values(), 2))
     triple = np.prod([f[:, 0] for f in x.values()], 0)
-    return Drawn({m: held(f) for m, f in x.items()}, (pairs + triple) / np.sqrt(7))
+    return Drawn({m: held(f) for m, f in x.items()}, (pairs + triple) / np.sqrt(13))
 
 
 def grid(rng: Generator, n: int) -> Drawn:
@@ -236,11 +237,11 @@ WORLDS = {
     "order": World("whether a mark of audio follows that of the text", order, ("Coupled Mamba",), 800),
     "lookup": World("the value that audio has beside the mark that the text says", lookup, ("MulT", "BBFN"), 1500),
     "commons": World("a common factor turns what is private", commons, ("MISA", "DMD"), 500),
-    "turned": World("two common factors turn what is private", turned, ("ConFEDE",), 700),
+    "turned": World("two common factors turn what is private", turned, ("ConFEDE",), 600),
     "disagreeing": World("each modality has a label of its own", disagreeing, ("Self-MM",), 400),
     "ignored": World("which signal of a modality counts, if any", ignored, ("EUAR",), 500),
     "nuisance": World("products among loud nuisance", nuisance, ("C-MIB",), 500, width=16),
-    "graph": World("products of pairs and of all three", graph, ("GFN",), 600),
+    "graph": World("products of pairs and of all three", graph, ("GFN",), 800),
     "grid": World("a weight for each step of each modality", grid, ("CubeMLP",), 1200),
     "shifts": World("audio turns the word at its step", shifts, ("MAG-BERT", "MSG"), 600),
     "matching": World("products of paired frames in unknown orders", matching, ("MuLOT",), 1000),
@@ -258,7 +259,8 @@ def generate(name: str, seed: int = 0) -> Corpus:
     splits, digest, sizes = {}, hashlib.sha256(f"world {name} {seed}".encode()), (world.train, *HELD_OUT)
     for split, size in zip(SPLITS, sizes, strict=True):
         splits[split] = make_split(world.draw(rng, size), basis, rng, split)
-        for array in (splits[split].label, *(f.values for f in splits[split].frames.values())):
+        of_frames = [array for f in splits[split].frames.values() for array in (f.values, f.sentence) if array is not None]
+        for array in (splits[split].label, splits[split].factors["oracle"], *of_frames):
             digest.update(array.tobytes())
     longest = tuple(int(splits["train"].frames[m].length.max()) for m in MODALITIES)
     edges = (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)

@@ -70,8 +70,8 @@ class RealBlock:
 
 
 BY_VIDEO = f"{FOLDS} folds by video in place of the official splits, one seed, ± over folds"
-PREDICTIONS = RealBlock("ch_sims_v2", "public-predictions", demo=2, about="one published number for each modality")
-ENCODED = replace(PREDICTIONS, encoded=True, demo=0, about="one published number for audio, one for video")
+PREDICTIONS = RealBlock("ch_sims_v2", "public-predictions", about="one published number for each modality")
+ENCODED = replace(PREDICTIONS, encoded=True, about="one published number for audio, one for video")
 # table -> its blocks; of the blocks of one corpus the first is the one that claims are judged by
 BLOCKS = {
     1: [RealBlock("mosi", compared=True, demo=2), RealBlock("mosi", "public-mfn", demo=2)],

@@ -91,7 +91,8 @@ def score(cell: Cell, preset: str, out: Path, stop: processes.Stop = processes.n
         checkpoint.Stopped: ``stop`` said so.
         training.Diverged: a loss term was not finite.
     """
-    told = {"cell": asdict(cell), "code": _code(cell.system, cell.without), "epochs": EPOCHS[preset]}
+    data = worlds.generate(cell.world, cell.seed).sha256  # what a cell depends on; the code of other worlds it does not
+    told = {"cell": asdict(cell), "data": data, "code": _code(cell.system, cell.without), "epochs": EPOCHS[preset]}
     if cell.system != RIDGE:
         told |= {
             "model": asdict(settings(cell.system, cell.without)),
@@ -102,9 +103,9 @@ def score(cell: Cell, preset: str, out: Path, stop: processes.Stop = processes.n
 
 
 def _code(system: str, without: bool) -> str:
-    roots = ["finelib.data.worlds", "finelib.training", "finelib.data.moments", MODELS]
+    roots = ["finelib.training", "finelib.data.moments", MODELS]
     if system == RIDGE:
-        return code_hash("finelib.data.worlds", "finelib.baselines.references")
+        return code_hash("finelib.baselines.references")
     roots.append("finelib.fine" if system == FINE else SYSTEMS[system].__name__)
     roots += ["finelib.study.taken_out"] if without else []
     return code_hash(*roots, without=(MODELS,))

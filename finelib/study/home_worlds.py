@@ -32,7 +32,7 @@ REACHES, RIDGE_BELOW, LOSES = 0.7, 0.4, 0.2
 AWAY = 3  # seeds of a system that is not at home, at most
 DIAGONAL, PICTURES = f"{NAME}_diagonal", (NAME, f"{NAME}_at_home")
 # what the demo trains, to keep within its time; FINE among them
-QUICK = ("LF-DNN", "TFN", "LMF", "GFN", "Self-MM", "C-MIB", "MSG", "C-MFN", "MAG-BERT", "MuLOT", FINE)
+QUICK = ("LF-DNN", "TFN", "LMF", "GFN", "Self-MM", "C-MIB", "MSG", "MAG-BERT", FINE)
 HOLDS = {True: "yes", False: "no", None: "not measured"}
 ROWS = (RIDGE, *SYSTEMS, FINE)
 HOME = {system: world for world, made in WORLDS.items() for system in made.homes}

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -61,8 +61,9 @@ def formula_nuisance(c, i):
 
 def formula_graph(c, i):
     x = {m: c[m][i, 0] for m in MODALITIES}
-    pairs = sum(np.linalg.det([x[m], x[n]]) for m, n in combinations(MODALITIES, 2))
-    return (pairs + x["T"][0] * x["A"][0] * x["V"][0]) / np.sqrt(7)
+    halves = product(combinations(MODALITIES, 2), (slice(0, None, 2), slice(1, None, 2)))
+    pairs = sum(np.linalg.det([x[m][half], x[n][half]]) for (m, n), half in halves)
+    return (pairs + x["T"][0] * x["A"][0] * x["V"][0]) / np.sqrt(13)
 
 
 def formula_shifts(c, i):
@@ -378,6 +379,16 @@ def test_another_seed_or_setting_is_another_run(three_cells, monkeypatch):
     assert home_runs.score(Cell("products", "TFN", 1), "smoke", three_cells.out) != whole
     monkeypatch.setitem(home_runs.RATES, "TFN", 1e-5)
     assert home_runs.score(Cell("products", "TFN", 0), "smoke", three_cells.out) != whole
+
+
+def test_a_cell_is_made_again_when_its_own_data_are_others_and_not_when_another_world_is(three_cells, monkeypatch):
+    cell = Cell("products", "TFN", 0)
+    whole = home_runs.score(cell, "smoke", three_cells.out)
+    monkeypatch.setattr(home_runs, "measure", lambda *_: {"corr": 0.0})
+    monkeypatch.setitem(WORLDS, "cues", replace(WORLDS["cues"], train=50))
+    assert home_runs.score(cell, "smoke", three_cells.out) == whole
+    monkeypatch.setitem(WORLDS, "products", replace(WORLDS["products"], train=50))
+    assert home_runs.score(cell, "smoke", three_cells.out) == {"corr": 0.0}
 
 
 def test_an_interruption_leaves_no_half_run(three_cells):
