@@ -40,8 +40,8 @@ PARTS = (
     Part(
         "Tables 1 to 4: FINE and other systems",
         ("table1", "table2", "table3", "table4"),
-        "Which systems are not above ridge on planted data stands below a table; "
-        "[what was found out about it](benchmarks/README.md#below-ridge-on-planted-data).",
+        "Which systems are not above ridge on planted data stands below a table. Why they are not was looked into: "
+        "[benchmarks](benchmarks/README.md#below-ridge-on-planted-data).",
     ),
     Part(
         "Real corpora: text, labels and splits that anybody may download",
