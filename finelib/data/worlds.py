@@ -259,7 +259,9 @@ def generate(name: str, seed: int = 0) -> Corpus:
     splits, digest, sizes = {}, hashlib.sha256(f"world {name} {seed}".encode()), (world.train, *HELD_OUT)
     for split, size in zip(SPLITS, sizes, strict=True):
         splits[split] = make_split(world.draw(rng, size), basis, rng, split)
-        of_frames = [array for f in splits[split].frames.values() for array in (f.values, f.sentence) if array is not None]
+        of_frames = [
+            array for f in splits[split].frames.values() for array in (f.values, f.sentence) if array is not None
+        ]
         for array in (splits[split].label, splits[split].factors["oracle"], *of_frames):
             digest.update(array.tobytes())
     longest = tuple(int(splits["train"].frames[m].length.max()) for m in MODALITIES)
