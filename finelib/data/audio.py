@@ -1,6 +1,7 @@
 """Sound to frames of 33 numbers by librosa, the recipe of CH-SIMS: log F0, 20 MFCC, 12 of a constant-Q chromagram."""
 
 import os
+import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -46,9 +47,8 @@ def load_librosa() -> ModuleType:
     folder = Path(os.environ.setdefault("NUMBA_CACHE_DIR", str(store.cache_folder() / "numba")))
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
-        import numba
-
-        numba.config.reload_config()  # it may have been imported before the folder was set
+        if numba := sys.modules.get("numba"):  # imported before the folder was set
+            numba.config.reload_config()
         import librosa.core.constantq
         import librosa.core.pitch
         import librosa.feature.spectral

@@ -123,10 +123,9 @@ def execute(notebook: Notebook, options: Options) -> None:
     Raises:
         ValueError: the notebook has a parameter that is no option, found before a kernel is started.
         papermill.PapermillExecutionError: a cell failed.
-        RuntimeError: the kernel died; the notebook's name, and where its last words are.
+        RuntimeError: the kernel died or did not start; the notebook's name, and where its last words are.
     """
     import papermill  # slow to import, and not needed for a table alone
-    from nbclient.exceptions import DeadKernelError
 
     parameters, key, target = notebook.parameters(options), notebook.key(options), notebook.target(options)
     partial = target.parent / "partial" / target.name  # papermill writes after each cell
@@ -137,9 +136,9 @@ def execute(notebook: Notebook, options: Options) -> None:
     except papermill.PapermillExecutionError:
         os.replace(partial, target)
         raise
-    except DeadKernelError as error:
+    except RuntimeError as error:  # of the kernel, which died or did not start
         said = f"{executed(options) / LOG}; what it had done is in {partial}"
-        raise RuntimeError(f"notebook {notebook.name}: its kernel died; what it said is in {said}") from error
+        raise RuntimeError(f"notebook {notebook.name}: {error}; what its kernel said is in {said}") from error
     os.replace(partial, target)
     written = [path for name in notebook.writes for path in sorted(options.figures.glob(f"{name}.*"))]
     leave(notebook.note(options), key, [target, *written])

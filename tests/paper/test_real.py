@@ -85,7 +85,7 @@ def test_one_corpus_missing_is_one_sentence_and_the_others_go_on(had):
 
 
 def test_the_demo_has_small_real_blocks_beside_planted_ones_and_no_compared_system(had):
-    for number, corpora in {1: ["mosi", "mosi"], 2: [], 3: [], 4: ["ch_sims"], 5: ["ch_sims_v2", "ict_mmmo"]}.items():
+    for number, corpora in {1: ["mosi", "mosi"], 2: [], 3: [], 4: ["ch_sims"], 5: ["ict_mmmo"]}.items():
         planted, *beside = of(number, Options())
         assert planted[0].source == "planted" and [data.corpus for data, _ in beside] == corpora
         for data, block in beside:

@@ -169,7 +169,7 @@ def test_a_notebook_that_fails_can_be_looked_at_and_is_executed_again(tmp_path):
 
 def test_of_a_kernel_that_died_it_is_said_which_notebook_and_where_to_look(tmp_path):
     notebook, options = small(tmp_path, "import os; os.kill(os.getpid(), 11)"), Options(out=tmp_path / "out")
-    with pytest.raises(RuntimeError, match=r"notebook small: its kernel died; .*kernels\.log.*partial/small\.ipynb"):
+    with pytest.raises(RuntimeError, match=r"notebook small: Kernel died; .*kernels\.log.*partial/small\.ipynb"):
         notebooks.execute_all([notebook], options)
 
 
