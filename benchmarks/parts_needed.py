@@ -1,12 +1,11 @@
-"""Systems that do as well at home without their part: is it the number of utterances, what the part is told, the world?
+"""Systems that do as well at home without their part: is it the number of utterances, or what the part is told?
 
-    python benchmarks/parts_needed.py [--jobs N] [--only home or everywhere]
+    python benchmarks/parts_needed.py [--jobs N]
 
 MISA and DMD in "commons", Self-MM in "disagreeing", whole and without their part, with all of the world's training
 utterances, a half and a quarter of them, and as many updates. Then Self-MM told each modality's own label, which the
 world knows, in the place of those that it generates, and how far the generated ones agree. Seeds 10 to 14, which no
-matrix reports. "everywhere": the three in every world, whole and without their part, seeds 10 and 11. Writes
-parts_needed.json: share of the way to the oracle; with ``--only`` the other half stays.
+matrix reports. Writes parts_needed.json: share of the way to the oracle.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from finelib.study.home_runs import Cell
 from finelib.study.home_worlds import HOME
 from finelib.training import Trainer, predict
 
-SYSTEMS, DIVIDED_BY, SEEDS, FEW = ("MISA", "DMD", "Self-MM"), (1, 2, 4), range(10, 15), (10, 11)
+SYSTEMS, DIVIDED_BY, SEEDS = ("MISA", "DMD", "Self-MM"), (1, 2, 4), range(10, 15)
 PATH = Path(__file__).with_suffix(".json")
 
 
@@ -64,7 +63,7 @@ def share(cell: Cell, divided_by: int = 1, told: bool = False) -> dict:
     torch.set_num_threads(1)
     corpus = fewer(worlds.generate(cell.world, cell.seed), divided_by)
     model = home_runs.build(cell, corpus)
-    given = own_labels(cell.world, cell.seed) if cell.system == "Self-MM" and cell.world == HOME["Self-MM"] else {}
+    given = own_labels(cell.world, cell.seed) if cell.system == "Self-MM" else {}
     if told:
         tell(model, given)
     train = home_runs.train_settings(cell.system, "demo")
@@ -79,8 +78,10 @@ def share(cell: Cell, divided_by: int = 1, told: bool = False) -> dict:
     return found
 
 
-def at_home(jobs: int) -> dict:
-    """The seeds, and every case with its shares."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=2)
+    jobs = parser.parse_args().jobs
     cases = [(s, without, size, False) for s in SYSTEMS for without in (False, True) for size in DIVIDED_BY]
     cases.append(("Self-MM", False, 1, True))
     tasks = [(Cell(HOME[s], s, seed, w), size, told) for s, w, size, told in cases for seed in SEEDS]
@@ -90,29 +91,7 @@ def at_home(jobs: int) -> dict:
         own = scores[place * len(SEEDS) : (place + 1) * len(SEEDS)]
         row = {"system": system, "without": without, "train": worlds.WORLDS[HOME[system]].train // size, "told": told}
         found.append(row | {name: [round(s[name], 3) for s in own] for name in own[0]})
-    return {"seeds": list(SEEDS), "cases": found}
-
-
-def everywhere(jobs: int) -> dict:
-    """system -> world -> shares, whole and without its part."""
-    cells = [Cell(world, s, seed, w) for s in SYSTEMS for world in worlds.WORLDS for w in (False, True) for seed in FEW]
-    scores = Parallel(n_jobs=jobs, verbose=5)(delayed(share)(cell) for cell in cells)
-    found: dict = {s: {world: {"whole": [], "without": []} for world in worlds.WORLDS} for s in SYSTEMS}
-    for cell, score in zip(cells, scores, strict=True):
-        found[cell.system][cell.world]["without" if cell.without else "whole"].append(round(score["share"], 3))
-    return {"everywhere": {"seeds": list(FEW), "systems": found}}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", choices=("home", "everywhere"))
-    given = parser.parse_args()
-    found = {"data": "planted"} | (json.loads(PATH.read_text()) if PATH.exists() else {})
-    for name, measure in {"home": at_home, "everywhere": everywhere}.items():
-        if given.only in (None, name):
-            found |= measure(given.jobs)
-    write_atomically(PATH, json.dumps(found, indent=1) + "\n")
+    write_atomically(PATH, json.dumps({"data": "planted", "seeds": list(SEEDS), "cases": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
