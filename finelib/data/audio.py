@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from finelib.data import store
 from finelib.data.media import RATE
+from finelib.data.safe_pickle import DataError
 
 HOP = 512  # samples between frames: 43 frames a second
 LOWEST, HIGHEST = 65.0, 1000.0  # Hz, of F0
@@ -43,10 +44,18 @@ def load_librosa() -> ModuleType:
 
     Two processes that compile them at once can leave files of which every later process dies
     (github.com/numba/numba/issues/10128).
+
+    Raises:
+        DataError: the folder cannot be written. That is no fault of a clip, as an OSError would be taken for.
     """
     folder = Path(os.environ.setdefault("NUMBA_CACHE_DIR", str(store.cache_folder() / "numba")))
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / "lock").acquire()
+    except OSError as error:
+        found = f"found {error.strerror}, expected a folder that can be written, for what librosa compiles"
+        raise DataError(f"NUMBA_CACHE_DIR={folder}: {found}") from error
+    with held:
         if numba := sys.modules.get("numba"):  # imported before the folder was set
             numba.config.reload_config()
         import librosa.core.constantq

@@ -91,7 +91,8 @@ def score(cell: Cell, preset: str, out: Path, stop: processes.Stop = processes.n
         checkpoint.Stopped: ``stop`` said so.
         training.Diverged: a loss term was not finite.
     """
-    data = worlds.generate(cell.world, cell.seed).sha256  # what a cell depends on; the code of other worlds it does not
+    corpus = worlds.generate(cell.world, cell.seed)  # what a cell depends on; the code of other worlds it does not
+    data = [corpus.sha256, asdict(corpus.info)]
     told = {"cell": asdict(cell), "data": data, "code": _code(cell.system, cell.without), "epochs": EPOCHS[preset]}
     if cell.system != RIDGE:
         told |= {

@@ -134,6 +134,17 @@ def test_one_process_at_a_time_compiles(tmp_path):
     assert list(tmp_path.rglob("guf-pitch*.nbc"))
 
 
+def test_a_folder_that_cannot_be_written_is_not_told_as_a_fault_of_the_clip(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file" / "numba"))
+    monkeypatch.setattr(audio, "load_librosa", audio.load_librosa.__wrapped__)  # not loaded before
+    with pytest.raises(
+        DataError, match=r"^NUMBA_CACHE_DIR=.*file/numba: found Not a directory, expected a folder that"
+    ):
+        recordings.extract([recordings.Clip("jfk", "jfk.wav", medium("jfk.wav"))], tmp_path / "cache", jobs=1)
+    assert not list((tmp_path / "cache").rglob("lacks.json"))
+
+
 def test_stretches_of_a_recording_are_cut_where_they_are():
     whole = media.sound(medium("jfk.wav"))
     assert len(whole) / media.RATE == pytest.approx(11, abs=0.01)

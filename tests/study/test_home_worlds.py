@@ -391,6 +391,14 @@ def test_a_cell_is_made_again_when_its_own_data_are_others_and_not_when_another_
     assert home_runs.score(cell, "smoke", three_cells.out) == {"corr": 0.0}
 
 
+def test_a_cell_is_made_again_when_the_range_of_the_labels_is_another(three_cells, monkeypatch):
+    home_runs.score(Cell("products", "TFN", 0), "smoke", three_cells.out)
+    corpus = worlds.generate("products", 0)
+    monkeypatch.setattr(worlds, "generate", lambda *_: replace(corpus, info=replace(corpus.info, label_high=5.0)))
+    monkeypatch.setattr(home_runs, "measure", lambda *_: {"corr": 0.0})
+    assert home_runs.score(Cell("products", "TFN", 0), "smoke", three_cells.out) == {"corr": 0.0}
+
+
 def test_an_interruption_leaves_no_half_run(three_cells):
     with pytest.raises(home_runs.Stopped):
         home_runs.score(Cell("products", "TFN", 0), "smoke", three_cells.out, lambda: True)
