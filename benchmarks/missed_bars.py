@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from public_recipes import without_test
+from public_recipes import fewer, without_test
 
 from finelib import metrics
 from finelib.baselines import references
@@ -34,15 +34,6 @@ CHANGES = ((False, {}), (True, {}), (False, LABEL_LOSSES), (False, SMALL))
 # corpus, training utterances (None: all), one mean frame an utterance, changes of FineConfig
 CASES = [(corpus, None, *change) for corpus in ("ch_sims", "ur_funny") for change in CHANGES]
 CASES += [("mosei", size, False, {}) for size in (1368, 7609)]
-
-
-def fewer(corpus: Corpus, size: int | None) -> Corpus:
-    """The corpus with ``size`` training utterances, drawn with a seed of their own."""
-    if size is None:
-        return corpus
-    train = corpus.splits["train"]
-    rows = np.sort(np.random.default_rng(0).permutation(len(train))[:size])
-    return replace(corpus, splits=corpus.splits | {"train": train.take(rows)})
 
 
 def mean_frames(corpus: Corpus) -> Corpus:

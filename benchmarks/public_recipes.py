@@ -1,6 +1,7 @@
 """How FINE and the encoder alone are trained on real corpora: settings tried on the dev split.
 
     python benchmarks/public_recipes.py ch_sims [--source public] [--encoder NAME] [--context] [--change lr=1e-3 ...]
+    python benchmarks/public_recipes.py mosei --finetune-text --size 4000 [--row "text encoder alone"] [--seed 101]
 
 Trains one model with the corpus's own settings (``runs.real``) and the changes named, on the corpus without its test
 split, with a seed that no table reports, and adds a line of dev scores to public_recipes.json.
@@ -14,9 +15,11 @@ import json
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from finelib.config import DataConfig, RunSpec, TrainConfig
+from finelib.data.encoders import MINILM
 from finelib.data.features import Corpus
 from finelib.models import build
 from finelib.runs import experiment, real
@@ -31,6 +34,15 @@ TRAINING = {field.name for field in fields(TrainConfig)}
 def without_test(corpus: Corpus) -> Corpus:
     """The corpus with nothing to look at but train and dev."""
     return replace(corpus, splits={name: corpus.splits[name] for name in ("train", "valid")})
+
+
+def fewer(corpus: Corpus, size: int | None) -> Corpus:
+    """The corpus with ``size`` training utterances, drawn with a seed of their own."""
+    if size is None:
+        return corpus
+    train = corpus.splits["train"]
+    rows = np.sort(np.random.default_rng(0).permutation(len(train))[:size])
+    return replace(corpus, splits=corpus.splits | {"train": train.take(rows)})
 
 
 def changed(spec: RunSpec, changes: dict[str, object]) -> RunSpec:
@@ -56,16 +68,22 @@ def main() -> None:
     parser.add_argument("--source", default="public")
     parser.add_argument("--encoder", default="files")
     parser.add_argument("--context", action="store_true")
+    parser.add_argument("--finetune-text", action="store_true")
+    parser.add_argument("--size", type=int, help="training utterances (default: all)")
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--row", default="FINE")
     parser.add_argument("--change", nargs="*", default=[], help="field=value of FineConfig or TrainConfig")
     given = parser.parse_args()
-    data = DataConfig(given.corpus, given.source, given.encoder, context=given.context)
+    encoder = MINILM if given.finetune_text and given.encoder == "files" else given.encoder
+    data = DataConfig(given.corpus, given.source, encoder, given.finetune_text, context=given.context)
     parts = (text.partition("=") for text in given.change)
     changes = {name: ast.literal_eval(value) for name, _, value in parts}
-    spec = changed(next(s for s in real.specs(data, (SEED,)) if s.name == given.row), changes)
-    found = try_on_dev(spec, experiment.load_corpus(data))
-    of = {name: getattr(given, name) for name in ("corpus", "source", "encoder", "context", "row")}
-    line = of | {"train": {name: getattr(spec.train, name) for name in ("epochs", "patience", "batch_size", "lr")}}
+    row = given.row + (" (fine-tuned)" if given.finetune_text else "")
+    spec = changed(next(s for s in real.specs(data, (given.seed,)) if s.name == row), changes)
+    found = try_on_dev(spec, fewer(experiment.load_corpus(data), given.size))
+    of = {name: getattr(given, name) for name in ("corpus", "source", "context", "size", "seed")}
+    told = ("epochs", "patience", "batch_size", "lr", "lr_text")
+    line = of | {"encoder": encoder, "row": row, "train": {name: getattr(spec.train, name) for name in told}}
     line |= {"changes": changes} | found
     content = json.loads(PATH.read_text())
     write_atomically(PATH, json.dumps(content | {"dev": [*content.get("dev", []), line]}, indent=1))
