@@ -149,6 +149,12 @@ main() {
     # of page faults and a twentieth of its time (benchmarks/README.md); read by glibc, ignored elsewhere
     local keep=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184
     export GLIBC_TUNABLES="${GLIBC_TUNABLES:-$keep:glibc.malloc.hugetlb=1}"
+    # where bytecode is forbidden, as in many images, every process compiles PyTorch and the rest again, for 6 s; it goes
+    # into the environment, so the checkout stays clean
+    if [[ -n "${PYTHONDONTWRITEBYTECODE:-}" ]]; then
+        unset PYTHONDONTWRITEBYTECODE
+        export PYTHONPYCACHEPREFIX="$VENV/bytecode"
+    fi
     case $action in
         setup) echo "run_all.sh: $VENV is ready" ;;
         test)
