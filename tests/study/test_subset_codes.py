@@ -93,9 +93,12 @@ def test_each_case_is_measured_by_one_study():
     found = [name for cases in subset_codes.STUDIES.values() for name in cases]
     every = subset_codes.cases(Options())
     assert sorted([*found, subset_codes.FACTORCL]) == sorted(every) and len(set(found)) == len(found)
-    for name, case in every.items():  # FINE beside the variant in enough worlds for an interval, none of them tried
+    own = {"parts": subset_codes.TRIED, "more worlds": subset_codes.MORE_WORLDS}
+    worlds = [*subset_codes.WORLDS, *subset_codes.TRIED, *subset_codes.MORE_WORLDS]
+    assert len(set(worlds)) == len(worlds) == 6 + 4 + 48  # none of which settings were tried on decides
+    for name, case in every.items():  # FINE beside the variant in enough worlds for an interval
         assert list(case.systems)[:2] == ["FINE", VARIANT] and len(case.worlds) >= 4
-        assert set(case.worlds) <= set(subset_codes.TRIED if name == "parts" else subset_codes.WORLDS)
+        assert set(case.worlds) <= set(own.get(name, subset_codes.WORLDS))
         assert all(len(group) == case.starts for group in case.specs().values())
 
 
