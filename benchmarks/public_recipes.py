@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from finelib.baselines.variants import VariantConfig
 from finelib.config import DataConfig, RunSpec, TrainConfig
 from finelib.data.encoders import MINILM
 from finelib.data.features import Corpus
@@ -49,7 +50,9 @@ def changed(spec: RunSpec, changes: dict[str, object]) -> RunSpec:
     """A run with fields of its training or of its model changed."""
     train = {name: value for name, value in changes.items() if name in TRAINING}
     model = {name: value for name, value in changes.items() if name not in TRAINING}
-    return replace(spec, train=replace(spec.train, **train), model_config=replace(spec.model_config, **model))
+    base = spec.model_config
+    config = VariantConfig(**vars(base) | model) if "variant" in model else replace(base, **model)
+    return replace(spec, train=replace(spec.train, **train), model_config=config)
 
 
 def try_on_dev(spec: RunSpec, corpus: Corpus) -> dict:
@@ -72,7 +75,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="training utterances (default: all)")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--row", default="FINE")
-    parser.add_argument("--change", nargs="*", default=[], help="field=value of FineConfig or TrainConfig")
+    parser.add_argument("--change", nargs="*", default=[], help="field=value of FineConfig (also variant) or TrainConfig")
     given = parser.parse_args()
     encoder = MINILM if given.finetune_text and given.encoder == "files" else given.encoder
     data = DataConfig(given.corpus, given.source, encoder, given.finetune_text, context=given.context)
