@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="training utterances (default: all)")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--row", default="FINE")
-    parser.add_argument("--change", nargs="*", default=[], help="field=value of FineConfig (also variant) or TrainConfig")
+    parser.add_argument("--change", nargs="*", default=[], help="field=value of a row's settings or TrainConfig")
     given = parser.parse_args()
     encoder = MINILM if given.finetune_text and given.encoder == "files" else given.encoder
     data = DataConfig(given.corpus, given.source, encoder, given.finetune_text, context=given.context)
