@@ -47,16 +47,7 @@ def test_every_number_that_readme_writes_itself_is_no_result():
     """Results stand in the blocks that are made. What is left counts things of the repository, or names something."""
     written = pages.BLOCK.sub("", README).partition("```bibtex")[0]
     written = re.sub(r"\]\([^)]*\)|`[^`\n]+`|srcset=\S+|src=\S+", "", written)  # addresses, file names
-    known = {
-        "AAAI 2026",
-        "95 %",
-        "15 to 19 minutes",
-        "Python 3.11",
-        "3 GB",
-        "Tables 1-6",
-        "Figure 5",
-        "Tables 1 to 4",
-    }
+    known = {"AAAI 2026", "95 %", "15 to 19 minutes", "Python 3.11", "3 GB", "Tables 1-6", "Figure 5", "Tables 1 to 4"}
     known |= {"A new row of Table 6", "max-width: 600px", "scale=0.2", "--only table6", "--only table1"}
     known |= {"or figure5, claims, 11_identifiability"}
     for phrase in sorted(known, key=len, reverse=True):
