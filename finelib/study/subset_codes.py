@@ -40,8 +40,11 @@ MORE_WORLDS = tuple(range(107, 155))  # the same
 TRIED = (0, 1, 2, 3)  # seeds of the generator that settings were tried on; the parts are taken out there
 SHAPES = {"shape of CMU-MOSI": ("mosi", 0.4), "shape of CH-SIMS": ("ch_sims", 0.35)}  # corpus, share of its sizes
 MORE, FURTHER, FACTORCL = "subset_codes_more", "subset_codes_further", "FactorCL"
-STUDIES = {NAME: ("worlds",), MORE: ("more worlds",)}
-STUDIES |= {FURTHER: ("parts", "redundancy", "many", *SHAPES, "two modalities")}
+STUDIES = {
+    NAME: ("worlds",),
+    MORE: ("more worlds",),
+    FURTHER: ("parts", "redundancy", "many", *SHAPES, "two modalities"),
+}
 HALF = "every set holds two factors of the label, of which one number tells half at most"
 Key = tuple[str, int, int]  # system, world, seed
 
