@@ -56,13 +56,14 @@ def changed(spec: RunSpec, changes: dict[str, object]) -> RunSpec:
 
 
 def try_on_dev(spec: RunSpec, corpus: Corpus) -> dict:
-    """Dev scores of the selected epoch, and dev MAE and Corr of all."""
+    """Dev scores of the selected epoch, and dev errors and Corr of all."""
     torch.manual_seed(spec.seed)
     corpus = without_test(corpus)
     history = Trainer(build(spec.model_config, corpus), corpus, spec.train, spec.seed).run()
     best = {name: round(value, 4) for name, value in history.curves[history.best_epoch].items() if "dev" in name}
     told = {"selected_epoch": history.best_epoch + 1, "seconds": round(history.seconds)}
-    by_epoch = {f"{n}_by_epoch": [round(curve[n], 4) for curve in history.curves] for n in ("dev_mae", "dev_corr")}
+    names = [name for name in ("dev_mae", "dev_mse", "dev_corr") if name in best]
+    by_epoch = {f"{n}_by_epoch": [round(curve[n], 4) for curve in history.curves] for n in names}
     return best | told | by_epoch
 
 

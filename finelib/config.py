@@ -116,8 +116,9 @@ class TrainConfig:
     """How a run is trained; the same loop for every model.
 
     Attributes:
-        epochs, patience: at most ``epochs``; stop after ``patience`` without a better dev MAE.
-        keep_last: keep the last epoch's weights instead of those with the smallest dev MAE, and do not stop early.
+        epochs, patience: at most ``epochs``; stop after ``patience`` without a better dev error.
+        keep_last: keep the last epoch's weights instead of those with the smallest dev error
+            (``metrics.DEV_ERROR``), and do not stop early.
         batch_size, accumulate: utterances per step and steps per update.
         bucket: make batches of utterances of like length, for systems whose cost grows with the square of it.
         lr, lr_text: learning rates of the model, of a fine-tuned text encoder.

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from finelib import metrics
 from finelib.baselines import SYSTEMS, subset_codes
 from finelib.baselines.encoder_alone import EncoderAlone
 from finelib.baselines.subset_codes import FineWithSubsetCodes, SubsetCodesConfig
@@ -71,7 +72,7 @@ def fit(
     on_epoch: OnEpoch | None = None,
     starts: int = 1,
 ) -> nn.Module:
-    """Train a model on a corpus and keep the epoch with the smallest dev MAE (``training.fit``).
+    """Train a model on a corpus and keep the epoch with the smallest dev error (``training.fit``).
 
     Args:
         model: one that ``build`` has made, trained in place; or a system's name, "FINE" or one of ``SYSTEMS``, which is
@@ -91,7 +92,7 @@ def fit(
         settings, published = system_config(model, corpus)
         seeds = range(seed, seed + starts)
         trained = [_fit_new(settings, corpus, config or published, s, after_update, on_epoch) for s in seeds]
-        return min(trained, key=lambda each: start_error(each.history.curves))
+        return min(trained, key=lambda each: start_error(each.history.curves, corpus.info.metrics))
     model.history = Trainer(model, corpus, config or TrainConfig(), seed).run(after_update, on_epoch)
     return model
 
@@ -103,10 +104,10 @@ def _fit_new(settings: Any, corpus: Corpus, config: TrainConfig, seed: int, *tol
     return model
 
 
-def start_error(curves: list[dict[str, float]]) -> float:
+def start_error(curves: list[dict[str, float]], metric: str) -> float:
     """By what starts of one run are compared, the smaller the better: "structure" of the last epoch, of training data
-    alone, where the model has such a term, else the smallest dev MAE."""
-    return curves[-1].get("structure", min(curve["dev_mae"] for curve in curves))
+    alone, where the model has such a term, else the smallest dev error (``metrics.DEV_ERROR`` of ``metric``)."""
+    return curves[-1].get("structure", min(curve[f"dev_{metrics.DEV_ERROR[metric]}"] for curve in curves))
 
 
 def system_config(name: str, corpus: Corpus) -> tuple[Any, TrainConfig]:

@@ -36,7 +36,7 @@ class History:
 
     Attributes:
         curves: one dict per epoch: mean of every loss term on the training split, dev metrics, learning rate.
-        best_epoch: index of the epoch whose weights are kept: smallest dev MAE, or the last with ``keep_last``.
+        best_epoch: index of the epoch whose weights are kept: smallest dev error, or the last with ``keep_last``.
         seconds, samples_per_second: training time, evaluation left out.
     """
 
@@ -62,7 +62,7 @@ def fit(
     after_update: AfterUpdate | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> History:
-    """Train in place and leave the weights of the epoch with the smallest dev MAE in the model.
+    """Train in place and leave the weights of the epoch with the smallest dev error (``metrics.DEV_ERROR``) in it.
 
     AdamW; linear warm-up, then a cosine; gradient clipping; early stop. The test split is not touched.
 
@@ -212,11 +212,11 @@ class Trainer:
         return {f"dev_{name}": value for name, value in scores.items()}
 
     def select(self, curve: dict[str, float]) -> None:
-        """Append the epoch to the history and keep its weights if its dev MAE is the smallest so far."""
-        curves = self.history.curves
-        best = curves[self.history.best_epoch]["dev_mae"] if curves else math.inf
+        """Append the epoch to the history and keep its weights if its dev error is the smallest so far."""
+        curves, error = self.history.curves, f"dev_{metrics.DEV_ERROR[self.metrics]}"
+        best = curves[self.history.best_epoch][error] if curves else math.inf
         curves.append(curve)
-        if curve["dev_mae"] < best or self.config.keep_last:
+        if curve[error] < best or self.config.keep_last:
             self.history.best_epoch = len(curves) - 1
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 

@@ -21,7 +21,7 @@ LACKS = (
     "The records do not say: the model of the processor that trained (they name the device alone), energy, and the "
     "cost of what was tried without a record. Licences of the data and how to get them: data/README.md."
 )
-SELECTION = {False: "the one with the smallest MAE on the whole dev split", True: "the last"}
+NO_SETTINGS = ("chosen", "dev_mae", "dev_mse", "run")
 TEST = "each run predicts it once, after its epoch is chosen; the presets were chosen on train and dev"
 BARS = (
     "mean ± standard deviation over seeds; 95 % t interval over seeds; differences with an interval over seeds and "
@@ -61,7 +61,7 @@ def answers(records: list[RunRecord], damaged: int, options: Options) -> dict[st
     unreadable = f"; {damaged} more records cannot be read" if damaged else ""
     sizes = Counter(len(row) for row in rows)
     train = [record.config["train"] for record in records]
-    kept = Counter(SELECTION[settings["keep_last"]] for settings in train)
+    kept = Counter(map(_kept, records))
     seconds = [record.timing["seconds"] for record in finished]
     ends = sorted(record.timing["finished"] for record in finished)
     revisions = Counter(record.git_revision for record in records)
@@ -94,6 +94,12 @@ def answers(records: list[RunRecord], damaged: int, options: Options) -> dict[st
     every = dict.fromkeys(name for record in records for name in record.versions)
     found["Packages"] = ", ".join(f"{n} {_listed({r.versions[n] for r in records if n in r.versions})}" for n in every)
     return found
+
+
+def _kept(record: RunRecord) -> str:
+    """Which epoch's weights a run kept."""
+    last = record.config["train"]["keep_last"]
+    return "the last" if last else f"the one with the smallest {record.dev_error.upper()} on the whole dev split"
 
 
 def _records(runs: Path) -> tuple[list[RunRecord], int]:
@@ -135,9 +141,9 @@ def _search(log: Path) -> str:
     for where, systems in json.loads(log.read_text()).items():
         tried = [line for lines in systems.values() for line in lines]
         each = _numbers({len(lines) for lines in systems.values()})
-        names = dict.fromkeys(name for line in tried for name in line if name not in ("chosen", "dev_mae", "run"))
+        names = dict.fromkeys(name for line in tried for name in line if name not in NO_SETTINGS)
         said.append(f"{where}: {len(systems)} systems, settings tried of each: {each}; {_bounds(tried, names)}")
-    return "; ".join(said) + "; the smallest dev MAE of one seed chooses (figures/tuning.json)"
+    return "; ".join(said) + "; the smallest dev error of one seed chooses (figures/tuning.json)"
 
 
 def _bounds(settings: list[dict], names: Iterable[str]) -> str:

@@ -96,6 +96,11 @@ class RunRecord:
         with np.load(self.file(PREDICTIONS), allow_pickle=False) as arrays:
             return dict(arrays)
 
+    @property
+    def dev_error(self) -> str:
+        """The dev metric by which its epoch was chosen: "mae" or "mse"."""
+        return metrics.DEV_ERROR[self.info.metrics]
+
     def file(self, name: str) -> Path:
         """A file of the run, after a look at its checksum.
 

@@ -31,7 +31,7 @@ def tuned(specs: list[RunSpec], options: Options) -> list[RunSpec]:
     best, log = {}, {}
     for name, found in settings.items():
         scored = list(zip(found, records[name], strict=True))
-        best[name] = min(scored, key=lambda pair: pair[1].valid["mae"])[0]
+        best[name] = min(scored, key=lambda pair: pair[1].valid[pair[1].dev_error])[0]
         log[name] = [_line(candidate, record, candidate is best[name]) for candidate, record in scored]
     _write(options, specs[0], log)
     return [replace(spec, model_config=best[spec.name].model_config, train=best[spec.name].train) for spec in specs]
@@ -62,7 +62,8 @@ def candidates(spec: RunSpec, count: int) -> list[RunSpec]:
 def _line(candidate: RunSpec, record: RunRecord, chosen: bool) -> dict:
     model = {field: getattr(candidate.model_config, field) for field in space(candidate.model_config)}
     train = {field: getattr(candidate.train, field) for field in TRAINING}
-    return {"chosen": chosen, "dev_mae": record.valid["mae"], **train, **model, "run": record.id}
+    error = {f"dev_{record.dev_error}": record.valid[record.dev_error]}
+    return {"chosen": chosen} | error | train | model | {"run": record.id}
 
 
 def _write(options: Options, spec: RunSpec, log: dict) -> None:

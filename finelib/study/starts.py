@@ -18,7 +18,7 @@ def begun(spec: RunSpec, count: int = STARTS) -> list[RunSpec]:
 
 def best_start(runs: list[Run]) -> Run:
     """The start with the smallest ``models.start_error``."""
-    return min(runs, key=lambda run: start_error(run[0].curves))
+    return min(runs, key=lambda run: start_error(run[0].curves, run[0].info.metrics))
 
 
 def with_subset_codes(spec: RunSpec, name: str, **change: object) -> RunSpec:

@@ -48,7 +48,7 @@ def _rows(starts: list[RunSpec], sizes: tuple[int, int, int]) -> dict[str, dict]
     corpus = make_factorcl(sizes, world)
     trained = [_trained(spec, corpus) for spec in starts]
     seconds = perf_counter() - began
-    best = min(trained, key=lambda model: start_error(model.history.curves))
+    best = min(trained, key=lambda model: start_error(model.history.curves, corpus.info.metrics))
     test = corpus.splits["test"]
     about = {
         "run": f"factorcl-{starts[0].name}-w{world}-s{starts[trained.index(best)].seed}",

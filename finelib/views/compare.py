@@ -15,6 +15,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from finelib import metrics
+from finelib.data.corpora import ALL_CORPORA
 from finelib.data.features import Corpus
 from finelib.data.own_labels import title_of
 from finelib.paper import comparisons, significance
@@ -84,11 +85,12 @@ def minus_references(
 
 
 def tuning_log(options: Options, corpus: str = "mosi") -> pd.DataFrame | None:
-    """Every setting that ``--tune`` tried on a corpus, by system, smallest dev MAE first; None without tuning."""
+    """Every setting that ``--tune`` tried on a corpus, by system, smallest dev error first; None without tuning."""
     if not options.tune:
         return None
     tried = json.loads((options.figures / "tuning.json").read_text())[f"{corpus}, {options.source}"]
-    parts = {system: pd.DataFrame(lines).drop(columns="run").sort_values("dev_mae") for system, lines in tried.items()}
+    error = f"dev_{metrics.DEV_ERROR[ALL_CORPORA[corpus].metrics]}"
+    parts = {system: pd.DataFrame(lines).drop(columns="run").sort_values(error) for system, lines in tried.items()}
     return pd.concat(parts, names=["system", None]).reset_index("system").reset_index(drop=True)
 
 

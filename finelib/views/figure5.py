@@ -43,7 +43,7 @@ class Figure5:
     """The best run's features and projections, and the numbers of all runs."""
 
     corpus: Corpus
-    record: RunRecord  # of the run whose features are drawn: smallest dev MAE
+    record: RunRecord  # of the run whose features are drawn: smallest dev error
     features: Representations
     projections: dict[str, Projection]  # "UMAP" and "PCA", of every test utterance
     numbers: dict  # what figure5.json holds
@@ -87,7 +87,7 @@ def make_figure5(options: Options) -> Figure5:
     """
     specs = presets.figure5_specs(options)
     records = experiment.run(specs, options.out, options.jobs)
-    best = min(range(len(records)), key=lambda i: records[i].valid["mae"])
+    best = min(range(len(records)), key=lambda i: records[i].valid[records[i].dev_error])
     corpus = experiment.load_corpus(specs[best].data)
     features = representations.extract(records[best], specs[best])
     projections = {"UMAP": project(features, umap), "PCA": project(features, pca)}

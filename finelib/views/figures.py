@@ -38,8 +38,9 @@ CLASS_NAMES = {  # of each kind of metrics
 
 
 def training_curves(records: list[RunRecord]) -> Figure:
-    """Every loss term on train and the dev MAE, one line per seed; a dot marks the selected epoch."""
-    return _curves(records, {**TERMS, "dev_mae": "dev MAE", "dev_corr": "dev Corr"})
+    """Every loss term on train, the dev error and Corr, one line per seed; a dot marks the selected epoch."""
+    error = records[0].dev_error
+    return _curves(records, {**TERMS, f"dev_{error}": f"dev {error.upper()}", "dev_corr": "dev Corr"})
 
 
 def mi_estimates(records: list[RunRecord]) -> Figure:

@@ -200,9 +200,9 @@ def test_starts_are_compared_by_structure_or_else_by_dev():
         [{"structure": 3.0, "dev_mae": 9.0}, {"structure": 1.1, "dev_mae": 9.0}],
         [{"structure": 1.5, "dev_mae": 1.0}],
     )
-    assert models.start_error(good) < models.start_error(bad)
-    fine = [{"dev_mae": 0.7}, {"dev_mae": 0.9}]
-    assert models.start_error(fine) == 0.7
+    assert models.start_error(good, "mosi") < models.start_error(bad, "mosi")
+    fine = [{"dev_mae": 0.7, "dev_mse": 0.6}, {"dev_mae": 0.9, "dev_mse": 0.5}]
+    assert models.start_error(fine, "mosi") == 0.7 and models.start_error(fine, "humor") == 0.5
 
 
 def test_the_better_of_two_starts_is_returned():

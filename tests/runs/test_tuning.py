@@ -21,7 +21,8 @@ def specs_of(options, *names):
 
 class FakeRecord:
     def __init__(self, dev, test):
-        self.id, self.valid, self.test = "run", {"mae": dev}, {"mae": test}
+        self.id, self.dev_error = "run", "mae"
+        self.valid, self.test = {"mae": dev}, {"mae": test}
 
 
 def test_every_system_gets_as_many_settings_all_different_its_own_first(options):

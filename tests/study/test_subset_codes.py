@@ -10,6 +10,7 @@ from scipy import stats
 from finelib.baselines.subset_codes import NAME as VARIANT
 from finelib.baselines.subset_codes import TRAIN, SubsetCodesConfig
 from finelib.config import DataConfig, RunSpec
+from finelib.data.corpora import CORPORA
 from finelib.runs import presets
 from finelib.runs.options import Options
 from finelib.study import starts, subset_codes
@@ -49,7 +50,8 @@ def test_the_variant_has_fines_sizes_and_its_own_training():
 
 def test_the_start_is_taken_whose_codes_agree_best():
     def run(*structure):
-        return SimpleNamespace(curves=[{"structure": s, "dev_mae": 1 / s} for s in structure]), None
+        curves = [{"structure": s, "dev_mae": 1 / s} for s in structure]
+        return SimpleNamespace(curves=curves, info=CORPORA["mosi"]), None
 
     runs = [run(0.5, 1.6), run(3.0, 1.1), run(0.1, 2.0)]
     assert starts.best_start(runs) is runs[1]
