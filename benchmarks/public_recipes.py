@@ -62,7 +62,7 @@ def try_on_dev(spec: RunSpec, corpus: Corpus) -> dict:
     history = Trainer(build(spec.model_config, corpus), corpus, spec.train, spec.seed).run()
     best = {name: round(value, 4) for name, value in history.curves[history.best_epoch].items() if "dev" in name}
     told = {"selected_epoch": history.best_epoch + 1, "seconds": round(history.seconds)}
-    names = [name for name in ("dev_mae", "dev_mse", "dev_corr") if name in best]
+    names = [name for name in ("dev_mae", "dev_error_rate", "dev_corr") if name in best]
     by_epoch = {f"{n}_by_epoch": [round(curve[n], 4) for curve in history.curves] for n in names}
     return best | told | by_epoch
 

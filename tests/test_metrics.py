@@ -74,15 +74,15 @@ def test_humor_by_hand():
     # class 0: precision 1/2, recall 1, F1 2/3, support 1; class 1: precision 1, recall 2/3, F1 4/5, support 3
     assert found["f1"] == pytest.approx((2 / 3 + 3 * 4 / 5) / 4)
     assert found["mae"] == pytest.approx((0.5 + 0.49 + 0.8 + 0.1) / 4)
-    assert found["mse"] == pytest.approx((0.25 + 0.2401 + 0.64 + 0.01) / 4)
+    assert found["error_rate"] == 0.25
 
 
-def test_the_dev_error_of_two_classes_is_smallest_for_the_right_probability():
-    """Of ten labels six are 1. The mean absolute error is smallest for a sure 1, the mean squared error for .6."""
-    label, shares = np.repeat([0.0, 1.0], [4, 6]), np.linspace(0, 1, 11)
-    found = [metrics.score("humor", np.full(10, p), label) for p in shares]
-    assert shares[np.argmin([scores["mae"] for scores in found])] == 1
-    assert shares[np.argmin([scores[metrics.DEV_ERROR["humor"]] for scores in found])] == pytest.approx(0.6)
+def test_the_dev_error_of_two_classes_does_not_see_how_sure_a_model_is():
+    """The same classes, surer: the mean absolute error is another one, the dev error is not."""
+    label, hesitant = np.array([0, 0, 1, 1.0]), np.array([0.4, 0.6, 0.6, 0.7])
+    found = [metrics.score("humor", p, label) for p in (hesitant, 0.5 + 4 * (hesitant - 0.5))]
+    assert found[0]["mae"] > found[1]["mae"]
+    assert [scores[metrics.DEV_ERROR["humor"]] for scores in found] == [0.25, 0.25]
 
 
 def test_constant_prediction_has_no_correlation():

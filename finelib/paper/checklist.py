@@ -11,6 +11,7 @@ from pathlib import Path
 import joblib
 import psutil
 
+from finelib import metrics
 from finelib.data.own_labels import title_of
 from finelib.paper.table import templates
 from finelib.runs.groups import grouped, source_of
@@ -21,7 +22,7 @@ LACKS = (
     "The records do not say: the model of the processor that trained (they name the device alone), energy, and the "
     "cost of what was tried without a record. Licences of the data and how to get them: data/README.md."
 )
-NO_SETTINGS = ("chosen", "dev_mae", "dev_mse", "run")
+NO_SETTINGS = ("chosen", "dev_mae", "dev_error_rate", "run")
 TEST = "each run predicts it once, after its epoch is chosen; the presets were chosen on train and dev"
 BARS = (
     "mean ± standard deviation over seeds; 95 % t interval over seeds; differences with an interval over seeds and "
@@ -99,7 +100,9 @@ def answers(records: list[RunRecord], damaged: int, options: Options) -> dict[st
 def _kept(record: RunRecord) -> str:
     """Which epoch's weights a run kept."""
     last = record.config["train"]["keep_last"]
-    return "the last" if last else f"the one with the smallest {record.dev_error.upper()} on the whole dev split"
+    return (
+        "the last" if last else f"the one with the smallest {metrics.ERRORS[record.dev_error]} on the whole dev split"
+    )
 
 
 def _records(runs: Path) -> tuple[list[RunRecord], int]:

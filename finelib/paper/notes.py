@@ -2,6 +2,7 @@
 
 from statistics import median
 
+from finelib import metrics
 from finelib.baselines import SYSTEMS
 from finelib.data.corpora import ALL_CORPORA, CORPORA
 from finelib.paper.table import Row, in_millions
@@ -146,14 +147,14 @@ def budget(runs: dict[str, list[RunRecord]], tried: int) -> str:
         runs: system -> its runs.
         tried: at most so many settings of each system.
     """
-    error = next(iter(runs.values()))[0].dev_error.upper()
+    error = next(iter(runs.values()))[0].dev_error
     limits: dict[tuple[int, int], list[str]] = {}
     for name, (first, *_) in runs.items():
         train = first.config["train"]
         limits.setdefault((train["epochs"], train["patience"]), []).append(name)
     said = [
         f"{'every system' if len(limits) == 1 else ', '.join(names)} at most {epochs} epochs, ended by "
-        f"{patience} without a better dev {error}"
+        f"{patience} without a better dev {metrics.ERRORS[error]}"
         for (epochs, patience), names in limits.items()
     ]
     found = [run for group in runs.values() for run in group]

@@ -125,7 +125,10 @@ def data_config(corpus: str, source: str, options: Options, encoded: bool = Fals
 FROZEN = (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=5e-4))
 SQUARED = (FineConfig(dropout=0.2), TrainConfig(epochs=12, patience=5, lr=5e-4))
 RECIPES = {
-    "ur_funny": (FineConfig(dropout=0.4, lambda_cl=0.3), TrainConfig(epochs=5, patience=5, lr=5e-4)),
+    "ur_funny": (
+        FineConfig(dropout=0.4, loss="cross_entropy", lambda_cl=0.3),
+        TrainConfig(epochs=5, patience=5, lr=5e-4),
+    ),
     "ch_sims": SQUARED,
     "ch_sims_v2": (FineConfig(dropout=0.4), TrainConfig(epochs=12, patience=5, lr=2e-4)),
     "ict_mmmo": (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=1e-3)),

@@ -98,7 +98,7 @@ class RunRecord:
 
     @property
     def dev_error(self) -> str:
-        """The dev metric by which its epoch was chosen: "mae" or "mse"."""
+        """The dev metric by which its epoch was chosen: "mae" or "error_rate"."""
         return metrics.DEV_ERROR[self.info.metrics]
 
     def file(self, name: str) -> Path:

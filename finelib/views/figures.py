@@ -15,7 +15,7 @@ from torch import Tensor
 from finelib.contrastive import angle_compensated_cosine
 from finelib.data.corpora import CorpusInfo
 from finelib.data.features import Corpus
-from finelib.metrics import correlation
+from finelib.metrics import ERRORS, correlation
 from finelib.moq import MoQOutput
 from finelib.runs.records import RunRecord
 from finelib.study.terms import RAISES
@@ -40,7 +40,7 @@ CLASS_NAMES = {  # of each kind of metrics
 def training_curves(records: list[RunRecord]) -> Figure:
     """Every loss term on train, the dev error and Corr, one line per seed; a dot marks the selected epoch."""
     error = records[0].dev_error
-    return _curves(records, {**TERMS, f"dev_{error}": f"dev {error.upper()}", "dev_corr": "dev Corr"})
+    return _curves(records, {**TERMS, f"dev_{error}": f"dev {ERRORS[error]}", "dev_corr": "dev Corr"})
 
 
 def mi_estimates(records: list[RunRecord]) -> Figure:

@@ -201,7 +201,7 @@ def test_starts_are_compared_by_structure_or_else_by_dev():
         [{"structure": 1.5, "dev_mae": 1.0}],
     )
     assert models.start_error(good, "mosi") < models.start_error(bad, "mosi")
-    fine = [{"dev_mae": 0.7, "dev_mse": 0.6}, {"dev_mae": 0.9, "dev_mse": 0.5}]
+    fine = [{"dev_mae": 0.7, "dev_error_rate": 0.6}, {"dev_mae": 0.9, "dev_error_rate": 0.5}]
     assert models.start_error(fine, "mosi") == 0.7 and models.start_error(fine, "humor") == 0.5
 
 

@@ -216,7 +216,7 @@ def test_presets_name_runs_once():
 
 def run_of(done, kept, size, epochs=10, patience=3):
     train = {"epochs": epochs, "patience": patience}
-    told = {"config": {"train": train}, "curves": [{}] * done, "dev_error": "mse"}
+    told = {"config": {"train": train}, "curves": [{}] * done, "dev_error": "error_rate"}
     return SimpleNamespace(**told, selected_epoch=kept - 1, parameters=size)
 
 
@@ -225,7 +225,7 @@ def test_a_budget_by_hand():
     runs = {"FINE": [run_of(6, 3, 1_500_000), run_of(10, 8, 1_500_000), run_of(10, 7, 1_500_000)]}
     others = {"MISA": [run_of(5, 2, 2_000_000)], "TFN": [run_of(4, 1, 4_000_000)]}
     said = budget(runs | others, 1)
-    assert said.startswith("every system at most 10 epochs, ended by 3 without a better dev MSE; 1 of 5 runs ended at")
+    assert said.startswith("every system at most 10 epochs, ended by 3 without a better dev error rate; 1 of 5 runs ")
     assert "; one setting of each; " in said
     assert said.endswith("trained parameters: FINE 1.50 M, median of the others 3.00 M")
     other = budget(runs | {"MISA": [run_of(20, 20, 2_000_000, epochs=20, patience=5)]}, 4)

@@ -152,8 +152,8 @@ def test_tuning_log_has_every_setting_best_first(tmp_path):
     table = compare.tuning_log(options)
     assert list(table["system"]) == ["FINE", "FINE", "TFN"] and list(table["dev_mae"]) == [1.0, 2.0, 3.0]
     assert compare.tuning_log(Options("smoke", out=tmp_path)) is None
-    humor = {"ur_funny, planted": {"TFN": [{"chosen": c, "dev_mse": 0.3 - c / 10, "run": "d"} for c in (False, True)]}}
-    (options.figures / "tuning.json").write_text(json.dumps(humor))
+    tried = [{"chosen": chosen, "dev_error_rate": 0.3 - chosen / 10, "run": "d"} for chosen in (False, True)]
+    (options.figures / "tuning.json").write_text(json.dumps({"ur_funny, planted": {"TFN": tried}}))
     assert list(compare.tuning_log(options, "ur_funny")["chosen"]) == [True, False]
 
 
