@@ -37,20 +37,26 @@ def publish(figures: Path, names: list[str]) -> None:
     PUBLISHED.mkdir(parents=True, exist_ok=True)
     for name, _, published_name in (entry.partition("=") for entry in names):
         for file in sorted(figures.glob(f"{name}.*")):
+            if name == "claims":  # judged below, by more than this run
+                continue
             if file.stat().st_size > LARGEST:
                 print(f"{file.name}: left out, {file.stat().st_size / 1e6:.1f} MB")
                 continue
             shutil.copy(file, PUBLISHED / f"{published_name or name}{file.suffix}")
     if names:
-        judge_again(PUBLISHED)
+        judge_again(PUBLISHED, figures.parent / "runs")
     pages.write(ROOT)
 
 
-def judge_again(published: Path) -> None:
-    """Judge the published claims by what lies beside them; what only run records tell keeps its verdict."""
+def judge_again(published: Path, runs: Path) -> None:
+    """Judge the published claims by what lies beside them and by the records of these runs.
+
+    What only the records of other runs tell keeps its verdict.
+    """
     with tempfile.TemporaryDirectory() as out:
         options = Options(out=Path(out))
         options.figures.mkdir()
+        (options.out / "runs").symlink_to(runs.resolve())
         for file in published.glob("*.json"):
             shutil.copy(file, options.figures)
         claims.write_claims(options)

@@ -202,10 +202,23 @@ def test_what_is_published_is_judged_together(tmp_path):
     claims.write_claims(first)
     real(tmp_path / "demo", BEHIND, name=PUBLIC)
     (first.figures / "home_worlds.json").write_text(json.dumps(matrix(-AHEAD)))
-    publish.judge_again(first.figures)
+    publish.judge_again(first.figures, tmp_path / "no runs")
     told = {c["id"]: c["verdicts"] for c in json.loads((first.figures / "claims.json").read_text())["claims"]}
     assert (told["best_mosi"]["mosi"], told["best_mosi"]["planted"]) == (HOLDS, DOES_NOT)
     assert told["best_mosi"]["mosei"] == NOT_RUN and "**holds**" in (first.figures / "claims.md").read_text()
+
+
+def test_a_run_that_cannot_judge_a_claim_leaves_its_published_verdict(tmp_path, monkeypatch):
+    """Some verdicts need the records of the run that they came from."""
+    earlier, later = real(tmp_path / "earlier", BEHIND), folder(tmp_path / "later")
+    claims.write_claims(earlier)
+    (earlier.figures / "table1.json").unlink()
+    claims.write_claims(later)
+    monkeypatch.setattr(publish, "PUBLISHED", earlier.figures)
+    monkeypatch.setattr(publish.pages, "write", lambda root: None)
+    publish.publish(later.figures, ["claims"])
+    told = {c["id"]: c["verdicts"] for c in json.loads((earlier.figures / "claims.json").read_text())["claims"]}
+    assert told["best_mosi"]["mosi"] == HOLDS
 
 
 # ------------------------------------------------------------------------------------------ licensed files
