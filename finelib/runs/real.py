@@ -125,7 +125,6 @@ def data_config(corpus: str, source: str, options: Options, encoded: bool = Fals
 FROZEN = (FineConfig(dropout=0.2, loss="l1"), TrainConfig(epochs=12, patience=5, lr=5e-4))
 SQUARED = (FineConfig(dropout=0.2), TrainConfig(epochs=12, patience=5, lr=5e-4))
 RECIPES = {
-    "mosei": (FROZEN[0], replace(FROZEN[1], epochs=3)),  # the rate has fallen before the large corpus is learnt by heart
     "ur_funny": (
         FineConfig(dropout=0.4, loss="cross_entropy", lambda_cl=0.3),
         TrainConfig(epochs=5, patience=5, lr=5e-4),
