@@ -19,6 +19,10 @@ PUBLIC = (
     "and TF-IDF are chosen on train or dev, and so were FINE's settings (benchmarks/public_recipes.json); compared "
     "systems have their published ones unless --tune asks for more."
 )
+EPOCHS = (
+    "On CMU-MOSEI every system, FINE and the encoder alone too, was tried with its own most epochs and with three, "
+    "with the first seed, and has what dev prefers (benchmarks/mosei_epochs.json)."
+)
 TEXT_ALONE = (
     "With one modality FINE has no pairs, so I_sha, I_uni and I_str do not exist. What is left: the Mixture of "
     "Q-Formers with L_aux, the reconstruction, I_utr, the unimodal head with L_UP, the fusion of that modality's own "
@@ -127,6 +131,8 @@ def _of_public(number: int, rows: list[Row]) -> tuple[str, ...]:
     """What the blocks of real, public corpora need to be read."""
     public = [row for row in rows if row.data == "public"]
     said = [PUBLIC] if public else []
+    if any(row.corpus == "mosei" and row.name in SYSTEMS for row in public):
+        said.append(EPOCHS)
     for (corpus, modalities), why in real.UNRANKED.items():
         block = [row.kind for row in public if row.corpus == corpus and row.modalities == modalities]
         if number != 5 and block.count("system") > 2:  # more than FINE and the encoder alone

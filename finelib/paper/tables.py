@@ -97,7 +97,7 @@ def _real_runs(block: real.RealBlock, options: Options) -> BlockRuns:
     seeds = replace(options, n_seeds=block.short(options) or options.n_seeds)
     compared = block.compared and options.source == "public"
     found = [spec for data in block.data(options) for spec in block_specs(data, seeds, compared)]
-    return BlockRuns(by_name(found), block.title(options), options.tune or 1 if compared else 1)
+    return BlockRuns(by_name(found), block.title(options), options.tune or block.tried if compared else 1)
 
 
 def missing(number: int, options: Options) -> list[str]:

@@ -87,9 +87,9 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
     Systems that the paper does not print for the corpus come last.
 
     Smoke and demo shrink every system (``DEMO`` of its file), as they do FINE, and train it like FINE, where the
-    paper prints it (``WHERE_PRINTED``). Real data get the published settings. With a fine-tuned text encoder,
-    systems whose authors do not train one get the source's own text features, or are left out where the source has none
-    (public data).
+    paper prints it (``WHERE_PRINTED``). Real data get the published settings, but for the epochs on CMU-MOSEI
+    (``real.schedule``). With a fine-tuned text encoder, systems whose authors do not train one get the source's own
+    text features, or are left out where the source has none (public data).
     """
     public, small = data.source.startswith("public"), is_small(data, options)
     own = real.modalities(data) if public else MODALITIES
@@ -111,7 +111,7 @@ def compared_specs(data: DataConfig, options: Options) -> list[RunSpec]:
             train = TRAIN["paper"] if options.preset == "paper" else COMPARED_TRAIN
             model, train = system.Config(), replace(train, **system.TRAIN)
         if public:
-            model = replace(model, modalities=own)
+            model, train = replace(model, modalities=own), real.schedule(name, data, train)
         if options.preset == "smoke":
             train = replace(train, epochs=2)
         found += [RunSpec(name, features, model, train, seed) for seed in options.seed_list]

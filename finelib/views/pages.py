@@ -47,13 +47,14 @@ PARTS = (
         "Real corpora: text, labels and splits that anybody may download",
         tuple(f"{PUBLIC}{number}" for number in range(1, 7)),
         "FINE, its frozen text encoder alone with a linear head, linear models, and the compared systems that can do "
-        "with a corpus's modalities, with their published settings; more seeds than in the tables above. Rates made "
-        "for an encoder that is trained too are low here: some systems end at the limit of epochs before they have "
-        "learned, so a low row is no verdict on a method. Why FINE is not above a linear model on UR-FUNNY and CH-SIMS "
-        "was looked into: [benchmarks](benchmarks/README.md#where-fine-is-not-above-a-linear-model). The printed "
-        "rows have another text encoder (BERT-base, fine-tuned) and three modalities, so no sentence compares the two. "
-        "Made by `./run_all.sh --source public --seeds N --only tableK` (N: 5, 3, 5, 3, 5, 3); most runs of Table 1, "
-        "two of the three seeds of Table 2 and some of the others on a machine with a GPU and 16 cores.",
+        "with a corpus's modalities, with their published settings (on CMU-MOSEI their own most epochs or three, by "
+        "dev); more seeds than in the tables above. Rates made for an encoder that is trained too are low here: some "
+        "systems end at the limit of epochs before they have learned, so a low row is no verdict on a method. Why FINE "
+        "is not above a linear model on UR-FUNNY and CH-SIMS was looked into: "
+        "[benchmarks](benchmarks/README.md#where-fine-is-not-above-a-linear-model). The printed rows have another text "
+        "encoder (BERT-base, fine-tuned) and three modalities, so no sentence compares the two. Made by `./run_all.sh "
+        "--source public --seeds N --only tableK` (N: 5, 3, 5, 5, 5, 3); most runs of Table 1 and some of the others "
+        "on a machine with a GPU and 16 cores.",
     ),
     Part(
         "Real CMU-MOSI: four settings of every system",

@@ -11,7 +11,7 @@ from finelib.config import DataConfig, FineConfig, RunSpec, TrainConfig
 from finelib.data.corpora import ALL_CORPORA, CORPORA
 from finelib.data.features import SPLITS, Corpus, Frames, Split
 from finelib.paper import comparisons, tables
-from finelib.paper.notes import AVERAGE, TEXT_ALONE, notes
+from finelib.paper.notes import AVERAGE, EPOCHS, TEXT_ALONE, notes
 from finelib.paper.table import Row
 from finelib.runs import presets, real
 from finelib.runs.options import Options
@@ -166,14 +166,20 @@ def test_a_block_s_title_names_corpus_encoder_language_modalities_and_sizes(widt
     assert title.startswith("measured on CH-SIMS v2, public data") and title.endswith(f"{said}2 / 2 / 2 utterances")
 
 
-def row(name, modalities, data="public"):
-    return Row(name, "system", data, "", modalities, "b", None, {})
+def row(name, modalities, data="public", corpus=""):
+    return Row(name, "system", data, "", modalities, "b", None, {}, corpus=corpus)
 
 
 def test_notes_say_what_is_left_of_fine_on_text_alone_and_that_an_average_ranks_nothing():
     assert TEXT_ALONE in notes(2, [row("FINE", "T")]) and TEXT_ALONE not in notes(1, [row("FINE", "T + A")])
     assert TEXT_ALONE not in notes(2, [row("FINE", "T", "planted")])
     assert AVERAGE in notes(5, [row("plain average (nothing fitted)", "")]) and AVERAGE not in notes(5, [row("T", "T")])
+
+
+def test_notes_say_that_everyone_s_epochs_on_mosei_were_chosen():
+    for corpus in ("mosei", "mosi"):
+        rows = [row(name, "T", corpus=corpus) for name in ("FINE", "TFN")]
+        assert (EPOCHS in notes(2, rows)) == (corpus == "mosei") and EPOCHS not in notes(2, rows[:1])
 
 
 def test_a_reference_meets_every_seed_of_fine_in_its_difference():
