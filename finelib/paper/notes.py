@@ -21,8 +21,8 @@ PUBLIC = (
 )
 EPOCHS = (
     "On CMU-MOSEI every system, FINE and the encoder alone too, was tried with its own most epochs and with three, "
-    "with the first seed, and has what dev prefers (benchmarks/mosei_epochs.json). FINE had more settings to choose from "
-    "on dev before (benchmarks/public_recipes.json)."
+    "with the first seed, and has what dev prefers (benchmarks/mosei_epochs.json). FINE had more settings to choose "
+    "from on dev before (benchmarks/public_recipes.json)."
 )
 TEXT_ALONE = (
     "With one modality FINE has no pairs, so I_sha, I_uni and I_str do not exist. What is left: the Mixture of "
